@@ -1,0 +1,39 @@
+"""What a plugin gets to work with: the finished core, handed to `services`, `transports` and their like."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from appliance.auth import Authenticator
+    from appliance.config import Settings
+    from appliance.dispatch import Dispatch
+    from appliance.dns import Resolver
+    from appliance.intake import Intake
+    from appliance.queue.runner import QueueRunner
+    from appliance.store import Store
+    from appliance.tls import Certificates
+    from appliance.trace import Trace
+
+
+@dataclass(slots=True)
+class Core:
+    """The parts of the running appliance. Built once by `appliance.app`, never changed afterwards.
+
+    `settings` is replaced as a whole on reload: keep the Core, not a section, where a change must be seen.
+    `now` gives epoch seconds; tests hand in their own.
+    """
+
+    settings: Settings
+    store: Store
+    dispatch: Dispatch
+    auth: Authenticator
+    certificates: Certificates
+    resolver: Resolver
+    trace: Trace
+    intake: Intake
+    queue: QueueRunner
+    now: Callable[[], float] = field(default=time.time)

@@ -1,0 +1,281 @@
+"""Every hook on one page: this is the plugin API.
+
+A plugin is a module (or package) with functions marked `@hookimpl`. A function takes only the arguments it needs,
+by the names given here. The colour is fixed: `async def` hooks are awaited, `def` hooks are called once at start-up.
+How the answers of several plugins are combined, how long a call may take and what happens when a plugin fails is
+declared beside each hook and enforced by `appliance.dispatch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from appliance.auth import Credential, SaslMechanism
+    from appliance.config import Section
+    from appliance.core import Core
+    from appliance.mail.delivery import Outcome, Route
+    from appliance.mail.envelope import Envelope, Recipient
+    from appliance.mail.finding import Finding
+    from appliance.mail.message import Message
+    from appliance.mail.reply import Reply
+    from appliance.mail.session import Session
+    from appliance.store import Accepted, Account, Filing
+    from appliance.store.schema import Migration
+
+F = TypeVar("F", bound=Callable[..., Any])
+Combine = Literal["list", "severest", "first", "chain", "collect", "notify"]
+OnFailure = Literal["stop", "reply451", "reply454", "finding", "as_received", "defer", "log"]
+
+hookimpl = pluggy.HookimplMarker("palomar")
+_spec = pluggy.HookspecMarker("palomar")
+
+
+class Rule(Protocol):
+    """What `dispatch` reads from a hook specification."""
+
+    combine: Combine
+    on_failure: OnFailure
+    deadline: float
+
+
+def hookspec(combine: Combine, on_failure: OnFailure, *, deadline: float = 30.0) -> Callable[[F], F]:
+    """Declare a hook with its rule. `deadline` is in seconds and counts per plugin and call."""
+
+    def mark(function: F) -> F:
+        function.rule_combine = combine  # type: ignore[attr-defined]
+        function.rule_on_failure = on_failure  # type: ignore[attr-defined]
+        function.rule_deadline = deadline  # type: ignore[attr-defined]
+        return _spec(function)
+
+    return mark
+
+
+class Service(Protocol):
+    """Something long-lived that a plugin brings: a listener, a poller, a cleaner.
+
+    The supervisor starts services in the order of `after`, waits until each calls `ready()`, restarts one that
+    raises with growing pauses, and cancels them in reverse order; `run` then finishes replies in flight and returns.
+    """
+
+    name: str
+    after: Sequence[str]
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Work until cancelled. Call `ready` once, when the service can be used."""
+
+    async def reload(self) -> None:
+        """Take over the changed configuration (SIGHUP) without dropping connections."""
+
+
+class Transport(Protocol):
+    """A way out of the queue, chosen by `Route.transport`."""
+
+    name: str
+
+    async def deliver(
+        self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, route: Route
+    ) -> list[Outcome]:
+        """Try once to deliver to `recipients`, which share `route`. Return exactly one Outcome per recipient.
+
+        Raise nothing for what the peer did: that is an outcome. An exception defers all recipients.
+        """
+
+
+# ── at start-up ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@hookspec("list", "stop")
+def settings() -> Sequence[Section]:
+    """The plugin's tables in `palomar.toml`: each a name and a frozen dataclass with `setting()` fields."""
+    raise AssertionError
+
+
+@hookspec("list", "stop")
+def migrations() -> Sequence[Migration]:
+    """Steps that make and change the plugin's own tables; additive, in order, never edited once shipped."""
+    raise AssertionError
+
+
+@hookspec("list", "stop")
+def commands() -> Sequence[click.Command]:
+    """Commands that the plugin adds to `palomar`."""
+    raise AssertionError
+
+
+@hookspec("list", "stop")
+def services(core: Core) -> Sequence[Service]:
+    """The plugin's long-lived services, made from the finished core."""
+    raise AssertionError
+
+
+@hookspec("list", "stop")
+def transports(core: Core) -> Sequence[Transport]:
+    """The ways out of the queue that the plugin brings."""
+    raise AssertionError
+
+
+@hookspec("list", "stop")
+def smtp_extensions(core: Core) -> Sequence[str]:
+    """EHLO lines to announce besides those of the SMTP role itself; the plugin must serve what it announces."""
+    raise AssertionError
+
+
+@hookspec("list", "stop")
+def sasl_mechanisms(core: Core) -> Sequence[SaslMechanism]:
+    """SASL mechanisms besides the core's PLAIN, LOGIN, SCRAM and CRAM-MD5."""
+    raise AssertionError
+
+
+@hookspec("list", "stop")
+def web_pages(core: Core) -> Sequence[object]:
+    """Routes for the web role. Their type is that role's own; the core only collects them."""
+    raise AssertionError
+
+
+@hookspec("list", "log")
+def status(core: Core) -> Sequence[tuple[str, str]]:
+    """Lines (label, value) for the status overview: `palomar check`, the console, the web page."""
+    raise AssertionError
+
+
+# ── in the SMTP dialogue ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@hookspec("severest", "reply451", deadline=10)
+async def smtp_connect(session: Session) -> Reply | None:
+    """Refuse or defer a peer before the greeting. Only 4yz and 5yz replies are allowed; None means no opinion."""
+
+
+@hookspec("severest", "reply451", deadline=10)
+async def smtp_helo(session: Session) -> Reply | None:
+    """Refuse or defer after EHLO, HELO or LHLO, when `session.helo` is known."""
+
+
+@hookspec("severest", "reply451", deadline=20)
+async def smtp_sender(session: Session, envelope: Envelope) -> Reply | None:
+    """Refuse or defer MAIL FROM; `envelope.sender` is set and may be None, the null sender."""
+
+
+@hookspec("severest", "reply451", deadline=20)
+async def smtp_recipient(session: Session, envelope: Envelope, recipient: Recipient) -> Reply | None:
+    """Refuse or defer one RCPT TO before it is answered.
+
+    All implementations run; the most severe reply wins; None means no opinion. Accepting is not theirs:
+    `own_recipient` and the relay rule do that, so no plugin can open a relay.
+    """
+
+
+@hookspec("first", "reply451", deadline=20)
+async def own_recipient(recipient: Recipient) -> Literal["local", "backup", "relay"] | None:
+    """Say that the recipient's domain is ours, and how. If nobody does, only the relay rule lets it through."""
+
+
+# ── accounts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@hookspec("first", "reply454", deadline=20)
+async def find_credentials(login: str) -> Sequence[Credential] | None:
+    """Return the stored verifiers of a login name, or None if it is not known here."""
+
+
+@hookspec("first", "reply454", deadline=20)
+async def verify_password(login: str, password: str) -> str | None:
+    """Check a password against an external back end. Return the account's name, or None for "not mine or wrong"."""
+
+
+# ── the accept path ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@hookspec("chain", "reply451", deadline=60)
+async def message_received(session: Session, envelope: Envelope, message: Message) -> Message | Reply | None:
+    """See or change a message that has just arrived (milters). A Reply refuses it; None leaves it as it is."""
+
+
+@hookspec("collect", "finding", deadline=30)
+async def authenticate_message(
+    session: Session,
+    envelope: Envelope,
+    message: Message,
+    phase: Literal["mechanisms", "policy"],
+    findings: Sequence[Finding],
+) -> Sequence[Finding] | None:
+    """Authenticate the sender: first all mechanisms (SPF, DKIM, ARC), then policy (DMARC) on their findings."""
+
+
+@hookspec("collect", "finding", deadline=60)
+async def score_message(
+    session: Session, envelope: Envelope, message: Message, findings: Sequence[Finding]
+) -> Sequence[Finding] | None:
+    """Judge the content. `findings` holds what authentication found."""
+
+
+@hookspec("first", "defer", deadline=20)
+async def expand_recipient(recipient: Recipient) -> Sequence[Recipient] | None:
+    """Replace one recipient by others (alias, list, redirect). None means: this recipient stays as it is."""
+
+
+@hookspec("first", "defer", deadline=20)
+async def route_recipient(envelope: Envelope, recipient: Recipient) -> Route | Reply | None:
+    """Choose the way for one expanded recipient, or refuse it with words (an unknown user, a quota)."""
+
+
+@hookspec("chain", "as_received", deadline=60)
+async def transform_inbound(message: Message, account: Account, findings: Sequence[Finding]) -> Message | None:
+    """Make the variant of the message that is filed for one account (decryption). The shared bytes stay as received."""
+
+
+@hookspec("first", "defer", deadline=60)
+async def file_message(
+    envelope: Envelope, recipient: Recipient, account: Account, message: Message, findings: Sequence[Finding]
+) -> Sequence[Filing] | Reply | None:
+    """Decide in which mailboxes of one local account the message is filed. None leaves it to the next plugin."""
+
+
+@hookspec("chain", "defer", deadline=120)
+async def transform_outbound(envelope: Envelope, message: Message, route: Route) -> Message | None:
+    """Change what leaves by one route (encrypt, then sign). A failure defers: nothing leaves in clear by accident."""
+
+
+# ── afterwards ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@hookspec("notify", "log", deadline=10)
+async def message_accepted(session: Session, envelope: Envelope, accepted: Accepted) -> None:
+    """A message is safely stored; its 250 is on the way."""
+
+
+@hookspec("notify", "log", deadline=10)
+async def message_moved(account: str, source: str, target: str, uids: Sequence[int]) -> None:
+    """Messages went from one mailbox to another by a client's wish (training data for filters).
+
+    `uids` are those in the target mailbox.
+    """
+
+
+@hookspec("notify", "log", deadline=10)
+async def message_expunged(account: str, mailbox: str, uids: Sequence[int]) -> None:
+    """Messages were removed from a mailbox for good."""
+
+
+@hookspec("notify", "log", deadline=10)
+async def delivery_settled(envelope: Envelope, outcome: Outcome) -> None:
+    """One recipient of a queued message is delivered or has failed for good."""
+
+
+@hookspec("notify", "log", deadline=10)
+async def login_failed(session: Session, login: str) -> None:
+    """A login was refused."""
+
+
+@hookspec("notify", "log", deadline=10)
+async def network_changed(addresses: Sequence[str]) -> None:
+    """The machine's addresses changed."""
+
+
+Awaited = Callable[..., Awaitable[Any]]

@@ -1,0 +1,41 @@
+"""The envelope of one transaction: sender, recipients and what was asked about notifications (RFC 3461)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from appliance.mail.address import Address
+
+NOTIFY_NEVER = "NEVER"
+NOTIFY_SUCCESS = "SUCCESS"
+NOTIFY_FAILURE = "FAILURE"
+NOTIFY_DELAY = "DELAY"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One RCPT TO. `notify` empty means the default of RFC 3461 section 4.1: failures and, by our choice, delays."""
+
+    address: Address
+    notify: frozenset[str] = frozenset()
+    orcpt: str = ""  # `rfc822;user@example.com`, xtext decoded (RFC 3461 section 4.2)
+
+    def wants(self, event: str) -> bool:
+        """Whether a notification of `event` (SUCCESS, FAILURE, DELAY) is wanted."""
+        if self.notify:
+            return event in self.notify
+        return event in {NOTIFY_FAILURE, NOTIFY_DELAY}
+
+
+@dataclass(slots=True)
+class Envelope:
+    """Sender (None is the null sender `<>`), recipients, and the transaction's parameters."""
+
+    sender: Address | None
+    recipients: list[Recipient] = field(default_factory=list)
+    ret: str = ""  # FULL, HDRS or empty (RFC 3461 section 4.3)
+    envid: str = ""  # xtext decoded (section 4.4)
+    body: str = "7BIT"  # 7BIT, 8BITMIME or BINARYMIME (RFC 6152, RFC 3030)
+    smtputf8: bool = False  # RFC 6531
+    size: int = 0  # octets announced by SIZE=, 0 if none (RFC 1870)
+    auth: str = ""  # the AUTH= parameter, xtext decoded (RFC 4954 section 5)

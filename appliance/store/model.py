@@ -1,0 +1,146 @@
+"""The rows of the store as values. Ids are SQLite row ids; times are epoch seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from appliance.mail.address import Address
+from appliance.mail.delivery import Route
+from appliance.mail.envelope import Recipient
+
+SYSTEM_FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")  # bit 0 to bit 4 of `flags`
+SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = (1 << bit for bit in range(5))
+FIRST_KEYWORD_BIT = 8  # keyword n of a mailbox is bit 8 + n of `flags`
+MAX_KEYWORDS = 55  # bits 8..62; SQLite integers are signed 64-bit, so 63 is the sign
+
+DELIMITER = "/"  # between the levels of a mailbox name
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One person or role with mailboxes. `name` is the login and primary address, lower case, NFC."""
+
+    id: int
+    name: str
+    quota_bytes: int = 0  # 0: no limit
+    used_bytes: int = 0
+    enabled: bool = True
+    redirect: str = ""  # all mail goes to this address of another domain instead of the mailbox
+    weak_mechanisms: bool = False  # SCRAM-SHA-1, CRAM-MD5 and APOP by the account's own choice
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """One mailbox. `name` is Unicode with `/` between levels; INBOX is always upper case."""
+
+    id: int
+    account_id: int
+    name: str
+    uidvalidity: int
+    uidnext: int
+    highestmodseq: int
+    messages: int
+    unseen: int
+    bytes: int
+    subscribed: bool
+    special_use: str  # "\\Sent" or ""
+    keywords: tuple[str, ...]  # index n is flag bit FIRST_KEYWORD_BIT + n
+    selectable: bool = True  # False: only a place in the hierarchy (\Noselect)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """One message in one mailbox, as the mailbox roles list it."""
+
+    uid: int
+    flags: int
+    modseq: int
+    size: int  # octets as sent to a client: prefix + header + text
+    internal_at: int
+    body_id: int
+    filing_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """A wish: file the message in this mailbox of this account. The mailbox is made if it is not there."""
+
+    account_id: int
+    mailbox: str = "INBOX"
+    prefix: bytes = b""  # this filing's own header lines: Return-Path, Delivered-To, Authentication-Results
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWish:
+    """A wish: keep the message for this recipient until its transport has settled it."""
+
+    recipient: Recipient
+    route: Route
+    hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A filing that was carried out."""
+
+    account_id: int
+    mailbox_id: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What one accept transaction stored. `queue_id` is None when every recipient was local."""
+
+    body_id: int
+    filed: tuple[Filed, ...] = ()
+    queue_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """One message in the queue with its envelope."""
+
+    id: int
+    body_id: int
+    sender: Address | None
+    ret: str
+    envid: str
+    body: str
+    smtputf8: bool
+    size: int
+    created_at: int
+    trace_id: str
+    require_tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """One recipient of a queued message. Age is kept as waited seconds, so a clock that jumps expires nothing."""
+
+    id: int
+    message_id: int
+    recipient: Recipient
+    route: Route
+    state: Literal["active", "held"]
+    attempts: int
+    waited_s: int
+    next_at: int
+    delay_warned: bool
+    last_reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened in one mailbox, published after the commit. A hint: the truth is the durable modseq."""
+
+    mailbox_id: int
+    account_id: int
+    modseq: int
+    added: tuple[int, ...] = ()  # uids, ascending
+    expunged: tuple[int, ...] = ()  # uids, ascending
+    flags: tuple[tuple[int, int], ...] = ()  # (uid, flags) after the change
+    origin: object = field(default=None, compare=False)  # the session that made the change, if it gave itself
