@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from appliance.errors import ConfigError, Problem
+from appliance.errors import AddressError, ConfigError, Problem
 from appliance.mail.address import normal_domain
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ class CoreConfig:
         for name in (self.hostname, *self.domains):
             try:
                 normal_domain(name)
-            except Exception as error:
+            except AddressError as error:
                 raise ValueError(f"{name!r} is no domain name: {error}") from None
         for text in self.relay_networks:
             network = ipaddress.ip_network(text)
