@@ -8,7 +8,7 @@ declared beside each hook and enforced by `appliance.dispatch`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import pluggy
@@ -276,6 +276,3 @@ async def login_failed(session: Session, login: str) -> None:
 @hookspec("notify", "log", deadline=10)
 async def network_changed(addresses: Sequence[str]) -> None:
     """The machine's addresses changed."""
-
-
-Awaited = Callable[..., Awaitable[Any]]

@@ -1,0 +1,397 @@
+"""How the answers of several plugins are awaited and combined, and what happens when one of them fails.
+
+pluggy declares and orders the hooks; it cannot await them. Here each hook has its combination, its deadline and its
+failure rule, all read from `appliance.hookspecs`. A plugin's error never escapes: it becomes the hook's safe answer,
+and the log names plugin and hook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import types
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import pluggy
+
+from appliance import hookspecs
+from appliance.auth import Credential
+from appliance.errors import PluginError
+from appliance.hookspecs import Combine, OnFailure
+from appliance.mail.delivery import Outcome, Route
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.finding import Finding
+from appliance.mail.message import Message
+from appliance.mail.reply import Reply, most_severe
+from appliance.mail.session import Session
+from appliance.store.model import Accepted, Account, Filing
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Check = Callable[[Any], bool]
+
+_TRY_LATER = "Local error in processing, try again later"
+
+
+class HookFailedError(PluginError):
+    """A plugin raised, passed its deadline or answered nonsense; `reply` is what the peer may be told."""
+
+    def __init__(self, text: str, reply: Reply) -> None:
+        super().__init__(text)
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """One plugin's function for one hook."""
+
+    plugin: str
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+    absence: Literal["ignore", "defer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One hook with its rule and its implementations in calling order."""
+
+    name: str
+    combine: Combine
+    on_failure: OnFailure
+    deadline: float
+    implementations: tuple[Implementation, ...]
+
+
+def hooks_of(manager: pluggy.PluginManager) -> dict[str, Hook]:
+    """Read every specified hook and who implements it."""
+    hooks = {}
+    for name in dir(hookspecs):
+        spec = getattr(hookspecs, name)
+        if not hasattr(spec, "rule_combine"):
+            continue
+        caller = getattr(manager.hook, name)
+        implementations = tuple(
+            Implementation(i.plugin_name, i.function, tuple(i.argnames), getattr(i.plugin, "ABSENCE", "ignore"))
+            for i in reversed(caller.get_hookimpls())
+        )
+        hooks[name] = Hook(name, spec.rule_combine, spec.rule_on_failure, spec.rule_deadline, implementations)
+    return hooks
+
+
+class Dispatch:
+    """Calls hooks. One method per awaited hook; `gather` for those of start-up."""
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self._hooks = hooks_of(manager)
+        self._background: set[asyncio.Task[None]] = set()
+
+    # ── start-up ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def gather(self, name: str, **arguments: object) -> list[tuple[str, Any]]:
+        """Call a `def` hook of every plugin; (plugin, item) for each item of each answer.
+
+        Raises PluginError when one fails: the appliance does not start half.
+        """
+        found: list[tuple[str, Any]] = []
+        for one in self._hooks[name].implementations:
+            try:
+                items = one.function(**{key: arguments[key] for key in one.arguments})
+                found += [(one.plugin, item) for item in items]
+            except Exception as error:
+                if self._hooks[name].on_failure == "log":
+                    log.exception("plugin %s failed in %s", one.plugin, name)
+                    continue
+                raise PluginError(f"plugin {one.plugin!r} failed in {name}: {error!r}") from error
+        return found
+
+    # ── the SMTP dialogue ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def smtp_connect(self, *, session: Session) -> Reply | None:
+        """See `hookspecs.smtp_connect`."""
+        return await self._severest("smtp_connect", {"session": session})
+
+    async def smtp_helo(self, *, session: Session) -> Reply | None:
+        """See `hookspecs.smtp_helo`."""
+        return await self._severest("smtp_helo", {"session": session})
+
+    async def smtp_sender(self, *, session: Session, envelope: Envelope) -> Reply | None:
+        """See `hookspecs.smtp_sender`."""
+        return await self._severest("smtp_sender", {"session": session, "envelope": envelope})
+
+    async def smtp_recipient(self, *, session: Session, envelope: Envelope, recipient: Recipient) -> Reply | None:
+        """See `hookspecs.smtp_recipient`."""
+        arguments = {"session": session, "envelope": envelope, "recipient": recipient}
+        return await self._severest("smtp_recipient", arguments)
+
+    async def own_recipient(self, *, recipient: Recipient) -> Literal["local", "backup", "relay"] | None:
+        """See `hookspecs.own_recipient`. Raises HookFailedError."""
+        kind: Literal["local", "backup", "relay"] | None = await self._first(
+            "own_recipient", {"recipient": recipient}, lambda answer: answer in {"local", "backup", "relay"}
+        )
+        return kind
+
+    # ── accounts ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def find_credentials(self, *, login: str) -> Sequence[Credential] | None:
+        """See `hookspecs.find_credentials`. Raises HookFailedError."""
+        found: Sequence[Credential] | None = await self._first(
+            "find_credentials", {"login": login}, _sequence_of(Credential)
+        )
+        return found
+
+    async def verify_password(self, *, login: str, password: str) -> str | None:
+        """See `hookspecs.verify_password`. Raises HookFailedError."""
+        account: str | None = await self._first(
+            "verify_password", {"login": login, "password": password}, lambda answer: isinstance(answer, str)
+        )
+        return account
+
+    # ── the accept path ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def message_received(self, *, session: Session, envelope: Envelope, message: Message) -> Message | Reply:
+        """See `hookspecs.message_received`. A failure is a 451."""
+        hook = self._hooks["message_received"]
+        for one in hook.implementations:
+            arguments = {"session": session, "envelope": envelope, "message": message}
+            try:
+                answer = await self._call(hook, one, arguments, lambda a: isinstance(a, Message) or _is_refusal(a))
+            except HookFailedError as error:
+                return error.reply
+            if isinstance(answer, Reply):
+                return answer
+            message = message if answer is None else answer
+        return message
+
+    async def authenticate_message(
+        self,
+        *,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        phase: Literal["mechanisms", "policy"],
+        findings: Sequence[Finding],
+    ) -> list[Finding]:
+        """See `hookspecs.authenticate_message`."""
+        arguments = {
+            "session": session,
+            "envelope": envelope,
+            "message": message,
+            "phase": phase,
+            "findings": findings,
+        }
+        return await self._collect("authenticate_message", arguments)
+
+    async def score_message(
+        self, *, session: Session, envelope: Envelope, message: Message, findings: Sequence[Finding]
+    ) -> list[Finding]:
+        """See `hookspecs.score_message`."""
+        arguments = {"session": session, "envelope": envelope, "message": message, "findings": findings}
+        return await self._collect("score_message", arguments)
+
+    async def expand_recipient(self, *, recipient: Recipient) -> Sequence[Recipient] | None:
+        """See `hookspecs.expand_recipient`. Raises HookFailedError."""
+        found: Sequence[Recipient] | None = await self._first(
+            "expand_recipient", {"recipient": recipient}, _sequence_of(Recipient)
+        )
+        return found
+
+    async def route_recipient(self, *, envelope: Envelope, recipient: Recipient) -> Route | Reply | None:
+        """See `hookspecs.route_recipient`. Raises HookFailedError."""
+        route: Route | Reply | None = await self._first(
+            "route_recipient",
+            {"envelope": envelope, "recipient": recipient},
+            lambda answer: isinstance(answer, Route) or _is_refusal(answer),
+        )
+        return route
+
+    async def transform_inbound(self, *, message: Message, account: Account, findings: Sequence[Finding]) -> Message:
+        """See `hookspecs.transform_inbound`. Raises HookFailedError."""
+        return await self._chain("transform_inbound", message, {"account": account, "findings": findings})
+
+    async def file_message(
+        self,
+        *,
+        envelope: Envelope,
+        recipient: Recipient,
+        account: Account,
+        message: Message,
+        findings: Sequence[Finding],
+    ) -> Sequence[Filing] | Reply | None:
+        """See `hookspecs.file_message`. Raises HookFailedError."""
+        filings: Sequence[Filing] | Reply | None = await self._first(
+            "file_message",
+            {
+                "envelope": envelope,
+                "recipient": recipient,
+                "account": account,
+                "message": message,
+                "findings": findings,
+            },
+            lambda answer: _is_refusal(answer) or _sequence_of(Filing)(answer),
+        )
+        return filings
+
+    async def transform_outbound(self, *, envelope: Envelope, message: Message, route: Route) -> Message:
+        """See `hookspecs.transform_outbound`. Raises HookFailedError: the caller defers."""
+        return await self._chain("transform_outbound", message, {"envelope": envelope, "route": route})
+
+    # ── afterwards ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def message_accepted(self, *, session: Session, envelope: Envelope, accepted: Accepted) -> None:
+        """See `hookspecs.message_accepted`."""
+        self._notify("message_accepted", {"session": session, "envelope": envelope, "accepted": accepted})
+
+    def message_moved(self, *, account: str, source: str, target: str, uids: Sequence[int]) -> None:
+        """See `hookspecs.message_moved`."""
+        self._notify("message_moved", {"account": account, "source": source, "target": target, "uids": uids})
+
+    def message_expunged(self, *, account: str, mailbox: str, uids: Sequence[int]) -> None:
+        """See `hookspecs.message_expunged`."""
+        self._notify("message_expunged", {"account": account, "mailbox": mailbox, "uids": uids})
+
+    def delivery_settled(self, *, envelope: Envelope, outcome: Outcome) -> None:
+        """See `hookspecs.delivery_settled`."""
+        self._notify("delivery_settled", {"envelope": envelope, "outcome": outcome})
+
+    def login_failed(self, *, session: Session, login: str) -> None:
+        """See `hookspecs.login_failed`."""
+        self._notify("login_failed", {"session": session, "login": login})
+
+    def network_changed(self, *, addresses: Sequence[str]) -> None:
+        """See `hookspecs.network_changed`."""
+        self._notify("network_changed", {"addresses": addresses})
+
+    async def settle(self) -> None:
+        """Wait for the notifications under way; for an orderly shutdown and for tests."""
+        while self._background:
+            await asyncio.wait(self._background)
+
+    # ── combinations ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _severest(self, name: str, arguments: dict[str, Any]) -> Reply | None:
+        hook = self._hooks[name]
+        if not hook.implementations:
+            return None
+        replies = []
+        for one in hook.implementations:
+            try:
+                answer = await self._call(hook, one, arguments, _is_refusal)
+            except HookFailedError as error:
+                answer = error.reply
+            if answer is not None:
+                replies.append(answer)
+        return most_severe(replies)
+
+    async def _first(self, name: str, arguments: dict[str, Any], check: Check) -> Any:
+        hook = self._hooks[name]
+        for one in hook.implementations:
+            answer = await self._call(hook, one, arguments, check)
+            if answer is not None:
+                return answer
+        return None
+
+    async def _chain(self, name: str, message: Message, arguments: dict[str, Any]) -> Message:
+        hook = self._hooks[name]
+        for one in hook.implementations:
+            arguments["message"] = message
+            answer = await self._call(hook, one, arguments, lambda a: isinstance(a, Message))
+            message = message if answer is None else answer
+        return message
+
+    async def _collect(self, name: str, arguments: dict[str, Any]) -> list[Finding]:
+        hook = self._hooks[name]
+        if not hook.implementations:
+            return []
+        answers = await asyncio.gather(*[self._findings(hook, one, arguments) for one in hook.implementations])
+        return [finding for answer in answers for finding in answer]
+
+    async def _findings(self, hook: Hook, one: Implementation, arguments: dict[str, Any]) -> Sequence[Finding]:
+        try:
+            return await self._call(hook, one, arguments, _sequence_of(Finding)) or ()
+        except HookFailedError as error:
+            return (Finding(one.plugin, "unavailable", text=str(error), absence=one.absence),)
+
+    def _notify(self, name: str, arguments: dict[str, Any]) -> None:
+        hook = self._hooks[name]
+        for one in hook.implementations:
+            task = asyncio.get_running_loop().create_task(self._notified(hook, one, arguments))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def _notified(self, hook: Hook, one: Implementation, arguments: dict[str, Any]) -> None:
+        try:
+            await self._call(hook, one, arguments, lambda answer: answer is None)
+        except HookFailedError:
+            return  # logged by _call; a notification has no other rule
+
+    # ── one call ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _call(self, hook: Hook, one: Implementation, arguments: dict[str, Any], check: Check) -> Any:
+        """Await one implementation. Raises HookFailedError, after logging it, whatever the plugin did wrong."""
+        try:
+            answer = await within(hook.deadline, one.function(**{key: arguments[key] for key in one.arguments}))
+        except TimeoutError:
+            raise _failed(hook, one, f"gave no answer within {hook.deadline:g} s") from None
+        except Exception as error:
+            raise _failed(hook, one, f"raised {error!r}", error) from error
+        if answer is not None and not check(answer):
+            raise _failed(hook, one, f"answered {answer!r:.200}, which the hook does not allow")
+        return answer
+
+
+def _failed(hook: Hook, one: Implementation, what: str, error: Exception | None = None) -> HookFailedError:
+    text = f"plugin {one.plugin} {what} in {hook.name}"
+    log.error(text, exc_info=error)
+    code, status = (454, "4.7.0") if hook.on_failure == "reply454" else (451, "4.3.0")
+    return HookFailedError(text, Reply(code, status, _TRY_LATER, reason=text))
+
+
+def _is_refusal(answer: object) -> bool:
+    return isinstance(answer, Reply) and answer.code >= 400
+
+
+def _sequence_of(kind: type) -> Check:
+    return lambda answer: isinstance(answer, (list, tuple)) and all(isinstance(item, kind) for item in answer)
+
+
+async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine with a deadline that costs nothing when it does not have to wait.
+
+    The first step runs at once; only a coroutine that suspends gets a timer. Raises TimeoutError.
+    """
+    try:
+        waiting_for = coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    async with asyncio.timeout(seconds):
+        return await _resumed(coroutine, waiting_for)
+
+
+@types.coroutine
+def _resumed(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any, Any, T]:
+    """Go on with a coroutine whose first suspension has been taken: pass everything through, both ways."""
+    while True:
+        try:
+            value = yield waiting_for
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            step = _thrower(coroutine, error)
+        else:
+            step = _sender(coroutine, value)
+        try:
+            waiting_for = step()
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
+def _thrower(coroutine: Coroutine[Any, Any, T], error: BaseException) -> Callable[[], Any]:
+    return lambda: coroutine.throw(error)
+
+
+def _sender(coroutine: Coroutine[Any, Any, T], value: Any) -> Callable[[], Any]:
+    return lambda: coroutine.send(value)
