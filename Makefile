@@ -1,0 +1,35 @@
+# Palomar's verbs. Each does its own set-up; `make help` lists them.
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
+
+help:   ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+run:    ## start the demo: unprivileged, loopback only, data in ./data; Ctrl-C stops it
+	@tools/setup run && exec $(BIN)/palomar run --demo
+
+test:   ## install what the tests need, then run them all
+	@tools/setup test && exec $(BIN)/pytest
+
+check:  ## what a change must pass before its tests: lint, format, types, import contracts
+	@tools/setup test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict appliance plugins hw image
+	$(BIN)/lint-imports
+
+bench:  ## measure side by side with Postfix and Dovecot, into build/bench.json
+	@tools/setup bench && exec $(BIN)/python -m tests.bench
+
+docs:   ## make docs/settings.md and docs/hooks.md anew from the code
+	@tools/setup test
+	$(BIN)/palomar config --document > docs/settings.md
+	$(BIN)/palomar hooks --document > docs/hooks.md
+
+lock:   ## resolve the dependencies anew into the two lock files
+	@tools/setup test && $(BIN)/python -m pip install --quiet uv
+	$(LOCK) pyproject.toml --extra pretty --group build -o requirements.lock
+	$(LOCK) pyproject.toml --extra pretty --group dev -o requirements-dev.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench docs lock

@@ -1,0 +1,1 @@
+"""The SD-card image: build, sign, verify, boot and update it."""
