@@ -131,6 +131,7 @@ class QueueEntry:
     next_at: int
     delay_warned: bool
     last_reply: str
+    tried_at: int = 0  # when the last attempt ended; 0 before the first
 
 
 @dataclass(frozen=True, slots=True)
