@@ -20,6 +20,7 @@ from appliance import hookspecs
 from appliance.auth import Credential
 from appliance.errors import PluginError
 from appliance.hookspecs import Combine, OnFailure
+from appliance.loading import register
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
@@ -74,7 +75,9 @@ def hooks_of(manager: pluggy.PluginManager) -> dict[str, Hook]:
             continue
         caller = getattr(manager.hook, name)
         implementations = tuple(
-            Implementation(i.plugin_name, i.function, tuple(i.argnames), getattr(i.plugin, "ABSENCE", "ignore"))
+            Implementation(
+                i.plugin_name.partition("#")[0], i.function, tuple(i.argnames), getattr(i.plugin, "ABSENCE", "ignore")
+            )
             for i in reversed(caller.get_hookimpls())
         )
         hooks[name] = Hook(name, spec.rule_combine, spec.rule_on_failure, spec.rule_deadline, implementations)
@@ -85,6 +88,7 @@ class Dispatch:
     """Calls hooks. One method per awaited hook; `gather` for those of start-up."""
 
     def __init__(self, manager: pluggy.PluginManager) -> None:
+        self._manager = manager
         self._hooks = hooks_of(manager)
         self._background: set[asyncio.Task[None]] = set()
 
@@ -106,6 +110,12 @@ class Dispatch:
                     continue
                 raise PluginError(f"plugin {one.plugin!r} failed in {name}: {error!r}") from error
         return found
+
+    def attach(self, core: object) -> None:
+        """Register what the plugins' `hooks(core)` return. Raises PluginError."""
+        for plugin, found in reversed(self.gather("hooks", core=core)):  # pluggy calls the last registered first
+            register(self._manager, f"{plugin}#{id(found)}", found)
+        self._hooks = hooks_of(self._manager)
 
     # ── the SMTP dialogue ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -379,7 +389,7 @@ def _resumed(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[A
         except GeneratorExit:
             coroutine.close()
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever is thrown in must reach the coroutine
             step = _thrower(coroutine, error)
         else:
             step = _sender(coroutine, value)

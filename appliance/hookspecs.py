@@ -109,6 +109,15 @@ def commands() -> Sequence[click.Command]:
 
 
 @hookspec("list", "stop")
+def hooks(core: Core) -> Sequence[object]:
+    """Objects with further `@hookimpl` methods: the place for hooks that need the core (store, settings, resolver).
+
+    They are registered under the plugin's name and keep its place in the order.
+    """
+    raise AssertionError
+
+
+@hookspec("list", "stop")
 def services(core: Core) -> Sequence[Service]:
     """The plugin's long-lived services, made from the finished core."""
     raise AssertionError

@@ -1,0 +1,343 @@
+"""The one door: every message enters here, from the network, from our own bounces, from the command line.
+
+RCPT is decided by `recipient`, the message by `accept`: authenticate, score, route, judge, file, and then one
+transaction of the store. Nobody is told 250 before that transaction is on the disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from appliance.config import CoreConfig
+from appliance.dispatch import Dispatch, HookFailedError
+from appliance.errors import ApplianceError, QuotaError, StoreError, StoreFullError
+from appliance.judge import judge
+from appliance.mail.address import Address
+from appliance.mail.delivery import Outcome
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.finding import Finding, Judgement
+from appliance.mail.message import Message
+from appliance.mail.received import MAX_HOPS, count_received
+from appliance.mail.reply import Reply, most_severe
+from appliance.mail.session import Session
+from appliance.routing import Routed, Router
+from appliance.store import Accepted, Account, Filing, QueueWish, Store
+from appliance.trace import Trace
+
+log = logging.getLogger(__name__)
+
+MAX_TRANSFORM_CRASHES = 3  # then a message is filed as it was received
+_CRASHES_REMEMBERED = 1000
+
+FULL = Reply(452, "4.3.1", "No room for mail at present, try again later")
+OVER_QUOTA = Reply(552, "5.2.2", "The recipient's mailbox is full")
+LOOP = Reply(554, "5.4.6", f"Mail loop: more than {MAX_HOPS} Received fields")
+STORE_FAILED = Reply(451, "4.3.0", "The message could not be stored, try again later")
+NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One mail transaction: what RCPT found out about each recipient is kept for the end of DATA."""
+
+    session: Session
+    envelope: Envelope
+    trace_id: str
+    routed: list[Sequence[Routed]] = field(default_factory=list)  # one item per recipient of the envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a message from our own process. `accepted` is None when every recipient was refused."""
+
+    accepted: Accepted | None
+    trace_id: str
+    refused: tuple[tuple[Recipient, Reply], ...] = ()
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What will be stored for one message, and the reply to each recipient if that succeeds."""
+
+    filings: dict[tuple[int, str], Filing] = field(default_factory=dict)
+    wishes: dict[str, QueueWish] = field(default_factory=dict)
+    replies: list[Reply] = field(default_factory=list)
+
+
+class Intake:
+    """The accept path. `queue_notify` is called when new entries wait in the queue, with the message at hand."""
+
+    def __init__(
+        self,
+        *,
+        config: CoreConfig,
+        store: Store,
+        dispatch: Dispatch,
+        trace: Trace,
+        queue_notify: Callable[[Accepted, Message], None],
+    ) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._trace = trace
+        self._queue_notify = queue_notify
+        self._crashes: dict[bytes, int] = {}
+        self.router = Router(dispatch, config)
+
+    def reload(self, config: CoreConfig) -> None:
+        """Take over changed core settings."""
+        self.router = Router(self._dispatch, config)
+
+    def begin(self, session: Session, envelope: Envelope) -> Transaction:
+        """Open a transaction at MAIL."""
+        return Transaction(session, envelope, new_trace_id())
+
+    async def recipient(self, transaction: Transaction, recipient: Recipient) -> Reply:
+        """Decide one RCPT TO. A 2yz reply has added it to the envelope."""
+        session, envelope = transaction.session, transaction.envelope
+        reply = await self._dispatch.smtp_recipient(session=session, envelope=envelope, recipient=recipient)
+        if reply is None:
+            try:
+                routed = await self.router.resolve(session, envelope, recipient)
+            except HookFailedError as error:
+                reply = error.reply
+            else:
+                if not isinstance(routed, Reply):
+                    envelope.recipients.append(recipient)
+                    transaction.routed.append(routed)
+                    return _RECIPIENT_OK
+                reply = routed
+        self._trace.record(transaction.trace_id, "rcpt", str(recipient.address), f"{reply} {reply.reason}".strip())
+        return reply
+
+    async def accept(self, transaction: Transaction, message: Message) -> list[Reply]:
+        """Take the message. One reply per recipient of the envelope, in its order; LMTP sends them all.
+
+        For SMTP, which has one reply, all are equal: a recipient that could not be filed while others were is
+        kept in the queue with transport `local` instead.
+        """
+        session, envelope = transaction.session, transaction.envelope
+        if not envelope.recipients:
+            return [NO_RECIPIENTS]
+        if count_received(message) > MAX_HOPS:
+            return self._refused(transaction, LOOP)
+        received = await self._dispatch.message_received(session=session, envelope=envelope, message=message)
+        if isinstance(received, Reply):
+            return self._refused(transaction, received)
+        findings = await self._findings(session, envelope, received)
+        verdict = judge(findings)
+        if verdict.action in {"refuse", "defer"}:
+            return self._refused(transaction, _judged(verdict))
+        plan = await self._plan(transaction, received, findings, verdict)
+        return await self._store_plan(transaction, received, plan)
+
+    async def submit(
+        self,
+        message: Message,
+        sender: Address | None,
+        recipients: Sequence[Recipient],
+        *,
+        origin: str,
+        envelope: Envelope | None = None,
+    ) -> Submitted:
+        """Take a message of our own: a bounce, a redirect, `palomar send`. Recipients may be anywhere.
+
+        `origin` is a word for the trace; `envelope` carries parameters (RET, ENVID, SMTPUTF8) besides the
+        recipients. Raises StoreFullError or StoreError when it could not be stored.
+        """
+        session = Session(id=new_trace_id(), role="local", helo="localhost")
+        transaction = self.begin(
+            session, replace(envelope, sender=sender, recipients=[]) if envelope else Envelope(sender)
+        )
+        self._trace.record(transaction.trace_id, origin, "submit", f"from {sender or '<>'}")
+        refused = []
+        for recipient in recipients:
+            reply = await self.recipient(transaction, recipient)
+            if not reply.positive:
+                refused.append((recipient, reply))
+        if not transaction.envelope.recipients:
+            return Submitted(None, transaction.trace_id, tuple(refused))
+        plan = await self._plan(transaction, message, (), Judgement("accept", 0.0))
+        accepted = await self._commit(transaction, message, plan)
+        return Submitted(accepted, transaction.trace_id, tuple(refused))
+
+    async def deliver_locally(
+        self, envelope: Envelope, recipient: Recipient, message: Message, trace_id: str
+    ) -> Outcome:
+        """File a queued message for one recipient of ours: the way of transport `local`."""
+        transaction = Transaction(Session(id=trace_id, role="local"), replace(envelope, recipients=[]), trace_id)
+        try:
+            routed = await self.router.resolve(transaction.session, transaction.envelope, recipient)
+            if isinstance(routed, Reply):
+                return _outcome(recipient, routed)
+            transaction.envelope.recipients.append(recipient)
+            transaction.routed.append(routed)
+            plan = await self._plan(transaction, message, (), Judgement("accept", 0.0), defer=False)
+            if plan.replies[0].positive:
+                await self._commit(transaction, message, plan)
+            return _outcome(recipient, plan.replies[0])
+        except HookFailedError as error:
+            return _outcome(recipient, error.reply)
+        except QuotaError:
+            return _outcome(recipient, OVER_QUOTA)
+        except StoreError as error:
+            return _outcome(recipient, replace(STORE_FAILED, reason=str(error)))
+
+    # ── steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _findings(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Finding]:
+        findings: list[Finding] = []
+        for phase in ("mechanisms", "policy"):
+            findings += await self._dispatch.authenticate_message(
+                session=session, envelope=envelope, message=message, phase=phase, findings=tuple(findings)
+            )
+        findings += await self._dispatch.score_message(
+            session=session, envelope=envelope, message=message, findings=tuple(findings)
+        )
+        return findings
+
+    async def _plan(
+        self,
+        transaction: Transaction,
+        message: Message,
+        findings: Sequence[Finding],
+        verdict: Judgement,
+        *,
+        defer: bool = True,
+    ) -> _Plan:
+        """Decide filings and queue entries for every recipient.
+
+        With `defer`, a local recipient that cannot be filed now becomes a queue entry when other recipients can be
+        served and the peer hears only one reply.
+        """
+        plan = _Plan()
+        single_reply = defer and transaction.session.role != "lmtp"
+        for given, routed in zip(transaction.envelope.recipients, transaction.routed, strict=True):
+            plan.replies.append(await self._plan_recipient(transaction, message, findings, verdict, routed, plan))
+            log.debug("%s: %s", given.address, plan.replies[-1])
+        if single_reply and any(reply.positive for reply in plan.replies):
+            for index, reply in enumerate(plan.replies):
+                if not reply.positive:
+                    for one in transaction.routed[index]:
+                        plan.wishes.setdefault(one.recipient.address.key, QueueWish(one.recipient, one.route))
+                    plan.replies[index] = _STORED
+        return plan
+
+    async def _plan_recipient(
+        self,
+        transaction: Transaction,
+        message: Message,
+        findings: Sequence[Finding],
+        verdict: Judgement,
+        routed: Sequence[Routed],
+        plan: _Plan,
+    ) -> Reply:
+        """Add one envelope recipient to the plan; its parts are added all or not at all."""
+        filings: list[Filing] = []
+        wishes: list[QueueWish] = []
+        for one in routed:
+            account = self._store.directory.account(one.route.next_hop) if one.route.transport == "local" else None
+            if account is None:
+                wishes.append(QueueWish(one.recipient, one.route))
+                continue
+            filed = await self._file(transaction.envelope, one.recipient, account, message, findings)
+            if isinstance(filed, Reply):
+                return filed
+            filings += filed
+        for filing in filings:
+            if verdict.action == "junk" and filing.mailbox == "INBOX":
+                filing = replace(filing, mailbox="Junk")
+            plan.filings.setdefault((filing.account_id, filing.mailbox), filing)
+        for wish in wishes:
+            plan.wishes.setdefault(wish.recipient.address.key, wish)
+        return _STORED
+
+    async def _file(
+        self, envelope: Envelope, recipient: Recipient, account: Account, message: Message, findings: Sequence[Finding]
+    ) -> Sequence[Filing] | Reply:
+        """Ask the MDA where the message goes in one account."""
+        if account.quota_bytes and account.used_bytes + message.size > account.quota_bytes:
+            return OVER_QUOTA
+        try:
+            filed = await self._dispatch.file_message(
+                envelope=envelope, recipient=recipient, account=account, message=message, findings=findings
+            )
+        except HookFailedError as error:
+            return error.reply
+        if filed is None:
+            return Reply(
+                451, "4.3.5", "No plugin files mail for this recipient", reason="file_message: nobody answered"
+            )
+        return filed
+
+    async def _store_plan(self, transaction: Transaction, message: Message, plan: _Plan) -> list[Reply]:
+        if not any(reply.positive for reply in plan.replies):
+            worst = most_severe(plan.replies)
+            assert worst is not None
+            self._refused(transaction, worst)
+            return plan.replies
+        try:
+            await self._commit(transaction, message, plan)
+        except StoreFullError as error:
+            return self._refused(transaction, replace(FULL, reason=str(error)))
+        except QuotaError as error:
+            return self._refused(transaction, replace(OVER_QUOTA, reason=str(error)))
+        except ApplianceError as error:
+            log.exception("message from %s could not be stored", transaction.envelope.sender)
+            return self._refused(transaction, replace(STORE_FAILED, reason=str(error)))
+        stored = Reply(250, "2.0.0", f"Stored as {transaction.trace_id}")
+        return [stored if reply is _STORED else reply for reply in plan.replies]
+
+    async def _commit(self, transaction: Transaction, message: Message, plan: _Plan) -> Accepted:
+        """The promise: this returns after the fsync."""
+        envelope = transaction.envelope
+        accepted = await self._store.accept(
+            message, list(plan.filings.values()), list(plan.wishes.values()), envelope, trace_id=transaction.trace_id
+        )
+        self._trace.record(
+            transaction.trace_id,
+            "intake",
+            "accepted",
+            f"{message.size} octets from {envelope.sender or '<>'} to "
+            f"{', '.join([str(r.address) for r in envelope.recipients[:20]])}: "
+            f"{len(accepted.filed)} filed, {len(plan.wishes)} queued",
+        )
+        if accepted.queue_id is not None:
+            self._queue_notify(accepted, message)
+        self._dispatch.message_accepted(session=transaction.session, envelope=envelope, accepted=accepted)
+        return accepted
+
+    def _refused(self, transaction: Transaction, reply: Reply) -> list[Reply]:
+        self._trace.record(transaction.trace_id, "intake", "refused", f"{reply} {reply.reason}".strip())
+        return [reply] * len(transaction.envelope.recipients)
+
+
+_RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
+_STORED = Reply(250, "2.0.0", "Stored")
+
+
+def combine(replies: Sequence[Reply]) -> Reply:
+    """The one reply to DATA: 250 if any recipient was served, else the mildest refusal, so that nothing is lost."""
+    for reply in replies:
+        if reply.positive:
+            return reply
+    return next((reply for reply in replies if reply.temporary), replies[0])
+
+
+def new_trace_id() -> str:
+    """A short name for one message's way, unguessable and fit for a queue id in Received."""
+    return base64.b32encode(secrets.token_bytes(10)).decode().lower()
+
+
+def _judged(verdict: Judgement) -> Reply:
+    if verdict.action == "defer":
+        return Reply(451, "4.7.1", "The message cannot be checked now, try again later", reason=verdict.reason)
+    return Reply(550, "5.7.1", "The message was refused as unwanted", reason=verdict.reason)
+
+
+def _outcome(recipient: Recipient, reply: Reply) -> Outcome:
+    status = "delivered" if reply.positive else "deferred" if reply.temporary else "failed"
+    return Outcome(recipient, status, reply, peer="local")

@@ -1,0 +1,22 @@
+"""What intake concludes from all findings of one message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.mail.finding import Action, Finding, Judgement
+
+_SEVERITY: dict[Action, int] = {"accept": 0, "junk": 1, "quarantine": 2, "defer": 3, "refuse": 4}
+
+
+def judge(findings: Sequence[Finding]) -> Judgement:
+    """The most severe action any finding demands; a filter whose absence defers, defers when it was unavailable."""
+    worst: Action = "accept"
+    reason = ""
+    for finding in findings:
+        action = finding.action or "accept"
+        if finding.result == "unavailable" and finding.absence == "defer":
+            action = "defer"
+        if _SEVERITY[action] > _SEVERITY[worst]:
+            worst, reason = action, f"{finding.name}: {finding.text or finding.result}"
+    return Judgement(worst, sum(finding.score for finding in findings), reason)

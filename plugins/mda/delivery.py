@@ -1,0 +1,64 @@
+"""Filing: in which mailbox a message for one account goes, and the header lines of that filing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.core import Core
+from appliance.hookspecs import hookimpl
+from appliance.mail.address import Address
+from appliance.mail.delivery import Outcome, Route
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.message import Message
+from appliance.mail.received import delivered_to, return_path
+from appliance.mail.reply import Reply
+from appliance.store import Account, Filing
+from appliance.store.mailboxes import get_mailbox
+from plugins.mda.config import MdaConfig
+
+DELIVERY_LOOP = Reply(554, "5.4.6", "Mail loop: the message was delivered to this mailbox before")
+
+
+class Delivery:
+    """The last `file_message`: without Sieve everything goes to INBOX, or to the mailbox named by the detail."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @hookimpl(trylast=True)
+    async def file_message(
+        self, envelope: Envelope, recipient: Recipient, account: Account, message: Message
+    ) -> Sequence[Filing] | Reply | None:
+        """One filing with Return-Path (RFC 5321 section 4.4) and Delivered-To, which also cuts loops (RFC 9228)."""
+        mark = delivered_to(recipient.address)
+        value = mark.partition(b":")[2].strip()
+        if any(old.strip() == value for old in message.get_all(b"delivered-to")):
+            return DELIVERY_LOOP
+        prefix = return_path(envelope.sender) + mark
+        return [Filing(account.id, self._mailbox(account, recipient.address), prefix)]
+
+    def _mailbox(self, account: Account, address: Address) -> str:
+        config = self._core.settings[MdaConfig]
+        if not config.file_by_detail or not config.separator:
+            return "INBOX"
+        detail = address.local.partition(config.separator)[2]
+        if detail and self._core.store.peek(lambda db: get_mailbox(db, account.id, detail)) is not None:
+            return detail
+        return "INBOX"
+
+
+class LocalTransport:
+    """Transport `local`: what could not be filed when it arrived is filed from the queue."""
+
+    name = "local"
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def deliver(
+        self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, route: Route
+    ) -> list[Outcome]:
+        """File for each recipient, one transaction each."""
+        return [
+            await self._core.intake.deliver_locally(envelope, recipient, message, "queue") for recipient in recipients
+        ]

@@ -1,0 +1,97 @@
+"""Whose mail is whose: which domains are ours, what an address stands for, and who has no mailbox here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from appliance.config import CoreConfig
+from appliance.core import Core
+from appliance.hookspecs import hookimpl
+from appliance.mail.address import Address
+from appliance.mail.delivery import Route
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.reply import Reply
+from plugins.mda.config import MdaConfig
+
+if TYPE_CHECKING:
+    from appliance.store import Account
+
+UNKNOWN_USER = Reply(550, "5.1.1", "There is no such mailbox here")
+DISABLED = Reply(550, "5.2.1", "This mailbox does not take mail at present")
+MAILBOX_FULL = Reply(452, "4.2.2", "This mailbox is full")
+POSTMASTER = "postmaster"  # every domain must have it (RFC 5321 section 4.5.1)
+
+
+class Recipients:
+    """The routing hooks of local delivery."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @hookimpl
+    async def own_recipient(self, recipient: Recipient) -> Literal["local", "backup", "relay"] | None:
+        """Our domains are those of the configuration and those of the store."""
+        return self._kind(recipient.address)
+
+    @hookimpl
+    async def expand_recipient(self, recipient: Recipient) -> Sequence[Recipient] | None:
+        """Follow an alias, an account's redirect, or the domain's catch-all, in this order."""
+        address = recipient.address
+        if self._kind(address) != "local":
+            return None
+        directory = self._core.store.directory
+        for key in self._keys(address):
+            if targets := directory.alias(key):
+                return [Recipient(Address.parse(target)) for target in targets]
+            if account := directory.account(key):
+                return [Recipient(Address.parse(account.redirect))] if account.redirect else None
+        if target := self._fallback(address):
+            return [Recipient(Address.parse(target))]
+        return None
+
+    @hookimpl(tryfirst=True)
+    async def route_recipient(self, envelope: Envelope, recipient: Recipient) -> Route | Reply | None:
+        """Local accounts, or the words that refuse an unknown, disabled or full one."""
+        if self._kind(recipient.address) != "local":
+            return None
+        account = self._account(recipient.address)
+        if account is None:
+            return UNKNOWN_USER
+        if not account.enabled:
+            return DISABLED
+        if account.quota_bytes and account.used_bytes + envelope.size > account.quota_bytes:
+            return MAILBOX_FULL
+        return Route("local", account.name)
+
+    def _kind(self, address: Address) -> Literal["local", "backup", "relay"] | None:
+        config = self._core.settings[CoreConfig]
+        if address.domain in config.domains:
+            return "local"
+        if (domain := self._core.store.directory.domain(address.domain)) is not None:
+            return domain.kind
+        # Mail to postmaster@<this machine> must work even where the machine's name is no mail domain.
+        return "local" if address.domain == config.hostname and address.local.lower() == POSTMASTER else None
+
+    def _keys(self, address: Address) -> list[str]:
+        """The address as given, then without its detail: an alias or account `ana+lists@` wins over `ana@`."""
+        separator = self._core.settings[MdaConfig].separator
+        keys = [address.key]
+        base, found, _ = address.local.partition(separator) if separator else ("", "", "")
+        if found and base:
+            keys.append(Address(base, address.domain).key)
+        return keys
+
+    def _account(self, address: Address) -> Account | None:
+        directory = self._core.store.directory
+        return next((account for key in self._keys(address) if (account := directory.account(key))), None)
+
+    def _fallback(self, address: Address) -> str:
+        """Where mail for an unknown local part goes: the postmaster's account, then the domain's catch-all."""
+        directory = self._core.store.directory
+        if address.local.lower() == POSTMASTER:
+            postmaster = self._core.settings[CoreConfig].postmaster or directory.first_account()
+            if postmaster and postmaster != address.key:
+                return postmaster
+        domain = directory.domain(address.domain)
+        return domain.catch_all if domain is not None and domain.catch_all != address.key else ""
