@@ -12,7 +12,7 @@ test:   ## install what the tests need, then run them all
 	@tools/setup test && exec $(BIN)/pytest
 
 check:  ## what a change must pass before its tests: lint, format, types, import contracts
-	@tools/setup test
+	@tools/setup check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict appliance plugins hw image
@@ -22,12 +22,12 @@ bench:  ## measure side by side with Postfix and Dovecot, into build/bench.json
 	@tools/setup bench && exec $(BIN)/python -m tests.bench
 
 docs:   ## make docs/settings.md and docs/hooks.md anew from the code
-	@tools/setup test
+	@tools/setup check
 	$(BIN)/palomar config --document > docs/settings.md
 	$(BIN)/palomar hooks --document > docs/hooks.md
 
 lock:   ## resolve the dependencies anew into the two lock files
-	@tools/setup test && $(BIN)/python -m pip install --quiet uv
+	@tools/setup check && $(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml --extra pretty --group build -o requirements.lock
 	$(LOCK) pyproject.toml --extra pretty --group dev -o requirements-dev.lock
 
