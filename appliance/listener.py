@@ -1,0 +1,345 @@
+"""Listening sockets of one server role: open them, accept within limits, run a session per connection, stop in order.
+
+Sockets are opened before any service starts, so that a port in use is a start-up error beside all others. A socket
+that systemd hands over under the listener's name (LISTEN_FDNAMES) is used instead of opening one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from appliance.connection import Connection, ConnectionLostError, IdleTimeoutError, Machine
+from appliance.errors import ConfigError, Problem, ProtocolError
+from appliance.log import session_id
+from appliance.tlslink import TlsError
+
+if TYPE_CHECKING:
+    from appliance.config import Bind
+    from appliance.tls import Certificates
+
+log = logging.getLogger(__name__)
+
+ACCEPTS_PER_WAKE = 64  # connections taken before sessions get their turn
+ACCEPT_PAUSE_S = 1.0  # rest after the system ran out of descriptors or memory
+FIRST_SYSTEMD_FD = 3  # sd_listen_fds(3)
+EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one listener allows. `max_per_peer` counts connections of one IP address; Unix sockets are not counted."""
+
+    max_connections: int = 1000
+    max_per_peer: int = 100
+    backlog: int = 512
+    grace_s: float = 10.0  # for sessions to say goodbye when the appliance stops
+
+
+class Listener:
+    """A service that accepts connections and runs `serve` for each in a task of its own.
+
+    `binds` is asked again on reload: new addresses are opened, gone ones closed, sessions stay. `machine` makes the
+    protocol of one connection. `busy_reply` is sent to peers beyond a limit (not before a TLS handshake).
+    `setting` is the dotted name of the setting behind `binds`, for errors.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        binds: Callable[[], Sequence[Bind]],
+        *,
+        machine: Callable[[], Machine],
+        serve: Callable[[Connection], Awaitable[None]],
+        certificates: Certificates | None = None,
+        implicit_tls: bool = False,
+        limits: Limits | None = None,
+        busy_reply: bytes = b"",
+        after: Sequence[str] = (),
+        setting: str = "",
+    ) -> None:
+        if implicit_tls and certificates is None:
+            raise ValueError(f"{name}: implicit TLS needs certificates")
+        self.name = name
+        self.after = after
+        self.limits = limits or Limits()
+        self.connections: set[Connection] = set()
+        self.refused = 0  # peers turned away at a limit
+        self._binds = binds
+        self._machine = machine
+        self._serve = serve
+        self._certificates = certificates
+        self._implicit_tls = implicit_tls
+        self._busy_reply = b"" if implicit_tls else busy_reply
+        self._setting = setting or f"{name}.listen"
+        self._sockets: dict[Bind | str, socket.socket] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._peers: Counter[str] = Counter()
+        self._accepting = False
+        self._exhausted = False
+
+    # ── sockets ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_sockets(self) -> None:
+        """Open what is configured and not open yet. Raises ConfigError with one Problem per address that failed."""
+        if not self._sockets:
+            inherited = inherited_sockets().get(self.name, [])
+            self._sockets.update({f"systemd:{number}": sock for number, sock in enumerate(inherited)})
+        if any(isinstance(key, str) for key in self._sockets):
+            return  # systemd decides
+        problems = []
+        for bind in self._binds():
+            if bind in self._sockets:
+                continue
+            try:
+                self._sockets[bind] = _open(bind, self.limits.backlog)
+            except OSError as error:
+                problems.append(_problem(self._setting, bind, error))
+        if problems:
+            raise ConfigError(problems)
+
+    def close_sockets(self) -> None:
+        """Stop listening."""
+        for bind in list(self._sockets):
+            self._close_socket(bind)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens now."""
+        return [str(bind) for bind in self._sockets]
+
+    def _close_socket(self, bind: Bind | str) -> None:
+        sock = self._sockets.pop(bind)
+        if self._accepting:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        sock.close()
+        if not isinstance(bind, str) and bind.is_unix:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(bind.host)
+
+    # ── the service ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Accept until cancelled; then let sessions finish within the grace time, and abort the rest."""
+        self.open_sockets()
+        self._accepting = True
+        self._watch()
+        try:
+            ready()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.close_sockets()
+            self._accepting = False
+            await self._finish_sessions()
+
+    async def reload(self) -> None:
+        """Follow changed addresses. Those that cannot be opened are logged; everything open stays."""
+        try:
+            self.open_sockets()
+        except ConfigError as error:
+            log.error("%s: %s", self.name, error)
+        wanted = set(self._binds())
+        for bind in list(self._sockets):
+            if not isinstance(bind, str) and bind not in wanted:
+                self._close_socket(bind)
+        if self._accepting:
+            self._watch()
+
+    def _watch(self) -> None:
+        self._exhausted = False
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets.values():
+            loop.add_reader(sock.fileno(), self._accept, sock)
+
+    async def _finish_sessions(self) -> None:
+        for connection in self.connections:
+            connection.stopping = True
+            connection.wake()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=self.limits.grace_s)
+        finally:
+            if self._tasks:
+                log.warning("%s: %d session(s) cut off at shutdown", self.name, len(self._tasks))
+            for connection in self.connections:
+                connection.abort()
+            for task in self._tasks:
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
+    # ── accepting ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_WAKE):
+            try:
+                sock, address = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    log.warning("%s: accept: %s", self.name, error.strerror)
+                    return
+                self._rest(error)
+                return
+            peer = address[0] if isinstance(address, tuple) else ""
+            if self._over_limit(peer):
+                self._turn_away(sock)
+                continue
+            if peer:
+                self._peers[peer] += 1
+            task = asyncio.get_running_loop().create_task(self._session(sock, peer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _rest(self, error: OSError) -> None:
+        """Without descriptors a listening socket stays readable and would spin: look away for a while."""
+        if self._exhausted:
+            return
+        self._exhausted = True
+        log.error("%s: accept: %s; resting %.0f s", self.name, error.strerror, ACCEPT_PAUSE_S)
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets.values():
+            loop.remove_reader(sock.fileno())
+        loop.call_later(ACCEPT_PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        if self._accepting:
+            self._watch()
+
+    def _over_limit(self, peer: str) -> bool:
+        if len(self._tasks) >= self.limits.max_connections:
+            return True
+        return bool(peer) and self._peers[peer] >= self.limits.max_per_peer
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        self.refused += 1
+        with contextlib.suppress(OSError):  # the peer may have gone already
+            sock.setblocking(False)
+            if self._busy_reply:
+                sock.send(self._busy_reply)
+                sock.shutdown(socket.SHUT_WR)
+        sock.close()
+
+    async def _session(self, sock: socket.socket, peer: str) -> None:
+        connection = Connection(self._machine())
+        session_id.set(connection.id)
+        self.connections.add(connection)
+        try:
+            sock.setblocking(False)
+            await connection.loop.connect_accepted_socket(lambda: connection, sock)
+            if self._implicit_tls and self._certificates is not None:
+                await connection.start_tls(self._certificates.server_context())
+            await self._serve(connection)
+        except ProtocolError as error:
+            log.info("%s: %s: %s", self.name, peer or "local", error)
+            connection.write(error.reply)
+        except (ConnectionLostError, IdleTimeoutError, TlsError) as error:
+            log.debug("%s: %s: %s", self.name, peer or "local", error)
+        except Exception:
+            log.exception("%s: session of %s failed", self.name, peer or "local")
+        finally:
+            try:
+                await connection.close()
+            finally:
+                sock.close()  # only where it never came to a transport; else this is a no-op
+                self.connections.discard(connection)
+                self._forget(peer)
+
+    def _forget(self, peer: str) -> None:
+        if not peer:
+            return
+        self._peers[peer] -= 1
+        if self._peers[peer] <= 0:
+            del self._peers[peer]
+
+
+def _open(bind: Bind, backlog: int) -> socket.socket:
+    """Open one listening socket; "" listens on all addresses, by IPv6 and IPv4 where the machine has both."""
+    if bind.is_unix:
+        return _open_unix(bind.host, backlog)
+    family = socket.AF_INET6 if ":" in bind.host or not bind.host else socket.AF_INET
+    if not bind.host and not _has_ipv6():
+        family = socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit these. Keep-alive finds peers that vanished while they idled.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if bind.host else 0)
+        sock.bind((bind.host, bind.port))
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_unix(path: str, backlog: int) -> socket.socket:
+    """Open a Unix socket for this user and group; a dead one that lies in the way is replaced, nothing else is."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):
+                probe.connect(path)
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            os.unlink(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        os.chmod(path, 0o660)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _problem(setting: str, bind: Bind, error: OSError) -> Problem:
+    remedies = {
+        errno.EADDRINUSE: "Stop the program that holds it, or choose another port.",
+        errno.EACCES: "Ports below 1024 need the right to bind them (systemd does that), or choose a higher port.",
+        errno.EADDRNOTAVAIL: "Use an address that this machine has.",
+        errno.ENOENT: "Create the folder of the socket.",
+    }
+    return Problem(setting, f"cannot listen on {bind}: {error.strerror}.", remedies.get(error.errno or 0, ""))
+
+
+def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> dict[str, list[socket.socket]]:
+    """Sockets handed over by systemd, by name (sd_listen_fds_with_names(3)). Taken once; later calls give the same."""
+    environ = os.environ if environ is None else environ
+    if environ.get("LISTEN_PID") == str(os.getpid()):
+        names = environ.get("LISTEN_FDNAMES", "").split(":")
+        for number in range(int(environ.get("LISTEN_FDS", "0"))):
+            name = names[number] if number < len(names) else ""
+            sock = socket.socket(fileno=FIRST_SYSTEMD_FD + number)
+            sock.setblocking(False)
+            sock.set_inheritable(False)
+            _inherited.setdefault(name, []).append(sock)
+        for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            environ.pop(variable, None)  # children must not take them for theirs
+    return _inherited
+
+
+_inherited: dict[str, list[socket.socket]] = {}

@@ -1,0 +1,120 @@
+"""Structured logs on standard error: JSON lines for machines, text for people. Settings: [log].
+
+Every line carries the session and the trace id it belongs to, from context variables. Message bodies and passwords
+are never logged; that is the caller's duty, and `extra` fields are the only structured data.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import sys
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+import msgspec
+
+from appliance.config import setting
+
+session_id: ContextVar[str] = ContextVar("session_id", default="")
+"""The session (one connection) that the current task serves."""
+
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The message that the current task works on."""
+
+COLOURS = {"DEBUG": "\x1b[2m", "INFO": "", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
+# What logging itself puts on a record; everything else came through `extra`.
+_OWN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogConfig:
+    """[log]"""
+
+    level: Literal["debug", "info", "warning", "error"] = setting("info", "Lowest level that is written.")
+    format: Literal["auto", "text", "json"] = setting(
+        "auto", "How lines look; `auto` is text on a terminal and JSON elsewhere."
+    )
+    levels: dict[str, str] = setting({}, 'Levels of single parts, such as `"plugins.smtp" = "debug"`.')
+
+    def __post_init__(self) -> None:
+        for name, level in self.levels.items():
+            if level not in ("debug", "info", "warning", "error"):
+                raise ValueError(f'levels: "{name}" must be debug, info, warning or error, not "{level}"')
+
+
+def configure(config: LogConfig, *, stream: IO[str] | None = None) -> None:
+    """Send all logs of the process to `stream` (standard error if None). Can be called again after a reload."""
+    stream = stream or sys.stderr
+    terminal = stream.isatty()
+    as_json = config.format == "json" or (config.format == "auto" and not terminal)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(colours=terminal))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(config.level.upper())
+    for name, level in config.levels.items():
+        logging.getLogger(name).setLevel(level.upper())
+    logging.captureWarnings(True)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: at, level, part, text, then session, trace, and what `extra` brought."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line without its end."""
+        line: dict[str, Any] = {
+            "at": _stamp(record.created),
+            "level": record.levelname.lower(),
+            "part": record.name,
+            "text": record.getMessage(),
+        }
+        line.update(_context(record))
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, part and text for people, the rest as name=value."""
+
+    def __init__(self, *, colours: bool = False) -> None:
+        super().__init__()
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; control characters from the wire cannot forge a second one or drive a terminal."""
+        context = " ".join(f"{name}={value}" for name, value in _context(record).items())
+        text = _printable(f"{record.getMessage()}{'  ' if context else ''}{context}")
+        level = f"{record.levelname.lower():<7}"
+        if self._colours and (colour := COLOURS.get(record.levelname)):
+            level = f"{colour}{level}\x1b[0m"
+        line = f"{_stamp(record.created)} {level} {record.name}: {text}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def _context(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if session := session_id.get():
+        fields["session"] = session
+    if trace := trace_id.get():
+        fields["trace"] = trace
+    fields.update((name, value) for name, value in record.__dict__.items() if name not in _OWN)
+    return fields
+
+
+def _stamp(at: float) -> str:
+    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else text.translate(_CONTROLS)
