@@ -1,0 +1,94 @@
+"""What can be known to go wrong before anything is started: ports, certificates, folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from appliance.config import Bind, CoreConfig, Settings
+from appliance.errors import Problem
+
+
+def preflight(settings: Settings, *, ports: bool = True) -> list[Problem]:
+    """Every problem a start would meet. With `ports`, addresses are tried out; without, only compared."""
+    return [*_claimed_twice(settings), *(_taken(settings) if ports else ()), *_data_folder(settings)]
+
+
+def binds(settings: Settings) -> Iterator[tuple[str, Bind]]:
+    """Every address to listen on in any section, with the dotted name of its setting."""
+    for section in settings.sections:
+        value = settings[section.cls]
+        for field in dataclasses.fields(section.cls):
+            item = getattr(value, field.name)
+            name = f"{section.name}.{field.name}" if section.name else field.name
+            for bind in item if isinstance(item, tuple) else (item,):
+                if isinstance(bind, Bind):
+                    yield name, bind
+
+
+def _overlap(one: Bind, other: Bind) -> bool:
+    if one.is_unix or other.is_unix:
+        return one == other
+    if one.port != other.port:
+        return False
+    return one.host == other.host or "" in {one.host, other.host} or _covers(one, other) or _covers(other, one)
+
+
+def _covers(wide: Bind, narrow: Bind) -> bool:
+    return (wide.host == "0.0.0.0" and ":" not in narrow.host) or (wide.host == "::" and ":" in narrow.host)
+
+
+def _claimed_twice(settings: Settings) -> Iterator[Problem]:
+    seen: list[tuple[str, Bind]] = []
+    for name, bind in binds(settings):
+        for other_name, other in seen:
+            if _overlap(bind, other):
+                text = f"{bind} is claimed by {other_name} too."
+                yield settings.problem(name, text, "Give one of them another port.")
+                break
+        seen.append((name, bind))
+
+
+def _taken(settings: Settings) -> Iterator[Problem]:
+    tried: set[Bind] = set()
+    for name, bind in binds(settings):
+        if bind.is_unix or bind in tried or any(_overlap(bind, one) for one in tried):
+            continue
+        tried.add(bind)
+        try:
+            _try_out(bind)
+        except OSError as error:
+            yield settings.problem(name, f"cannot listen on {bind}: {error.strerror}.", _remedy(error))
+
+
+def _try_out(bind: Bind) -> None:
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((bind.host, bind.port))
+        sock.listen(1)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "Stop the program that holds it, or choose another port."
+    if error.errno == errno.EACCES:
+        return "Ports below 1024 need the right to bind them; choose a higher one or start by systemd."
+    return "Use an address that this machine has."
+
+
+def _data_folder(settings: Settings) -> Iterator[Problem]:
+    data = settings[CoreConfig].data
+    existing: Path = data
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        yield settings.problem("data", f"{existing} is no folder.", "Name another folder.")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield settings.problem(
+            "data", f"{existing} cannot be written by this user.", f"Try: chown {os.getuid()} {existing}"
+        )
