@@ -1,0 +1,48 @@
+"""The settings of logging in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from appliance.config import Section, setting
+
+MAX_FAILURE_DELAY = 30.0  # seconds; clients give up after a minute
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuthConfig:
+    """[auth]: passwords are hashed with argon2id (2 passes, 19 MiB, 1 lane); that is not a setting."""
+
+    failure_delay: float = setting(
+        2.0,
+        "Seconds from a failed login to its answer; they double with each further failure of the peer, up to 8 times.",
+    )
+    peer_failures: int = setting(
+        20, "Different failed logins from one address (IPv6: one /64) within the window; further ones must wait."
+    )
+    account_failures: int = setting(
+        50, "Different failed logins to one name within the window; peers that never logged in to it must then wait."
+    )
+    window: int = setting(600, "Seconds for which a failed login counts.")
+    weak_mechanisms: Literal["opted-in", "always", "never"] = setting(
+        "opted-in",
+        "When to offer SCRAM-SHA-1, CRAM-MD5 and APOP: once any account has opted in, always, or never. "
+        "They work only for accounts that have opted in.",
+    )
+    tls_on_loopback: bool = setting(
+        False, "Ask for TLS before a login from this machine too. From elsewhere it is always asked for."
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.failure_delay <= MAX_FAILURE_DELAY:
+            raise ValueError(f"failure_delay must be within 0..{MAX_FAILURE_DELAY:g} s, not {self.failure_delay}")
+        if not 1 <= self.peer_failures <= 1000:
+            raise ValueError(f"peer_failures must be within 1..1000, not {self.peer_failures}")
+        if not 1 <= self.account_failures <= 1000:
+            raise ValueError(f"account_failures must be within 1..1000, not {self.account_failures}")
+        if not 1 <= self.window <= 86_400:
+            raise ValueError(f"window must be within 1..86400 s, not {self.window}")
+
+
+SECTION = Section("auth", AuthConfig)

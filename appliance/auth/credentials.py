@@ -1,0 +1,86 @@
+"""Verifiers of passwords: what is stored of them, how it is made, and how it is checked. All of it blocks."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from appliance.wire.sasl.prepare import prepare_password
+from appliance.wire.sasl.scram import SHA1, SHA256, ScramVerifier
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+# OWASP's second choice for argon2id: 19 MiB suit a board with 1 GiB, and about 10 ms suit its processor.
+ARGON2_PASSES = 2
+ARGON2_MEMORY_KIB = 19 * 1024
+ARGON2_LANES = 1
+SALT_OCTETS = 16
+SCRAM_ITERATIONS = 15_000  # RFC 7677 section 4 asks for at least 4096; it is the client's work, once a login
+
+ARGON2ID = "argon2id"
+PLAIN = "plain"  # the password itself, prepared: CRAM-MD5 and APOP cannot do with less
+
+# Of a password nobody has. Checking it takes as long as checking a real one.
+_DUMMY = b"$argon2id$v=19$m=19456,t=2,p=1$cGFsb21hci1uby11c2Vy$HTU8HTy+xIlyqCm/bmoE/rsMKLnjIzXVWNQZYxqoplg"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One stored verifier of one login name. `data` never shows in a log."""
+
+    kind: str  # argon2id, scram-sha-256, scram-sha-1 or plain
+    account: str  # the account's name
+    login: str  # the account's name, or that of an application password: "ana+phone@palomar.test"
+    data: bytes = field(repr=False)
+    label: str = ""  # of an application password: "phone"
+
+
+def make_credentials(password: str, *, weak: bool = False) -> list[tuple[str, bytes]]:
+    """Make the verifiers (kind, data) of a password; `weak` adds those an account must have opted in to.
+
+    Takes some 30 ms and 19 MiB: not on the event loop (there, use `Authenticator.new_credentials`).
+    Raises ValueError in words when the password is empty, too long, or holds characters that RFC 4013 prohibits.
+    """
+    prepared = prepare_password(password)
+    salt = secrets.token_bytes(SALT_OCTETS)
+    made = [
+        (ARGON2ID, _hasher().hash(prepared).encode()),
+        (SHA256.kind, bytes(ScramVerifier.make(SHA256, prepared, salt, SCRAM_ITERATIONS))),
+    ]
+    if weak:
+        salt = secrets.token_bytes(SALT_OCTETS)
+        made.append((SHA1.kind, bytes(ScramVerifier.make(SHA1, prepared, salt, SCRAM_ITERATIONS))))
+        made.append((PLAIN, prepared.encode()))
+    return made
+
+
+def password_matches(stored: bytes | None, password: str) -> bool:
+    """Whether a prepared password is the one of an argon2id verifier. None takes the same time and is never right."""
+    from argon2.exceptions import InvalidHashError, VerificationError  # 4 MiB that the start can do without
+
+    try:
+        return _hasher().verify(stored or _DUMMY, password) and stored is not None
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+_made: list[PasswordHasher] = []
+
+
+def _hasher() -> PasswordHasher:
+    if not _made:
+        from argon2 import PasswordHasher, Type
+
+        _made.append(
+            PasswordHasher(
+                time_cost=ARGON2_PASSES,
+                memory_cost=ARGON2_MEMORY_KIB,
+                parallelism=ARGON2_LANES,
+                hash_len=32,
+                salt_len=SALT_OCTETS,
+                type=Type.ID,
+            )
+        )
+    return _made[0]
