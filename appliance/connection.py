@@ -255,6 +255,11 @@ class Connection(asyncio.Protocol):
         return self._link.peer_certificate() if self._link is not None else None
 
     @property
+    def machine(self) -> Machine:
+        """The protocol of this connection; its session tells it what to expect next."""
+        return self._machine
+
+    @property
     def lost(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._lost
