@@ -35,7 +35,6 @@ _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REPLY_LINE = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
 _STATUS = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?: |$)")
-_STRAY = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
 class GrammarError(ApplianceError):
@@ -160,38 +159,6 @@ def unstuff(lines: bytes) -> bytes:
     if lines[:1] == b".":
         lines = lines[1:]
     return lines.replace(b"\r\n.", b"\r\n")
-
-
-class DotStuffer:
-    """Turns a message, chunk by chunk, into what is sent behind 354, final dot included.
-
-    A stray CR or LF would let what follows pass for a line of its own, and so for the end of the message, at a
-    receiver that is less strict (SMTP smuggling). It is replaced by a space; line ends must be CRLF when they get here.
-    """
-
-    __slots__ = ("_held",)
-
-    def __init__(self) -> None:
-        # The last octets given in, when it depends on the next chunk what they mean: at most CR LF.
-        # The message starts at the start of a line, as if CR LF had just gone out.
-        self._held = b"\r\n"
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Return the wire form of `chunk`, except for octets that wait for the next one."""
-        if not chunk:
-            return b""
-        skip = len(self._held) if self._held == b"\r\n" else 0
-        data = self._held + chunk
-        self._held = b"\r\n" if data.endswith(b"\r\n") else b"\r" if data.endswith(b"\r") else b""
-        if self._held == b"\r":
-            data = data[:-1]
-        if not data.count(b"\n") == data.count(b"\r") == data.count(b"\r\n"):
-            data = _STRAY.sub(b" ", data)
-        return data.replace(b"\r\n.", b"\r\n..")[skip:]
-
-    def end(self) -> bytes:
-        """Return what ends the message: the line end if it lacks one, and the dot."""
-        return b".\r\n" if self._held == b"\r\n" else b"\r\n.\r\n"
 
 
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────
