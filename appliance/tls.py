@@ -1,0 +1,350 @@
+"""Certificates and TLS contexts: PEM files from the settings, or our own self-signed one. Settings: [tls].
+
+Contexts are replaced as a whole when files change; connections keep the one they began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from appliance.certificate import Certificate, CertificateError, read_pem
+from appliance.config import setting
+from appliance.errors import ConfigError, Problem
+from appliance.tlslink import NamedObject, ServerContext
+
+log = logging.getLogger(__name__)
+
+POLL_S = 60.0  # between looks at the files' dates
+RENEW_BEFORE_S = 30 * 86400.0  # a self-signed certificate is made anew this long before its end
+WARN_BEFORE_S = 14 * 86400.0
+CHILD_S = 60.0  # for making a certificate; a small board needs some seconds to load the library
+CLOCK_SET_AT = 1_767_225_600.0  # 2026-01-01: a clock before that has never been set
+
+
+Pair = tuple[str, Path, Path]  # where it stands in the settings, certificate, key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CertificatePair:
+    """One entry of [tls.names]: the certificate for one server name."""
+
+    certificate: Path = setting(Path(), "PEM file: the certificate, then those of its issuers.")
+    key: Path = setting(Path(), "PEM file of the private key, without a password.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsConfig:
+    """[tls]"""
+
+    certificate: Path | None = setting(
+        None, "PEM file: the certificate, then those of its issuers. Without it a self-signed one is made."
+    )
+    key: Path | None = setting(None, "PEM file of the private key, without a password.")
+    names: dict[str, CertificatePair] = setting(
+        {}, 'Certificates for single server names (SNI), as tables `[tls.names."mail.example.org"]`; `*.` is allowed.'
+    )
+    minimum: Literal["1.2", "1.3"] = setting("1.2", "Lowest TLS version that is spoken.")
+    trust: Path | None = setting(None, "PEM file of authorities to trust besides the system's, for verified delivery.")
+
+    def __post_init__(self) -> None:
+        if self.certificate is not None and self.key is None:
+            raise ValueError("key is missing: certificate needs it")
+        if self.key is not None and self.certificate is None:
+            raise ValueError("certificate is missing: key needs it")
+        for name, pair in self.names.items():
+            if pair.certificate == Path() or pair.key == Path():
+                raise ValueError(f"names: {name} needs certificate and key")
+
+
+class Certificates:
+    """The TLS contexts of this machine.
+
+    `config` and `hostname` are asked again on reload. `folder` is the data folder; the self-signed pair lives in its
+    `tls` folder. `now` gives epoch seconds. Call `load` before anything else.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], TlsConfig],
+        hostname: Callable[[], str],
+        folder: Path,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._hostname = hostname
+        self._folder = folder / "tls"
+        self._self_signed: Pair = ("tls", self._folder / "self-signed.pem", self._folder / "self-signed.key")
+        self._now = now
+        self._contexts: dict[str, ServerContext] = {}  # by server name; "" is the default
+        self._facts: dict[str, Certificate] = {}
+        self._clients: dict[bool, ssl.SSLContext] = {}
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+
+    def load(self) -> None:
+        """Read all files, making the self-signed pair if it is needed. Raises ConfigError with every Problem.
+
+        On failure everything stays as it was.
+        """
+        config = self._config()
+        problems: list[Problem] = []
+        contexts: dict[str, ServerContext] = {}
+        facts: dict[str, Certificate] = {}
+        pairs = _pairs(config)
+        if "" not in pairs:
+            self._ensure_self_signed()
+            pairs[""] = self._self_signed
+        seen = _dates(pairs, config.trust)
+        for name, (place, certificate, key) in pairs.items():
+            try:
+                contexts[name], facts[name] = _server_context(certificate, key, place, config.minimum)
+            except ConfigError as error:
+                problems += error.problems
+        problems += _trust_problems(config)
+        self._seen = seen
+        if problems:
+            raise ConfigError(problems)
+        for context in contexts.values():
+            context.sni_callback = self._choose
+        self._contexts, self._facts, self._clients = contexts, facts, {}
+
+    def server_context(self) -> ssl.SSLContext:
+        """The context for the next server handshake; the client's server name may still switch it."""
+        return self._contexts[""]
+
+    def binding(self, server_name: str) -> bytes:
+        """tls-server-end-point of the certificate that a client asking for this name gets (RFC 5929 section 4)."""
+        return self._lookup(server_name).binding
+
+    def client_context(self, verify: bool) -> ssl.SSLContext:
+        """The context for connections that we make: verified by chain and name, or opportunistic."""
+        context = self._clients.get(verify)
+        if context is None:
+            context = self._clients[verify] = self._new_client_context(verify)
+        return context
+
+    def facts(self) -> Mapping[str, Certificate]:
+        """The certificates in use by server name; "" is the default one. For status and doctor."""
+        return self._facts
+
+    def expiring(self) -> list[str]:
+        """Sentences on certificates that end soon or have ended. Silent while the clock has never been set."""
+        now = self._now()
+        if now < CLOCK_SET_AT:
+            return []
+        sentences = []
+        for name, fact in self._facts.items():
+            days = int((fact.not_after_at - now) // 86400)
+            if fact.not_after_at <= now:
+                sentences.append(f"the certificate for {name or 'this machine'} has ended")
+            elif fact.not_after_at - now < WARN_BEFORE_S:
+                sentences.append(f"the certificate for {name or 'this machine'} ends in {days} days")
+        return sentences
+
+    def refresh(self) -> bool:
+        """Load again if a file has changed or the self-signed certificate is due. Failures are logged, once each."""
+        config = self._config()
+        pairs = _pairs(config)
+        if "" not in pairs:
+            pairs[""] = self._self_signed
+            due = self._self_signed_due()
+        else:
+            due = False
+        if not due and _dates(pairs, config.trust) == self._seen:
+            return False
+        try:
+            self.load()
+        except ConfigError as error:
+            log.error("certificates not reloaded: %s", error)
+            return False
+        log.info("certificates reloaded")
+        return True
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _choose(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """SNI (RFC 6066 section 3): an unknown name gets the default certificate, the client decides."""
+        if not name:
+            return
+        if isinstance(tls, NamedObject):
+            tls.sni = name
+        chosen = self._lookup(name)
+        if chosen is not context:
+            tls.context = chosen
+
+    def _lookup(self, name: str) -> ServerContext:
+        name = name.lower().rstrip(".")
+        found = self._contexts.get(name) or self._contexts.get(f"*.{name.partition('.')[2]}")
+        return found or self._contexts[""]
+
+    def _new_client_context(self, verify: bool) -> ssl.SSLContext:
+        config = self._config()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = _version(config.minimum)
+        if verify:
+            context.load_default_certs()
+            if config.trust is not None:
+                context.load_verify_locations(config.trust)
+        else:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _self_signed_due(self) -> bool:
+        _, certificate, key = self._self_signed
+        try:
+            fact = read_pem(certificate.read_text())
+        except (OSError, CertificateError):
+            return True
+        now = self._now()
+        old = now >= CLOCK_SET_AT and fact.not_after_at - now < RENEW_BEFORE_S
+        return old or not key.exists() or not fact.covers(self._hostname())
+
+    def _ensure_self_signed(self) -> None:
+        if not self._self_signed_due():
+            return
+        names = list(dict.fromkeys((self._hostname().lower(), "localhost", "127.0.0.1", "::1")))
+        command = (sys.executable, "-m", "appliance.selfsigned", str(self._folder), *names)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_S, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise self._cannot_make(str(error)) from error
+        if done.returncode:
+            raise self._cannot_make(done.stderr.strip().rpartition("\n")[2])
+        log.info("made a self-signed certificate for %s", names[0])
+
+    def _cannot_make(self, why: str) -> ConfigError:
+        text = f"cannot make a self-signed certificate in {self._folder}: {why}."
+        return ConfigError(
+            [Problem("tls.certificate", text, "Let palomar write there, or name a certificate and key.")]
+        )
+
+
+class CertificateWatch:
+    """The service that follows changed certificate files, by their dates every POLL_S seconds and on reload."""
+
+    name = "certificates"
+    after: Sequence[str] = ()
+
+    def __init__(self, certificates: Certificates, *, poll_s: float = POLL_S) -> None:
+        self._certificates = certificates
+        self._poll_s = poll_s
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Look until cancelled."""
+        ready()
+        warned: list[str] = []
+        while True:
+            sentences = self._certificates.expiring()
+            if sentences != warned:
+                for sentence in sentences:
+                    log.warning("%s", sentence)
+                warned = sentences
+            await asyncio.sleep(self._poll_s)
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Look now. In a thread: making a certificate waits for a child."""
+        await asyncio.to_thread(self._certificates.refresh)
+
+
+def problems(config: TlsConfig) -> list[Problem]:
+    """Everything wrong with the files that the settings name, for `palomar check`. Makes nothing."""
+    found = _trust_problems(config)
+    for place, certificate, key in _pairs(config).values():
+        try:
+            _server_context(certificate, key, place, config.minimum)
+        except ConfigError as error:
+            found += error.problems
+    return found
+
+
+def _pairs(config: TlsConfig) -> dict[str, Pair]:
+    """The configured pairs by server name; "" is the default."""
+    pairs = {
+        name.lower().rstrip("."): (f"tls.names.{name}", pair.certificate, pair.key)
+        for name, pair in config.names.items()
+    }
+    if config.certificate is not None and config.key is not None:
+        pairs[""] = ("tls", config.certificate, config.key)
+    return pairs
+
+
+def _dates(pairs: Mapping[str, Pair], trust: Path | None) -> dict[Path, tuple[int, int, int]]:
+    """What tells a changed file: inode (renamed over), size, modification time. A missing file has none."""
+    dates = {}
+    for path in [path for _, *files in pairs.values() for path in files] + ([trust] if trust else []):
+        with contextlib.suppress(OSError):
+            found = os.stat(path)
+            dates[path] = (found.st_ino, found.st_size, found.st_mtime_ns)
+    return dates
+
+
+def _server_context(certificate: Path, key: Path, place: str, minimum: str) -> tuple[ServerContext, Certificate]:
+    """Make the context of one pair. Raises ConfigError that names the file at fault."""
+    try:
+        fact = read_pem(certificate.read_text())
+    except (OSError, UnicodeDecodeError, CertificateError) as error:
+        raise _unreadable(f"{place}.certificate", certificate, error) from error
+    try:
+        with key.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+    except OSError as error:
+        raise _unreadable(f"{place}.key", key, error) from error
+    if mode & 0o007:
+        log.warning("every user of this machine can read the key %s; set its mode to 0600 or 0640", key)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = NamedObject
+    context.minimum_version = _version(minimum)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.binding = fact.binding
+    asked = []
+
+    def password() -> str:  # without it OpenSSL would ask on the terminal
+        asked.append(True)
+        return "-"
+
+    try:
+        context.load_cert_chain(certificate, key, password)
+    except ssl.SSLError as error:
+        if asked:
+            text, remedy = f"{key} is protected by a password.", "Store it without one: openssl pkey -in … -out …"
+        elif "MISMATCH" in (error.reason or ""):
+            text, remedy = f"{key} does not belong to {certificate}.", "Name the key that the certificate was made for."
+        else:
+            text, remedy = f"{key} is no private key in PEM form.", ""
+        raise ConfigError([Problem(f"{place}.key", text, remedy)]) from error
+    return context, fact
+
+
+def _unreadable(place: str, path: Path, error: Exception) -> ConfigError:
+    if isinstance(error, OSError):
+        remedy = "Let the user that runs palomar read it." if isinstance(error, PermissionError) else "Name a file."
+        return ConfigError([Problem(place, f"cannot read {path}: {error.strerror}.", remedy)])
+    return ConfigError([Problem(place, f"{path}: {error}.", "It must hold the certificate and its issuers as PEM.")])
+
+
+def _trust_problems(config: TlsConfig) -> list[Problem]:
+    if config.trust is None:
+        return []
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.trust)
+    except (ssl.SSLError, OSError) as error:
+        text = f"cannot read authorities from {config.trust}: {error.strerror or error}."
+        return [Problem("tls.trust", text, "Name a PEM file with at least one certificate.")]
+    return []
+
+
+def _version(minimum: str) -> ssl.TLSVersion:
+    return ssl.TLSVersion.TLSv1_3 if minimum == "1.3" else ssl.TLSVersion.TLSv1_2
