@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from appliance.config import Section, setting
+from appliance.config import setting
 
 MAX_FAILURE_DELAY = 30.0  # seconds; clients give up after a minute
 
@@ -43,6 +43,3 @@ class AuthConfig:
             raise ValueError(f"account_failures must be within 1..1000, not {self.account_failures}")
         if not 1 <= self.window <= 86_400:
             raise ValueError(f"window must be within 1..86400 s, not {self.window}")
-
-
-SECTION = Section("auth", AuthConfig)

@@ -8,7 +8,8 @@ import re
 from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
 
-MAX_ITERATIONS = 1_000_000  # a client refuses a server that asks for more: a second of work, not an hour
+MIN_ITERATIONS = 4096  # RFC 7677 section 4; a client refuses fewer
+MAX_ITERATIONS = 1_000_000  # and more: a second of work, not an hour
 
 
 @dataclass(frozen=True, slots=True)
