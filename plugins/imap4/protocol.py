@@ -1,0 +1,407 @@
+"""The server side of IMAP as a machine without I/O: bytes in, commands out (RFC 3501 sections 2.2 and 7.5). Pure.
+
+A command is collected until it is complete, its literals included; every limit is checked before the bytes it is
+about are awaited. What becomes of a literal that is not wanted depends on its kind: a synchronising one is never
+sent once the command is answered, a non-synchronising one (RFC 7888) comes anyway and is thrown away as it comes.
+The messages of APPEND are not collected but handed out in pieces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from appliance.errors import ProtocolError
+from plugins.imap4.protocol_command import APPEND_STATES, AppendHead, Command, State, parse_append, parse_command
+from plugins.imap4.protocol_parse import Cursor, GrammarError
+
+MAX_LINE = 64 * 1024  # octets of one line, CRLF included
+MAX_COMMAND = 64 * 1024  # octets of one command with its literals, before login
+MAX_COMMAND_AFTER = 256 * 1024  # the same after login; messages do not count
+MAX_LITERAL = 8 * 1024  # octets of one literal before login
+MAX_LITERAL_AFTER = 64 * 1024
+MAX_CHUNK = 256 * 1024  # octets of one piece of a message
+MAX_DISCARD = 256 * 1024 * 1024  # octets of unwanted literals thrown away in one command; more closes the connection
+
+CONTINUE = b"+ OK\r\n"
+
+_MARKER = re.compile(rb"\{(\d+)(\+?)\}\Z")
+_APPEND = re.compile(rb"[^ ]++ APPEND(?: |\Z)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The client waits for leave to send a literal: write `CONTINUE`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadCommand:
+    """Answer `tag BAD text`. `tag` is `*` where the command has none."""
+
+    tag: bytes
+    text: str
+    too_big: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The line that was asked for by `expect_line`, without CRLF."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AppendMessage:
+    """APPEND has announced a message. Answer with `take_message` or `refuse_message`.
+
+    `first` tells the first message of the command from those that follow in the same one (RFC 3502).
+    """
+
+    tag: bytes
+    head: AppendHead
+    size: int
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageChunk:
+    """The next octets of the announced message; `last` with the last of them."""
+
+    data: bytes
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEnd:
+    """The APPEND command is complete."""
+
+    tag: bytes
+
+
+Event = Command | Continue | BadCommand | Line | AppendMessage | MessageChunk | AppendEnd
+
+
+class ImapServer:
+    """Collects commands and knows what the bytes that come next are.
+
+    `state` is set by the session: it decides what is permitted and how much is read. While a message announced by
+    AppendMessage is neither taken nor refused, `next_event` returns None.
+    """
+
+    __slots__ = (
+        "_append",
+        "_buffer",
+        "_collected",
+        "_discarded",
+        "_left",
+        "_read",
+        "_scanned",
+        "closed",
+        "state",
+    )
+
+    def __init__(self) -> None:
+        self.state = State.NOT_AUTHENTICATED
+        self.closed = False
+        self._buffer = bytearray()
+        self._scanned = 0  # where to look for the next line end
+        self._collected = bytearray()  # what came before the current line of the same command
+        self._left = 0  # octets of the current literal that have not come yet
+        self._discarded = 0
+        self._append: _Append | None = None
+        self._read: _State = _command_line
+
+    # ── the contract of machines ──────────────────────────────────────────────────────────────────────────────────
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the wire."""
+        self._buffer += data
+
+    def next_event(self) -> Event | None:
+        """Return the next event, or None when it first needs bytes or an answer. Raises ProtocolError."""
+        while not self.closed:
+            read = self._read
+            event = read(self)
+            if event is not None:
+                return event
+            if self._read is read:  # no other state was entered: more bytes are needed
+                return None
+        return None
+
+    def start_tls(self) -> None:
+        """Enter TLS. Raises ProtocolError if commands came in clear behind STARTTLS."""
+        # They are not authenticated; keeping them would let an attacker put commands into the session (CVE-2011-0411).
+        if self._buffer:
+            self.closed = True
+            raise ProtocolError("data pipelined after STARTTLS", reply=b"* BYE Data after STARTTLS\r\n")
+
+    # ── for sessions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def expect_line(self) -> None:
+        """Read the next line as it stands: an answer within AUTHENTICATE, or DONE."""
+        self._read = _plain_line
+
+    def take_message(self) -> bytes:
+        """Let the announced message come. Returns what is to be written first."""
+        append = self._waiting()
+        self._left = append.size
+        self._read = _message
+        return b"" if append.is_coming else CONTINUE
+
+    def refuse_message(self) -> None:
+        """Do without the announced message and the rest of its command; the session answers NO or BAD."""
+        append = self._waiting()
+        self._append = None
+        if append.is_coming:
+            self._discard(append.size)
+        else:
+            self._next_command()
+
+    def _waiting(self) -> _Append:
+        if self._append is None or self._read is not _undecided:
+            raise RuntimeError("no message was announced")
+        return self._append
+
+    # ── pieces shared by the states ───────────────────────────────────────────────────────────────────────────────
+
+    def _line(self) -> bytes | None:
+        """Take a line off the buffer, without CRLF; None until it is complete.
+
+        Raises ProtocolError if it is too long, GrammarError on a bare CR or LF, or NUL.
+        """
+        end = self._buffer.find(b"\n", self._scanned) + 1
+        if (end or len(self._buffer)) > MAX_LINE:
+            raise self._fatal("Line too long")
+        if not end:
+            self._scanned = len(self._buffer)
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        self._scanned = 0
+        if not line.endswith(b"\r\n") or line.count(b"\r") != 1 or b"\0" in line:
+            raise GrammarError("bare CR or LF, or NUL")
+        return line[:-2]
+
+    def _fatal(self, text: str) -> ProtocolError:
+        self.closed = True
+        self._buffer.clear()
+        return ProtocolError(text.lower(), reply=b"* BYE [TOOBIG] %b\r\n" % text.encode())
+
+    def _next_command(self) -> None:
+        self._collected = bytearray()
+        self._append = None
+        self._discarded = 0
+        self._read = _command_line
+
+    def _bad(self, text: str) -> BadCommand:
+        tag = tag_of(bytes(self._collected))
+        self._next_command()
+        return BadCommand(tag, text)
+
+    def _discard(self, size: int) -> None:
+        """Throw away the next octets and what belongs to the same command after them."""
+        self._discarded += size
+        if self._discarded > (MAX_DISCARD if self.state else MAX_COMMAND):
+            raise self._fatal("Literal too long")
+        self._left = size
+        self._read = _unwanted
+
+
+_State = Callable[[ImapServer], Event | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    tag: bytes
+    mailbox: str
+    size: int
+    is_coming: bool  # the literal is a non-synchronising one
+
+
+# ── the states: each is a function that takes what it can from the buffer ─────────────────────────────────────────────
+
+
+def _command_line(machine: ImapServer) -> Event | None:
+    """A line of a command: the last one, or one that ends with a literal's announcement."""
+    try:
+        line = machine._line()
+    except GrammarError as error:
+        return machine._bad(str(error))
+    if line is None:
+        return None
+    marker = _MARKER.search(line, max(0, len(line) - 24)) if line.endswith(b"}") else None
+    if marker is None:
+        return _complete(machine, line)
+    size, is_coming = int(marker[1]), bool(marker[2])
+    if machine.state in APPEND_STATES and _APPEND.match(machine._collected or line):
+        head = bytes(machine._collected) + line[: marker.start()]
+        try:
+            append = _append_head(head)
+        except GrammarError as error:
+            return _refused(machine, head, size, is_coming, str(error))
+        if append is not None:
+            machine._append = _Append(append[0], append[1].mailbox, size, is_coming)
+            machine._read = _undecided
+            return AppendMessage(*append, size, first=True)
+    return _literal_announced(machine, line, size, is_coming)
+
+
+def _complete(machine: ImapServer, line: bytes) -> Event | None:
+    data = bytes(machine._collected) + line
+    machine._next_command()
+    if not data:
+        return BadCommand(b"*", "empty line")
+    if len(data) > _max_command(machine):
+        return BadCommand(tag_of(data), "command too long", too_big=True)
+    try:
+        return parse_command(data, machine.state)
+    except GrammarError as error:
+        return BadCommand(tag_of(data), str(error))
+
+
+def _literal_announced(machine: ImapServer, line: bytes, size: int, is_coming: bool) -> Event | None:
+    total = len(machine._collected) + len(line) + 2 + size
+    if size > (MAX_LITERAL_AFTER if machine.state else MAX_LITERAL) or total > _max_command(machine):
+        head = bytes(machine._collected) or line
+        return _refused(machine, head, size, is_coming, "literal too long", too_big=True)
+    machine._collected += line + b"\r\n"
+    machine._left = size
+    machine._read = _literal
+    return None if is_coming else Continue()
+
+
+def _refused(
+    machine: ImapServer, head: bytes, size: int, is_coming: bool, text: str, *, too_big: bool = False
+) -> BadCommand:
+    """Answer BAD before the literal is awaited, and see to it that its octets are not taken for commands."""
+    machine._next_command()
+    if is_coming:
+        machine._discard(size)
+    return BadCommand(tag_of(head), text, too_big)
+
+
+def _literal(machine: ImapServer) -> Event | None:
+    """The octets of a literal that is part of the command."""
+    if len(machine._buffer) < machine._left:
+        return None
+    machine._collected += machine._buffer[: machine._left]
+    del machine._buffer[: machine._left]
+    machine._read = _command_line
+    return None
+
+
+def _unwanted(machine: ImapServer) -> Event | None:
+    """Octets of a literal that was refused but comes all the same."""
+    count = min(machine._left, len(machine._buffer))
+    del machine._buffer[:count]
+    machine._left -= count
+    if machine._left == 0:
+        machine._read = _unwanted_line
+    return None
+
+
+def _unwanted_line(machine: ImapServer) -> Event | None:
+    """A line of a command that was answered already."""
+    try:
+        line = machine._line()
+    except GrammarError:
+        line = b""  # it was to be thrown away anyway
+    if line is None:
+        return None
+    marker = _MARKER.search(line, max(0, len(line) - 24)) if line.endswith(b"}") else None
+    if marker is not None and marker[2]:
+        machine._discard(int(marker[1]))
+    else:
+        machine._next_command()
+    return None
+
+
+def _plain_line(machine: ImapServer) -> Event | None:
+    """A line that is no command. Afterwards commands come again, unless one more line is expected."""
+    try:
+        line = machine._line()
+    except GrammarError:
+        line = b"\0"  # neither base64 nor DONE
+    if line is None:
+        return None
+    machine._next_command()
+    return Line(line)
+
+
+# ── APPEND ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _append_head(head: bytes) -> tuple[bytes, AppendHead] | None:
+    """Read `tag APPEND mailbox [flags] [date] `; None if the literal that follows is the mailbox name."""
+    cursor = Cursor(head)
+    tag = cursor.tag()
+    cursor.space()
+    cursor.word()
+    cursor.space()
+    if cursor.at_end():
+        return None
+    mailbox = cursor.mailbox()
+    cursor.space()
+    return tag, parse_append(cursor, mailbox)
+
+
+def _undecided(machine: ImapServer) -> Event | None:
+    """The session has not said yet whether it wants the message."""
+    return None
+
+
+def _message(machine: ImapServer) -> Event | None:
+    """The octets of a message that is wanted."""
+    count = min(machine._left, len(machine._buffer), MAX_CHUNK)
+    if count == 0 and machine._left:
+        return None
+    with memoryview(machine._buffer) as view:
+        chunk = bytes(view[:count])
+    del machine._buffer[:count]
+    machine._left -= count
+    if machine._left == 0:
+        machine._read = _after_message
+    return MessageChunk(chunk, last=machine._left == 0)
+
+
+def _after_message(machine: ImapServer) -> Event | None:
+    """The line behind a message: empty, or the head of one more message."""
+    append = machine._append
+    if append is None:
+        raise RuntimeError("no APPEND under way")
+    try:
+        line = machine._line()
+        if line is None:
+            return None
+        if not line:
+            machine._next_command()
+            return AppendEnd(append.tag)
+        marker = _MARKER.search(line, max(0, len(line) - 24))
+        if marker is None or not line.startswith(b" "):
+            raise GrammarError("unexpected data after the message")
+    except GrammarError as error:
+        machine._next_command()
+        return BadCommand(append.tag, str(error))
+    size, is_coming = int(marker[1]), bool(marker[2])
+    try:
+        head = parse_append(Cursor(line[: marker.start()], 1), append.mailbox)
+    except GrammarError as error:
+        return _refused(machine, append.tag, size, is_coming, str(error))
+    machine._append = _Append(append.tag, append.mailbox, size, is_coming)
+    machine._read = _undecided
+    return AppendMessage(append.tag, head, size, first=False)
+
+
+def _max_command(machine: ImapServer) -> int:
+    return MAX_COMMAND_AFTER if machine.state else MAX_COMMAND
+
+
+def tag_of(data: bytes) -> bytes:
+    """The tag that a command begins with, or `*` if that cannot be told."""
+    cursor = Cursor(data)
+    try:
+        tag = cursor.tag()
+    except GrammarError:
+        return b"*"
+    return tag if cursor.peek() in {b" ", b""} else b"*"

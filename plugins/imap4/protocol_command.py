@@ -1,0 +1,377 @@
+"""The commands of IMAP4rev1 as values, and how each is read (RFC 3501 section 6). Pure.
+
+One table names every command, the states in which it is permitted, and its reader. Extensions add rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from plugins.imap4.protocol_fetch import FetchItem, parse_items
+from plugins.imap4.protocol_list import ListQuery, parse_list, parse_lsub, parse_status_items
+from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
+from plugins.imap4.protocol_search import Key, parse_program
+
+MAX_ENABLE = 50  # names in one ENABLE
+MAX_ID_FIELDS = 30  # RFC 2971 section 3.3
+MAX_ID_VALUE = 1024
+
+
+class State(IntEnum):
+    """The states of a connection (RFC 3501 section 3); LOGOUT is the end of the session."""
+
+    NOT_AUTHENTICATED = 0
+    AUTHENTICATED = 1
+    SELECTED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What all commands have; those without arguments are just this."""
+
+    tag: bytes
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
+class Login(Command):
+    """LOGIN (section 6.2.3)."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate(Command):
+    """AUTHENTICATE (section 6.2.2); `initial` is the initial response of SASL-IR, still in base64 (RFC 4959)."""
+
+    mechanism: str
+    initial: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Identify(Command):
+    """ID (RFC 2971)."""
+
+    fields: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Enable(Command):
+    """ENABLE (RFC 5161)."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnMailbox(Command):
+    """SELECT, EXAMINE, CREATE, DELETE, SUBSCRIBE, UNSUBSCRIBE."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rename(Command):
+    """RENAME (section 6.3.5)."""
+
+    mailbox: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListNames(Command):
+    """LIST and LSUB."""
+
+    query: ListQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Command):
+    """STATUS (section 6.3.10)."""
+
+    mailbox: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch(Command):
+    """FETCH and UID FETCH (section 6.4.5)."""
+
+    uid: bool
+    members: SequenceSet
+    items: tuple[FetchItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFlags(Command):
+    """STORE and UID STORE (section 6.4.6). `mode` is "+", "-" or ""."""
+
+    uid: bool
+    members: SequenceSet
+    mode: str
+    silent: bool
+    flags: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Command):
+    """COPY and MOVE, with and without UID (section 6.4.7, RFC 6851)."""
+
+    uid: bool
+    members: SequenceSet
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class UidExpunge(Command):
+    """UID EXPUNGE (RFC 4315 section 2.1)."""
+
+    members: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Command):
+    """SEARCH and UID SEARCH (section 6.4.4). `key` is None when the charset is unknown."""
+
+    uid: bool
+    charset: str
+    key: Key | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendHead:
+    """What APPEND says of one message before its literal (section 6.3.11)."""
+
+    mailbox: str
+    flags: tuple[bytes, ...] = ()
+    internal_at: int | None = None
+
+
+Reader = Callable[[Cursor, bytes, str], Command]
+
+
+def _bare(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    return Command(tag, verb)
+
+
+def _login(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    user = cursor.astring()
+    cursor.space()
+    try:
+        return Login(tag, verb, user.decode(), cursor.astring().decode())
+    except UnicodeDecodeError:
+        raise GrammarError("login name or password is not UTF-8") from None
+
+
+def _authenticate(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    mechanism = cursor.word()
+    initial = None
+    if not cursor.at_end():
+        cursor.space()
+        initial = cursor.data[cursor.at :]
+        cursor.at = len(cursor.data)
+    return Authenticate(tag, verb, mechanism, initial)
+
+
+def _identify(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    fields: list[tuple[str, str]] = []
+    if cursor.data[cursor.at :].upper() == b"NIL":
+        cursor.at += 3
+        return Identify(tag, verb, ())
+    cursor.expect(b"(")
+    while not cursor.accept(b")"):
+        if fields:
+            cursor.space()
+        name = cursor.string()
+        cursor.space()
+        value = cursor.nstring() or b""
+        fields.append((name.decode("utf-8", "replace"), value.decode("utf-8", "replace")))
+        if len(fields) > MAX_ID_FIELDS or len(name) > MAX_ID_VALUE or len(value) > MAX_ID_VALUE:
+            raise GrammarError("ID too long")
+    return Identify(tag, verb, tuple(fields))
+
+
+def _enable(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    names: list[str] = []
+    while not names or not cursor.at_end():
+        cursor.space()
+        names.append(cursor.word())
+        if len(names) > MAX_ENABLE:
+            raise GrammarError("too many names")
+    return Enable(tag, verb, tuple(names))
+
+
+def _on_mailbox(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return OnMailbox(tag, verb, cursor.mailbox())
+
+
+def _rename(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    mailbox = cursor.mailbox()
+    cursor.space()
+    return Rename(tag, verb, mailbox, cursor.mailbox())
+
+
+def _list(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return ListNames(tag, verb, parse_list(cursor) if verb == "LIST" else parse_lsub(cursor))
+
+
+def _status(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    mailbox = cursor.mailbox()
+    cursor.space()
+    return Status(tag, verb, mailbox, parse_status_items(cursor))
+
+
+def _fetch(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    members = cursor.sequence_set()
+    cursor.space()
+    return Fetch(tag, *_uid(verb), members, parse_items(cursor))
+
+
+def _store(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    members = cursor.sequence_set()
+    cursor.space()
+    mode = "+" if cursor.accept(b"+") else "-" if cursor.accept(b"-") else ""
+    item = cursor.word()
+    if item not in {"FLAGS", "FLAGS.SILENT"}:
+        raise GrammarError("expected FLAGS")
+    cursor.space()
+    if cursor.peek() == b"(":
+        flags = cursor.flags()
+    else:
+        found = [cursor.flag()]
+        while cursor.accept(b" "):
+            found.append(cursor.flag())
+            cursor.check_length(len(found))
+        flags = tuple(found)
+    return StoreFlags(tag, *_uid(verb), members, mode, item == "FLAGS.SILENT", flags)
+
+
+def _copy(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    members = cursor.sequence_set()
+    cursor.space()
+    return Copy(tag, *_uid(verb), members, cursor.mailbox())
+
+
+def _uid_expunge(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return UidExpunge(tag, verb, cursor.sequence_set())
+
+
+def _search(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return Search(tag, *_uid(verb), *_program(cursor))
+
+
+def _program(cursor: Cursor) -> tuple[str, Key | None]:
+    charset, key = parse_program(cursor)
+    if key is None:
+        cursor.at = len(cursor.data)  # nothing after an unknown charset can be read
+    return charset, key
+
+
+def _uid(verb: str) -> tuple[str, bool]:
+    return (verb[4:], True) if verb.startswith("UID ") else (verb, False)
+
+
+_ALWAYS = frozenset(State)
+_BEFORE = frozenset({State.NOT_AUTHENTICATED})
+_AFTER = frozenset({State.AUTHENTICATED, State.SELECTED})
+_IN_MAILBOX = frozenset({State.SELECTED})
+
+COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
+    "CAPABILITY": (_ALWAYS, _bare),
+    "NOOP": (_ALWAYS, _bare),
+    "LOGOUT": (_ALWAYS, _bare),
+    "ID": (_ALWAYS, _identify),
+    "STARTTLS": (_BEFORE, _bare),
+    "LOGIN": (_BEFORE, _login),
+    "AUTHENTICATE": (_BEFORE, _authenticate),
+    "ENABLE": (_AFTER, _enable),
+    "SELECT": (_AFTER, _on_mailbox),
+    "EXAMINE": (_AFTER, _on_mailbox),
+    "CREATE": (_AFTER, _on_mailbox),
+    "DELETE": (_AFTER, _on_mailbox),
+    "RENAME": (_AFTER, _rename),
+    "SUBSCRIBE": (_AFTER, _on_mailbox),
+    "UNSUBSCRIBE": (_AFTER, _on_mailbox),
+    "LIST": (_AFTER, _list),
+    "LSUB": (_AFTER, _list),
+    "STATUS": (_AFTER, _status),
+    "NAMESPACE": (_AFTER, _bare),
+    "IDLE": (_AFTER, _bare),
+    "CHECK": (_IN_MAILBOX, _bare),
+    "CLOSE": (_IN_MAILBOX, _bare),
+    "UNSELECT": (_IN_MAILBOX, _bare),
+    "EXPUNGE": (_IN_MAILBOX, _bare),
+    "SEARCH": (_IN_MAILBOX, _search),
+    "FETCH": (_IN_MAILBOX, _fetch),
+    "STORE": (_IN_MAILBOX, _store),
+    "COPY": (_IN_MAILBOX, _copy),
+    "MOVE": (_IN_MAILBOX, _copy),
+    "UID SEARCH": (_IN_MAILBOX, _search),
+    "UID FETCH": (_IN_MAILBOX, _fetch),
+    "UID STORE": (_IN_MAILBOX, _store),
+    "UID COPY": (_IN_MAILBOX, _copy),
+    "UID MOVE": (_IN_MAILBOX, _copy),
+    "UID EXPUNGE": (_IN_MAILBOX, _uid_expunge),
+}
+APPEND_STATES = _AFTER  # APPEND is read in pieces, by the machine itself
+
+
+def parse_verb(cursor: Cursor) -> str:
+    """Read the command's name; `UID` and the word after it make one."""
+    verb = cursor.word()
+    if verb == "UID":
+        cursor.space()
+        verb = f"UID {cursor.word()}"
+    return verb
+
+
+def parse_command(data: bytes, state: State) -> Command:
+    """Read a whole command, without its last CRLF. Raises GrammarError, also for one that `state` does not permit."""
+    cursor = Cursor(data)
+    tag = cursor.tag()
+    cursor.space()
+    verb = parse_verb(cursor)
+    try:
+        states, read = COMMANDS[verb]
+    except KeyError:
+        raise GrammarError("unknown command") from None
+    if state not in states:
+        raise GrammarError(_WRONG_STATE[state])
+    command = read(cursor, tag, verb)
+    cursor.end()
+    return command
+
+
+_WRONG_STATE = {
+    State.NOT_AUTHENTICATED: "log in first",
+    State.AUTHENTICATED: "not permitted without a selected mailbox, or after login",
+    State.SELECTED: "already logged in",
+}
+
+
+def parse_append(cursor: Cursor, mailbox: str) -> AppendHead:
+    """Read the optional flags and date before a message's literal; the cursor stands after the space before them."""
+    flags: tuple[bytes, ...] = ()
+    internal_at = None
+    if cursor.peek() == b"(":
+        flags = cursor.flags()
+        cursor.space()
+    if cursor.peek() == b'"':
+        internal_at = cursor.date_time()
+        cursor.space()
+    cursor.end()
+    return AppendHead(mailbox, flags, internal_at)

@@ -1,0 +1,235 @@
+"""What SEARCH asks for (RFC 3501 section 6.4.4). Pure.
+
+The keys form a tree of values. Strings are decoded here, with the charset that the command names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
+
+MAX_KEYS = 1_000  # keys of one search, all levels together
+MAX_NEEDLE = 1_000  # characters of one string searched for
+CHARSETS = ("US-ASCII", "UTF-8")
+
+_FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """ALL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    r"""Whether a flag (`\Seen`, `$Junk`) is set."""
+
+    name: bytes
+    is_set: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    r"""Whether the message is \Recent here."""
+
+    is_set: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Message numbers."""
+
+    members: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Uids:
+    """UIDs."""
+
+    members: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """LARGER (above `octets`) or SMALLER (below)."""
+
+    larger: bool
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    """BEFORE, ON or SINCE a day; by internal date, or by the Date field (SENT…)."""
+
+    relation: Literal["BEFORE", "ON", "SINCE"]
+    sent: bool
+    day: int  # date.toordinal
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A field, by lower-case name, whose decoded value holds `needle`; an empty needle asks whether it is there."""
+
+    field: bytes
+    needle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """`needle` in the body, or (`header`) anywhere in the message."""
+
+    needle: str
+    header: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Either."""
+
+    first: Key
+    second: Key
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Every one of them."""
+
+    keys: tuple[Key, ...]
+
+
+Key = All | Flag | Recent | Numbers | Uids | Size | Date | Header | Text | Not | Or | And
+
+_FLAGS = {
+    "ANSWERED": Flag(b"\\Answered", True), "UNANSWERED": Flag(b"\\Answered", False),
+    "DELETED": Flag(b"\\Deleted", True), "UNDELETED": Flag(b"\\Deleted", False),
+    "DRAFT": Flag(b"\\Draft", True), "UNDRAFT": Flag(b"\\Draft", False),
+    "FLAGGED": Flag(b"\\Flagged", True), "UNFLAGGED": Flag(b"\\Flagged", False),
+    "SEEN": Flag(b"\\Seen", True), "UNSEEN": Flag(b"\\Seen", False),
+}  # fmt: skip
+_SIMPLE: dict[str, Key] = {
+    **_FLAGS,
+    "ALL": All(),
+    "RECENT": Recent(True),
+    "OLD": Recent(False),
+    "NEW": And((Recent(True), Flag(b"\\Seen", False))),
+}
+_FIELDS = {"FROM": b"from", "TO": b"to", "CC": b"cc", "BCC": b"bcc", "SUBJECT": b"subject"}
+_DATES: dict[str, tuple[Literal["BEFORE", "ON", "SINCE"], bool]] = {
+    "BEFORE": ("BEFORE", False), "ON": ("ON", False), "SINCE": ("SINCE", False),
+    "SENTBEFORE": ("BEFORE", True), "SENTON": ("ON", True), "SENTSINCE": ("SINCE", True),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Budget:
+    encoding: str
+    keys: int = MAX_KEYS
+
+
+def parse_program(cursor: Cursor) -> tuple[str, Key | None]:
+    """Read `[CHARSET name SP] key *(SP key)`. Return the charset's name and the tree.
+
+    The tree is None when the charset is not known here: the answer is NO [BADCHARSET], not BAD.
+    """
+    # Without CHARSET 8-bit strings are an error by the book; clients that send them mean UTF-8.
+    charset, encoding = "US-ASCII", "utf-8"
+    if cursor.data[cursor.at : cursor.at + 8].upper() == b"CHARSET ":
+        cursor.at += 8
+        charset = cursor.astring().decode("ascii", "replace").upper()
+        cursor.space()
+        if charset not in CHARSETS:
+            return charset, None
+        encoding = charset.lower()
+    budget = _Budget(encoding)
+    keys = [parse_key(cursor, budget)]
+    while not cursor.at_end():
+        cursor.space()
+        keys.append(parse_key(cursor, budget))
+    return charset, keys[0] if len(keys) == 1 else And(tuple(keys))
+
+
+def parse_key(cursor: Cursor, budget: _Budget) -> Key:
+    """Read one key, which may be a list, a NOT or an OR with keys inside."""
+    budget.keys -= 1
+    if budget.keys < 0:
+        raise GrammarError("too many search keys")
+    first = cursor.peek()
+    if first == b"(":
+        return _group(cursor, budget)
+    if first.isdigit() or first == b"*":
+        return Numbers(cursor.sequence_set())
+    name = cursor.word()
+    if name in _SIMPLE:
+        return _SIMPLE[name]
+    cursor.space()
+    if name in {"NOT", "OR"}:
+        return _combination(name, cursor, budget)
+    return _argument(name, cursor, budget)
+
+
+def _group(cursor: Cursor, budget: _Budget) -> Key:
+    cursor.expect(b"(")
+    cursor.descend()
+    keys = [parse_key(cursor, budget)]
+    while not cursor.accept(b")"):
+        cursor.space()
+        keys.append(parse_key(cursor, budget))
+    cursor.ascend()
+    return keys[0] if len(keys) == 1 else And(tuple(keys))
+
+
+def _combination(name: str, cursor: Cursor, budget: _Budget) -> Key:
+    cursor.descend()
+    key = parse_key(cursor, budget)
+    if name == "OR":
+        cursor.space()
+        combined: Key = Or(key, parse_key(cursor, budget))
+    else:
+        combined = Not(key)
+    cursor.ascend()
+    return combined
+
+
+def _argument(name: str, cursor: Cursor, budget: _Budget) -> Key:
+    if name in _FIELDS:
+        return Header(_FIELDS[name], _needle(cursor, budget))
+    if name in _DATES:
+        relation, sent = _DATES[name]
+        return Date(relation, sent, cursor.date())
+    match name:
+        case "HEADER":
+            field = cursor.astring()
+            if not _FIELD_NAME.fullmatch(field):
+                raise GrammarError("no header field name")
+            cursor.space()
+            return Header(field.lower(), _needle(cursor, budget))
+        case "BODY" | "TEXT":
+            return Text(_needle(cursor, budget), header=name == "TEXT")
+        case "KEYWORD" | "UNKEYWORD":
+            keyword = cursor.atom()
+            return Flag(keyword, name == "KEYWORD")
+        case "LARGER" | "SMALLER":
+            return Size(name == "LARGER", cursor.number())
+        case "UID":
+            return Uids(cursor.sequence_set())
+    raise GrammarError("unknown search key")
+
+
+def _needle(cursor: Cursor, budget: _Budget) -> str:
+    try:
+        needle = cursor.astring().decode(budget.encoding)
+    except UnicodeDecodeError:
+        raise GrammarError("string is not in the charset") from None
+    if len(needle) > MAX_NEEDLE:
+        raise GrammarError("search string too long")
+    return needle
