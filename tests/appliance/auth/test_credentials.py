@@ -1,0 +1,38 @@
+"""Verifiers: how they are made and checked."""
+
+import pytest
+
+from appliance.auth.credentials import Credential, make_credentials, password_matches
+from appliance.wire.sasl.scram import ScramVerifier
+
+
+def test_strong_verifiers_only_unless_asked() -> None:
+    made = dict(make_credentials("palomar"))
+    assert list(made) == ["argon2id", "scram-sha-256"]
+    assert made["argon2id"].startswith(b"$argon2id$v=19$m=19456,t=2,p=1$")
+    assert ScramVerifier.parse(made["scram-sha-256"]).iterations >= 4096
+    weak = dict(make_credentials("palomar", weak=True))
+    assert list(weak) == ["argon2id", "scram-sha-256", "scram-sha-1", "plain"]
+    assert weak["plain"] == b"palomar"
+
+
+def test_passwords_are_prepared_before_hashing() -> None:
+    made = dict(make_credentials("cafe\u0301 \u2168"))
+    assert password_matches(made["argon2id"], "caf\u00e9 IX")
+    assert not password_matches(made["argon2id"], "cafe IX")
+
+
+def test_no_or_a_damaged_verifier_matches_nothing() -> None:
+    assert not password_matches(None, "palomar")
+    assert not password_matches(b"$argon2id$rubbish", "palomar")
+    assert not password_matches(b"palomar", "palomar")
+
+
+@pytest.mark.parametrize("password", ["", "a\0b", "x" * 1025])
+def test_unfit_passwords_are_refused_in_words(password: str) -> None:
+    with pytest.raises(ValueError, match=r"password|character"):
+        make_credentials(password)
+
+
+def test_a_credential_does_not_show_its_data() -> None:
+    assert "hunter2" not in repr(Credential("plain", "ana@x.test", "ana@x.test", b"hunter2"))
