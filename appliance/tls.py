@@ -68,11 +68,14 @@ class TlsConfig:
 
 
 class Certificates:
-    """The TLS contexts of this machine.
+    """The TLS contexts of this machine, and the service that follows changed files by their dates and on reload.
 
     `config` and `hostname` are asked again on reload. `folder` is the data folder; the self-signed pair lives in its
-    `tls` folder. `now` gives epoch seconds. Call `load` before anything else.
+    `tls` folder. `now` gives epoch seconds. Call `load` before anything else: it tells what is wrong.
     """
+
+    name = "certificates"
+    after: Sequence[str] = ()
 
     def __init__(
         self,
@@ -81,7 +84,9 @@ class Certificates:
         folder: Path,
         *,
         now: Callable[[], float] = time.time,
+        poll_s: float = POLL_S,
     ) -> None:
+        self._poll_s = poll_s
         self._config = config
         self._hostname = hostname
         self._folder = folder / "tls"
@@ -90,7 +95,7 @@ class Certificates:
         self._contexts: dict[str, ServerContext] = {}  # by server name; "" is the default
         self._facts: dict[str, Certificate] = {}
         self._clients: dict[bool, ssl.SSLContext] = {}
-        self._seen: dict[Path, tuple[int, int, int]] = {}
+        self._seen: tuple[TlsConfig, dict[Path, tuple[int, int, int]]] | None = None
 
     def load(self) -> None:
         """Read all files, making the self-signed pair if it is needed. Raises ConfigError with every Problem.
@@ -105,7 +110,7 @@ class Certificates:
         if "" not in pairs:
             self._ensure_self_signed()
             pairs[""] = self._self_signed
-        seen = _dates(pairs, config.trust)
+        seen = (config, _dates(pairs, config.trust))
         for name, (place, certificate, key) in pairs.items():
             try:
                 contexts[name], facts[name] = _server_context(certificate, key, place, config.minimum)
@@ -152,6 +157,24 @@ class Certificates:
                 sentences.append(f"the certificate for {name or 'this machine'} ends in {days} days")
         return sentences
 
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Look at the files every POLL_S seconds until cancelled."""
+        if not self._contexts:
+            await asyncio.to_thread(self.load)
+        ready()
+        warned: list[str] = []
+        while True:
+            if (sentences := self.expiring()) != warned:
+                for sentence in sentences:
+                    log.warning("%s", sentence)
+                warned = sentences
+            await asyncio.sleep(self._poll_s)
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Look now. In a thread: making a certificate waits for a child."""
+        await asyncio.to_thread(self.refresh)
+
     def refresh(self) -> bool:
         """Load again if a file has changed or the self-signed certificate is due. Failures are logged, once each."""
         config = self._config()
@@ -161,7 +184,7 @@ class Certificates:
             due = self._self_signed_due()
         else:
             due = False
-        if not due and _dates(pairs, config.trust) == self._seen:
+        if not due and (config, _dates(pairs, config.trust)) == self._seen:
             return False
         try:
             self.load()
@@ -229,34 +252,6 @@ class Certificates:
         return ConfigError(
             [Problem("tls.certificate", text, "Let palomar write there, or name a certificate and key.")]
         )
-
-
-class CertificateWatch:
-    """The service that follows changed certificate files, by their dates every POLL_S seconds and on reload."""
-
-    name = "certificates"
-    after: Sequence[str] = ()
-
-    def __init__(self, certificates: Certificates, *, poll_s: float = POLL_S) -> None:
-        self._certificates = certificates
-        self._poll_s = poll_s
-
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Look until cancelled."""
-        ready()
-        warned: list[str] = []
-        while True:
-            sentences = self._certificates.expiring()
-            if sentences != warned:
-                for sentence in sentences:
-                    log.warning("%s", sentence)
-                warned = sentences
-            await asyncio.sleep(self._poll_s)
-            await self.reload()
-
-    async def reload(self) -> None:
-        """Look now. In a thread: making a certificate waits for a child."""
-        await asyncio.to_thread(self._certificates.refresh)
 
 
 def problems(config: TlsConfig) -> list[Problem]:

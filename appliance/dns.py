@@ -1,0 +1,210 @@
+"""Name look-ups for mail: MX, addresses, TXT, PTR, with a bounded cache. Settings: [dns].
+
+Equal questions at the same time become one. Names may be given in Unicode; they are asked as A-labels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.config import setting
+from appliance.dnssource import (
+    Answer,
+    DnsError,
+    NoSuchDomainError,
+    NullMxError,
+    Servers,
+    Source,
+    TemporaryDnsError,
+    ZoneFile,
+    split_server,
+)
+from appliance.errors import AddressError
+from appliance.mail.idna import to_ascii
+
+__all__ = [
+    "Answer",
+    "DnsConfig",
+    "DnsError",
+    "MxHost",
+    "NoSuchDomainError",
+    "NullMxError",
+    "Resolver",
+    "TemporaryDnsError",
+]
+
+log = logging.getLogger(__name__)
+
+MIN_TTL_S = 5.0  # a TTL of 0 must not mean a query per recipient
+MAX_TTL_S = 86400.0
+MAX_NEGATIVE_TTL_S = 900.0
+FAILURE_TTL_S = 15.0  # RFC 2308 section 7 allows up to five minutes
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DnsConfig:
+    """[dns]"""
+
+    servers: tuple[str, ...] = setting(
+        (), "Name servers, as addresses with an optional port; empty takes those of /etc/resolv.conf."
+    )
+    timeout: float = setting(10.0, "Seconds for one question with all its retries.")
+    cache_size: int = setting(10_000, "Answers remembered; the least used go first.")
+    zone_file: Path | None = setting(
+        None, "Answer from this zone file alone, asking nobody. For tests and for networks without DNS."
+    )
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.timeout <= 60:
+            raise ValueError(f"timeout must be within 0.1..60 s, not {self.timeout}")
+        if not 100 <= self.cache_size <= 1_000_000:
+            raise ValueError(f"cache_size must be within 100..1000000, not {self.cache_size}")
+        for server in self.servers:
+            try:
+                host, port = split_server(server)
+                ipaddress.ip_address(host)
+            except ValueError as error:
+                raise ValueError(f"servers: {server!r} is no address: {error}") from None
+            if not 0 < port < 65536:
+                raise ValueError(f"servers: {server!r} has no such port")
+
+
+@dataclass(frozen=True, slots=True)
+class MxHost:
+    """One mail exchanger. `implicit`: the domain has none and its own address is used (RFC 5321 section 5.1)."""
+
+    preference: int
+    name: str
+    implicit: bool = False
+
+
+class Resolver:
+    """Looks names up. `source` replaces servers and zone file, `clock` gives growing seconds: for tests."""
+
+    def __init__(
+        self, config: DnsConfig, *, source: Source | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Raises ConfigError when the zone file cannot be used."""
+        self._size = config.cache_size
+        self._clock = clock
+        self._source = source or _source(config)
+        self._cache: OrderedDict[Key, tuple[float, Answer | DnsError]] = OrderedDict()
+        self._asking: dict[Key, asyncio.Task[Answer]] = {}
+
+    def reload(self, config: DnsConfig) -> None:
+        """Take over changed settings and forget everything. Raises ConfigError and keeps what was, if it must."""
+        self._source = _source(config)
+        self._size = config.cache_size
+        self._cache.clear()
+
+    async def mx(self, domain: str) -> list[MxHost]:
+        """The domain's mail exchangers by preference; those of equal preference in the order of the answer.
+
+        Without MX records it is the domain itself (`implicit`), if it exists. Raises NoSuchDomainError, NullMxError,
+        TemporaryDnsError.
+        """
+        answer = await self.look_up(domain, "MX")
+        if not answer.records:
+            return [MxHost(0, _ascii(domain), implicit=True)]
+        hosts = [MxHost(preference, name) for preference, name in answer.records if name != "."]
+        if not hosts:
+            raise NullMxError(f"{domain} accepts no mail (null MX)")
+        return sorted(hosts, key=lambda host: host.preference)
+
+    async def addresses(self, name: str, families: Sequence[int] = (socket.AF_INET6, socket.AF_INET)) -> list[str]:
+        """The addresses of a host, in the order of `families`; a literal is its own. Empty if it has none.
+
+        One family's failure is raised only if the other has nothing. Raises NoSuchDomainError, TemporaryDnsError.
+        """
+        if literal := _literal(name):
+            return [literal]
+        kinds = ["AAAA" if family == socket.AF_INET6 else "A" for family in families]
+        found = await asyncio.gather(*(self.look_up(name, kind) for kind in kinds), return_exceptions=True)
+        addresses = [address for answer in found if isinstance(answer, Answer) for address in answer.records]
+        if not addresses:
+            for answer in found:
+                if isinstance(answer, BaseException):
+                    raise answer
+        return addresses
+
+    async def txt(self, name: str) -> list[bytes]:
+        """The TXT records, each with its strings joined; empty if the name has none. Raises as `look_up`."""
+        return list((await self.look_up(name, "TXT")).records)
+
+    async def ptr(self, ip: str) -> list[str]:
+        """The names of an address, unchecked: whoever trusts one must look it up the other way too."""
+        name = ipaddress.ip_address(ip.partition("%")[0]).reverse_pointer
+        return list((await self.look_up(name, "PTR")).records)
+
+    async def look_up(self, name: str, rdtype: str) -> Answer:
+        """Ask for any record type, by cache. Raises NoSuchDomainError, TemporaryDnsError."""
+        key = (_ascii(name), rdtype)
+        kept = self._cache.get(key)
+        if kept is not None and kept[0] > self._clock():
+            self._cache.move_to_end(key)
+            return _answer(kept[1])
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key))
+            task.add_done_callback(lambda done: self._asked(key, done))
+        return await asyncio.shield(task)  # one who gives up must not take the answer from the others
+
+    async def _ask(self, key: Key) -> Answer:
+        kept: Answer | DnsError
+        try:
+            kept = await self._source.ask(*key)
+        except NoSuchDomainError as error:
+            # A copy: the error itself holds on to frames and to the whole response.
+            kept, ttl = NoSuchDomainError(str(error)), min(max(error.ttl, MIN_TTL_S), MAX_NEGATIVE_TTL_S)
+        except TemporaryDnsError as error:
+            kept, ttl = TemporaryDnsError(str(error)), FAILURE_TTL_S
+            log.debug("dns: %s", error)
+        else:
+            ttl = min(max(kept.ttl, MIN_TTL_S), MAX_TTL_S if kept.records else MAX_NEGATIVE_TTL_S)
+        self._cache[key] = (self._clock() + ttl, kept)
+        self._cache.move_to_end(key)
+        while len(self._cache) > self._size:
+            self._cache.popitem(last=False)
+        return _answer(kept)
+
+    def _asked(self, key: Key, task: asyncio.Task[Any]) -> None:
+        del self._asking[key]
+        if not task.cancelled():
+            task.exception()  # known to those who wait; if all gave up, it is nobody's
+
+
+def _answer(kept: Answer | DnsError) -> Answer:
+    if isinstance(kept, DnsError):
+        raise type(kept)(str(kept))
+    return kept
+
+
+def _source(config: DnsConfig) -> Source:
+    return ZoneFile(config.zone_file) if config.zone_file is not None else Servers(config.servers, config.timeout)
+
+
+def _ascii(name: str) -> str:
+    try:
+        return to_ascii(name.rstrip(".").lower()) or "."
+    except AddressError as error:
+        raise NoSuchDomainError(f"{name}: {error}") from error
+
+
+def _literal(name: str) -> str | None:
+    """The address in "192.0.2.1", "[192.0.2.1]" or "[IPv6:2001:db8::1]", else None."""
+    text = name.strip("[]").removeprefix("IPv6:")
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
