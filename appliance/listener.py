@@ -86,6 +86,7 @@ class Listener:
         self._peers: Counter[str] = Counter()
         self._accepting = False
         self._exhausted = False
+        self._stop_by: float | None = None  # set while stopping: when the sessions' grace ends
 
     # ── sockets ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -121,8 +122,10 @@ class Listener:
         sock = self._sockets.pop(bind)
         if self._accepting:
             asyncio.get_running_loop().remove_reader(sock.fileno())
+        if isinstance(bind, str):
+            return  # systemd's: a restarted service gets it again
         sock.close()
-        if not isinstance(bind, str) and bind.is_unix:
+        if bind.is_unix:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(bind.host)
 
@@ -137,9 +140,9 @@ class Listener:
             ready()
             await asyncio.get_running_loop().create_future()
         finally:
-            self.close_sockets()
-            self._accepting = False
+            self.begin_stop()
             await self._finish_sessions()
+            self._stop_by = None
 
     async def reload(self) -> None:
         """Follow changed addresses. Those that cannot be opened are logged; everything open stays."""
@@ -160,13 +163,22 @@ class Listener:
         for sock in self._sockets.values():
             loop.add_reader(sock.fileno(), self._accept, sock)
 
-    async def _finish_sessions(self) -> None:
+    def begin_stop(self) -> None:
+        """Stop accepting and tell sessions; their grace time begins. The supervisor calls it for all listeners first."""
+        if self._stop_by is not None:
+            return
+        self._stop_by = asyncio.get_running_loop().time() + self.limits.grace_s
+        self.close_sockets()
+        self._accepting = False
         for connection in self.connections:
             connection.stopping = True
             connection.wake()
+
+    async def _finish_sessions(self) -> None:
+        rest = max(0.0, (self._stop_by or 0.0) - asyncio.get_running_loop().time())
         try:
             if self._tasks:
-                await asyncio.wait(self._tasks, timeout=self.limits.grace_s)
+                await asyncio.wait(self._tasks, timeout=rest)
         finally:
             if self._tasks:
                 log.warning("%s: %d session(s) cut off at shutdown", self.name, len(self._tasks))
