@@ -1,0 +1,67 @@
+"""The ports of the role: MX, submission, submission over TLS, LMTP."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from appliance.config import Bind
+from appliance.connection import Connection
+from appliance.core import Core
+from appliance.listener import Limits, Listener
+from plugins.smtp.config import SmtpConfig
+from plugins.smtp.protocol import SmtpServer
+from plugins.smtp.session import SmtpSession
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One kind of port. `setting` names the field of SmtpConfig that holds its addresses."""
+
+    name: str
+    role: str
+    setting: str
+    implicit_tls: bool = False
+
+
+PORTS = (
+    Port("smtp", "mx", "mx"),
+    Port("submission", "submission", "submission"),
+    Port("submissions", "submission", "submissions", implicit_tls=True),
+    Port("lmtp", "lmtp", "lmtp"),
+)
+
+
+def listeners(core: Core, extensions: Sequence[str]) -> list[Listener]:
+    """One listener per kind of port; it follows the addresses in the settings. `extensions` are added to EHLO."""
+    return [_listener(core, port, extensions) for port in PORTS]
+
+
+def _listener(core: Core, port: Port, extensions: Sequence[str]) -> Listener:
+    config = core.settings[SmtpConfig]
+    return Listener(
+        port.name,
+        _binds(core, port.setting),
+        machine=lambda: SmtpServer(core.settings[SmtpConfig].max_size),
+        serve=_serve(core, port.role, extensions),
+        certificates=core.certificates,
+        implicit_tls=port.implicit_tls,
+        limits=Limits(max_connections=config.max_connections, max_per_peer=config.max_per_peer),
+        busy_reply=b"421 4.3.2 Too many connections, try again later\r\n",
+        setting=f"smtp.{port.setting}",
+    )
+
+
+def _binds(core: Core, setting: str) -> Callable[[], Sequence[Bind]]:
+    def binds() -> Sequence[Bind]:
+        addresses: Sequence[Bind] = getattr(core.settings[SmtpConfig], setting)
+        return addresses
+
+    return binds
+
+
+def _serve(core: Core, role: str, extensions: Sequence[str]) -> Callable[[Connection], Awaitable[None]]:
+    def serve(connection: Connection) -> Awaitable[None]:
+        return SmtpSession(core, connection, role, extensions).run()
+
+    return serve

@@ -1,0 +1,183 @@
+"""One SMTP or LMTP connection: greets, hands each command to its function, counts what goes wrong, and says goodbye.
+
+The commands of a dialogue are in `dialogue.py`, those of a mail transaction in `transaction.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from appliance.config import CoreConfig
+from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTimeoutError
+from appliance.core import Core
+from appliance.errors import ProtocolError
+from appliance.mail.reply import Reply
+from appliance.mail.session import Session
+from appliance.tlslink import TlsError
+from plugins.smtp import dialogue, transaction
+from plugins.smtp.config import SmtpConfig
+from plugins.smtp.protocol import AuthLine, BadLine, Chunk, Command, SmtpServer
+from plugins.smtp.transaction import Mail
+
+log = logging.getLogger(__name__)
+
+SHUTTING_DOWN = Reply(421, "4.3.2", "The service is shutting down, try again later")
+TIMED_OUT = Reply(421, "4.4.2", "Nothing came in time, closing")
+BROKEN = Reply(421, "4.3.0", "Local error in processing, closing")
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing")
+TOO_MANY_COMMANDS = Reply(421, "4.7.0", "Too many commands without mail, closing")
+UNKNOWN_COMMAND = Reply(500, "5.5.2", "Command not recognized")
+NOT_SMTP = Reply(500, "5.5.2", "This is no web server, closing")
+
+# What a browser that was lured here sends first. Its next lines would be what the lurer wants us to hear.
+_HTTP = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH"})
+
+Handler = Callable[["SmtpSession", str], Awaitable[None]]
+
+HANDLERS: dict[str, Handler] = {
+    "MAIL": transaction.mail,
+    "RCPT": transaction.rcpt,
+    "DATA": transaction.data,
+    "EHLO": dialogue.ehlo,
+    "HELO": dialogue.helo,
+    "LHLO": dialogue.lhlo,
+    "RSET": dialogue.rset,
+    "NOOP": dialogue.noop,
+    "QUIT": dialogue.quit_,
+    "VRFY": dialogue.vrfy,
+    "EXPN": dialogue.expn,
+    "HELP": dialogue.help_,
+    "AUTH": dialogue.auth,
+    "STARTTLS": dialogue.starttls,
+}
+
+
+class SmtpSession:
+    """The state of one connection. `extensions` are EHLO lines of other plugins. Settings are those at its start."""
+
+    __slots__ = (
+        "auth_failures",
+        "config",
+        "connection",
+        "core",
+        "errors",
+        "extensions",
+        "hostname",
+        "idle_commands",
+        "machine",
+        "mail",
+        "open",
+        "session",
+        "transactions",
+    )
+
+    def __init__(self, core: Core, connection: Connection, role: str, extensions: Sequence[str] = ()) -> None:
+        machine = connection.machine
+        assert isinstance(machine, SmtpServer)
+        self.core = core
+        self.connection = connection
+        self.machine = machine
+        self.config = core.settings[SmtpConfig]
+        self.hostname = self.config.hostname or core.settings[CoreConfig].hostname
+        self.extensions = extensions
+        self.session = Session(
+            id=connection.id,
+            role=role,
+            peer_ip=connection.peer_ip,
+            peer_port=connection.peer_port,
+            local_ip=connection.local_ip,
+            local_port=connection.local_port,
+            tls=connection.tls,
+        )
+        self.mail: Mail | None = None
+        self.open = True
+        self.errors = 0  # refused commands and recipients since the last message taken
+        self.idle_commands = 0  # commands that lead nowhere since then
+        self.transactions = 0
+        self.auth_failures = 0
+
+    async def run(self) -> None:
+        """Serve until one side ends it. ProtocolError, TlsError and ConnectionLostError are left to the listener."""
+        try:
+            await dialogue.greet(self)
+            await self._serve()
+        except IdleTimeoutError:
+            self.hang_up(TIMED_OUT)
+        except (ProtocolError, ConnectionLostError, TlsError):
+            raise
+        except Exception:
+            self.hang_up(BROKEN)
+            raise
+        finally:
+            self.drop_mail()
+
+    # ── for the commands ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def say(self, reply: Reply) -> None:
+        """Answer. A 5yz counts as an error of the peer."""
+        if reply.code >= 500:
+            self.errors += 1
+            log.debug("%s: %s %s", self.session.peer_ip or "local", reply, reply.reason)
+        self.connection.write(bytes(reply))
+
+    def hang_up(self, reply: Reply) -> None:
+        """Answer for the last time."""
+        self.connection.write(bytes(reply))
+        self.open = False
+
+    def drop_mail(self) -> None:
+        """End the transaction in progress, if there is one."""
+        if self.mail is not None:
+            self.mail.close()
+            self.mail = None
+
+    def record(self, what: str, reply: Reply, trace_id: str = "") -> None:
+        """Note a refusal in the message trace, under the session's id where no transaction has begun."""
+        peer = self.session.peer_ip or "local"
+        self.core.trace.record(trace_id or self.session.id, peer, what, f"{reply} {reply.reason}".rstrip())
+
+    # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _serve(self) -> None:
+        connection, config = self.connection, self.config
+        while self.open:
+            event = await connection.next_event(config.command_timeout)
+            kind = type(event)
+            if kind is Command:
+                handler = HANDLERS.get(event.verb)
+                if handler is not None:
+                    await handler(self, event.argument)
+                else:
+                    self._unknown(event.verb)
+            elif kind is Chunk:
+                await transaction.bdat(self, event)
+            elif kind is BadLine:
+                self.say(event.reply)
+            else:
+                assert event is WAKE
+            self._check_limits()
+
+    def _check_limits(self) -> None:
+        if not self.open:
+            return
+        if self.connection.stopping:
+            self.hang_up(SHUTTING_DOWN)
+        elif self.errors > self.config.max_errors:
+            self.hang_up(TOO_MANY_ERRORS)
+        elif self.idle_commands > self.config.max_idle_commands:
+            self.hang_up(TOO_MANY_COMMANDS)
+
+    def _unknown(self, verb: str) -> None:
+        if verb in _HTTP:
+            self.hang_up(NOT_SMTP)
+        else:
+            self.say(UNKNOWN_COMMAND)
+
+    async def auth_line(self) -> bytes:
+        """Wait for the client's answer to a 334."""
+        self.machine.expect_auth()
+        while True:
+            event = await self.connection.next_event(self.config.command_timeout)
+            if type(event) is AuthLine:
+                return event.data

@@ -1,0 +1,68 @@
+"""What a submission server does for its own people: whose sender address is whose, and the header fields that must be.
+
+RFC 6409. Mail from other servers is never changed like this.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from appliance.mail.delivery import Route
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.received import date_field, message_id
+from appliance.mail.reply import Reply
+
+if TYPE_CHECKING:
+    from appliance.core import Core
+    from appliance.mail.address import Address
+    from appliance.mail.message import Message
+
+MAX_ALIAS_DEPTH = 10  # aliases of aliases that are followed to see whose an address is
+MAX_MEMBERS = 1000  # addresses looked at on the way
+
+NOT_YOURS = Reply(553, "5.7.1", "This sender address is not yours")
+
+
+async def may_send_as(core: Core, account: str, sender: Address, rule: str) -> bool:
+    """Whether a login of `account` may use a sender address, by the setting `sender_check`.
+
+    An address is the account's own if mail to it would reach the account. Raises HookFailedError.
+    """
+    if rule == "any" or sender.key == account:
+        return True
+    if rule == "domain":
+        return await core.dispatch.own_recipient(recipient=Recipient(sender)) == "local"
+    return await _leads_to(core, account, sender)
+
+
+async def _leads_to(core: Core, account: str, sender: Address) -> bool:
+    own = Route("local", account)
+    seen = {sender.key}
+    level = [Recipient(sender)]
+    for _ in range(MAX_ALIAS_DEPTH):
+        following: list[Recipient] = []
+        for one in level:
+            members = await core.dispatch.expand_recipient(recipient=one)
+            if members is None:
+                # Sub-addresses: what the MDA would file with this account is the account's.
+                if await core.dispatch.route_recipient(envelope=Envelope(None), recipient=one) == own:
+                    return True
+                continue
+            for member in members:
+                if member.address.key == account:
+                    return True
+                if member.address.key not in seen and len(seen) < MAX_MEMBERS:
+                    seen.add(member.address.key)
+                    following.append(member)
+        level = following
+    return False
+
+
+def missing_fields(message: Message, *, token: str, hostname: str, at: float) -> bytes:
+    """The Date and Message-ID lines that a submitted message lacks (RFC 6409 sections 8.2 and 8.3)."""
+    lines = b""
+    if message.get(b"date") is None:
+        lines += date_field(at)
+    if message.get(b"message-id") is None:
+        lines += message_id(token, hostname)
+    return lines
