@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ MAX_LOCAL = 64  # octets, RFC 5321 section 4.5.3.1.1
 MAX_DOMAIN = 255  # octets, section 4.5.3.1.2
 MAX_LABEL = 63  # octets, RFC 1035 section 2.3.4
 
-_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-"
+# RFC 6531 lets any character in that is not ASCII. Left out are those that no name needs and that a line, a terminal
+# or an encoder can stumble over: C1 controls, line and paragraph separators, lone surrogates.
+_WIDE = r"\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
+_ATEXT = rf"A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_WIDE}-"
 _DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*")
-_QUOTED = re.compile(r'"((?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*)"')
-_LABEL = r"[A-Za-z0-9_\u0080-\U0010ffff](?:[A-Za-z0-9_\u0080-\U0010ffff-]*[A-Za-z0-9_\u0080-\U0010ffff])?"
-_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_LITERAL = re.compile(r"\[(?:IPv6:[0-9A-Fa-f:.]+|\d{1,3}(?:\.\d{1,3}){3})\]")
+_QUOTED = re.compile(rf'"((?:[ !#-\[\]-~{_WIDE}]|\\[ -~])*+)"')
+_LABEL = rf"[A-Za-z0-9_{_WIDE}]++(?:-++[A-Za-z0-9_{_WIDE}]++)*+"
+# The last label is never a number: "127.0.0.1" without brackets would be taken for an address further on.
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*+(?!\d++\Z){_LABEL}")
+_LITERAL = re.compile(r"\[(?:(?i:IPv6):[0-9A-Fa-f:.]+|\d{1,3}(?:\.\d{1,3}){3})\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Address:
                 raise AddressError("address without a domain")
             if not _DOT_STRING.fullmatch(local):
                 raise AddressError("bad local part")
-        if not local or len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL:
+        if not local or len(local.encode()) > MAX_LOCAL:
             raise AddressError(f"local part must have 1 to {MAX_LOCAL} octets")
         return cls(local, normal_domain(domain))
 
@@ -71,6 +76,10 @@ def normal_domain(text: str) -> str:
     if text[:1] == "[":
         if not _LITERAL.fullmatch(text):
             raise AddressError("bad address literal")
+        try:
+            ipaddress.ip_address(text[6:-1] if text[1] in "Ii" else text[1:-1])
+        except ValueError:
+            raise AddressError("bad address literal") from None
         return text.lower().replace("[ipv6:", "[IPv6:")
     domain = text if text.isascii() else unicodedata.normalize("NFC", text)
     if not _DOMAIN.fullmatch(domain):

@@ -106,6 +106,14 @@ def strip_comments(value: bytes) -> bytes:
     return b"".join(out)
 
 
+def unescape(text: bytes) -> bytes:
+    """Resolve the quoted pairs of a quoted string's inside (RFC 5322 section 3.2.1). NUL is left out."""
+    if b"\\" not in text:
+        return text
+    # A run of backslashes pairs off from its start, so the pairs can be put aside before single ones are dropped.
+    return text.replace(b"\0", b"").replace(b"\\\\", b"\0").replace(b"\\", b"").replace(b"\0", b"\\")
+
+
 def text_of(value: bytes) -> str:
     """Turn raw octets of a header into text: UTF-8 if they are that (RFC 6532), otherwise each octet by itself."""
     try:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from appliance.mail.headers import read_comment, unfold
+from appliance.mail.headers import read_comment, unescape, unfold
 
 MAX_TOKENS = 50_000  # words and signs of one field that are looked at; addresses after them are not listed
 
@@ -21,7 +21,6 @@ _TOKEN = re.compile(
     rb"|(?P<sign>.)",
     re.DOTALL,
 )
-_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 
 
 class Mailbox(NamedTuple):
@@ -66,8 +65,7 @@ def _tokens(value: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _unquoted(token: bytes) -> bytes:
-    text = token[1:-1] if len(token) > 1 and token.endswith(b'"') else token[1:]
-    return _ESCAPE.sub(rb"\1", text)
+    return unescape(token[1:-1] if len(token) > 1 and token.endswith(b'"') else token[1:])
 
 
 class _Reader:

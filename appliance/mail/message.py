@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from appliance.errors import MessageError
 from appliance.mail.headers import Field, scan_fields
 from appliance.mail.mime import Part, locate, scan
+from appliance.mail.octets import find
 
 if TYPE_CHECKING:
     import mmap
@@ -40,15 +41,17 @@ class Message:
 
         Raises MessageError if the header has more than MAX_HEADER octets.
         """
-        start = bytes(raw[: MAX_HEADER + 4])
-        end = 2 if start.startswith(b"\r\n") else start.find(b"\r\n\r\n") + 4
-        if end < 4 and not start.startswith(b"\r\n"):
-            end = len(raw)
+        octets = raw if isinstance(raw, bytes) else memoryview(raw)
+        if octets[:2] == b"\r\n":
+            end = 2
+        else:
+            empty_line = find(octets, b"\r\n\r\n", 0, min(len(octets), MAX_HEADER))
+            end = empty_line + 4 if empty_line >= 0 else len(octets)
         if end > MAX_HEADER:
             raise MessageError(f"the header has more than {MAX_HEADER} octets")
-        if len(raw) - end > _COPY_OCTETS:
-            return cls(start[:end], memoryview(raw)[end:])
-        return cls(start[:end], bytes(raw[end:]))
+        if len(octets) - end > _COPY_OCTETS:
+            return cls(bytes(octets[:end]), memoryview(octets)[end:])
+        return cls(bytes(octets[:end]), bytes(octets[end:]))
 
     @property
     def size(self) -> int:
@@ -77,6 +80,20 @@ class Message:
         if lines and (not lines.endswith(b"\r\n") or lines.startswith(b"\r\n") or b"\r\n\r\n" in lines):
             raise ValueError("only whole header lines can be put in front of a message")
         message = Message(lines + self.header, self.text)
+        message._structure = self._structure
+        return message
+
+    def without(self, names: Collection[bytes]) -> Message:
+        """The message without the fields of these lower-case names, the same text. They must not be MIME fields."""
+        if not any(field.name in names for field in self.fields()):
+            return self
+        kept: list[bytes] = []
+        position = 0
+        for field in self.fields():
+            if field.name in names:
+                kept.append(self.header[position : field.start])
+                position = field.end
+        message = Message(b"".join(kept) + self.header[position:], self.text)
         message._structure = self._structure
         return message
 

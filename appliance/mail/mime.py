@@ -32,7 +32,7 @@ ENVELOPE_FIELDS = frozenset(
 _DEFAULT_PARAMETERS: Parameters = (("charset", "us-ascii"),)
 _DELIMITER_END = re.compile(rb"(--)?+[ \t]*+(?:\r\n|\Z)")
 _MESSAGE_TYPES = frozenset(("rfc822", "global"))
-_IDENTITY = frozenset(("7bit", "8bit", "binary"))
+_OPAQUE = frozenset(("base64", "x-uuencode"))  # no offset can point into a message that is encoded like this
 
 
 class Part(msgspec.Struct, array_like=True, omit_defaults=True):
@@ -171,8 +171,8 @@ class _Scanner:
         return part.parts
 
     def _open_message(self, part: Part) -> Sequence[Part]:
-        if part.encoding not in _IDENTITY:
-            _close(part)  # allowed for message/global only: offsets cannot point into an encoded message
+        if part.encoding in _OPAQUE:
+            _close(part)
             return ()
         part.lines = self._count_lines(part)
         part.message = self._part(part.body_start, part.end, digest=False, envelope=True)

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from appliance.mail.headers import strip_comments, text_of, unfold
+from appliance.mail.headers import strip_comments, text_of, unescape, unfold
 
 Parameters = tuple[tuple[str, str], ...]
 
@@ -14,7 +14,7 @@ MAX_PARAMETERS = 200  # parameters of one field that are looked at, continuation
 _CACHED_OCTETS = 256  # only short values are worth keeping: `text/plain; charset=utf-8` and its like
 
 _TOKEN = rb"[^\s/;()<>@,\\\"\[\]?=\x00-\x1f\x7f-\xff]++"
-_TYPE = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+/\s*+(" + _TOKEN + rb")\s*+(?=;|$)")
+_TYPE = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+/\s*+(" + _TOKEN + rb")(?:\s++|(?=;|\Z))")
 _WORD = re.compile(rb"\s*+(" + _TOKEN + rb")")
 # One step of a contiguous walk, which never fails: a name if there is one, the value, the semicolon after it. The
 # value is taken with whatever stands in it, so that a semicolon in a quoted string never starts a parameter.
@@ -23,7 +23,6 @@ _PARAMETER = re.compile(
     re.DOTALL,
 )
 _QUOTED = re.compile(rb'"((?:[^"\\]++|\\.)*+)', re.DOTALL)
-_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _CONTINUED = re.compile(rb"([^*]++)\*(?:(\d{1,3})(\*)?+)?+")
 
 
@@ -43,7 +42,7 @@ def _content_type(value: bytes) -> tuple[str, str, Parameters] | None:
     match = _TYPE.match(value)
     if match is None:
         return None
-    return match[1].decode().lower(), match[2].decode().lower(), _parameters(value, match.end() + 1)
+    return match[1].decode().lower(), match[2].decode().lower(), _parameters(value, match.end())
 
 
 _cached_content_type = lru_cache(maxsize=256)(_content_type)
@@ -99,8 +98,7 @@ def _parameters(value: bytes, position: int) -> Parameters:
 
 def _unquoted(raw: bytes) -> bytes:
     if match := _QUOTED.match(raw):
-        text: bytes = match[1]
-        return _ESCAPE.sub(rb"\1", text) if b"\\" in text else text
+        return unescape(match[1])
     return raw.rstrip()
 
 

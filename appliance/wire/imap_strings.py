@@ -9,6 +9,7 @@ _NOT_QUOTABLE = bytes((0, 10, 13, *range(128, 256)))  # octets that a quoted str
 _NEEDS_CARE = _NOT_QUOTABLE + b'"\\'
 _ATOM = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~\]]++")  # ASTRING-CHAR
 _SHIFTED = re.compile(r"[^\x20-\x7e]++|&")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNSHIFT = re.compile(rb"&([^-]*+)-")
 
 
@@ -68,11 +69,14 @@ def decode_mailbox(name: bytes) -> str:
 
     8-bit names are read as UTF-8: clients send them with UTF8=ACCEPT (RFC 6855 section 3), and some without.
     """
-    if not name.isascii():
-        return name.decode()
-    text = _UNSHIFT.sub(_unshift, name).decode()
-    if encode_mailbox(text) != name:
-        raise ValueError("mailbox name is not in modified UTF-7")
+    if name.isascii():
+        text = _UNSHIFT.sub(_unshift, name).decode()
+        if encode_mailbox(text) != name:
+            raise ValueError("mailbox name is not in modified UTF-7")
+    else:
+        text = name.decode()
+    if _CONTROL.search(text):
+        raise ValueError("control character in a mailbox name")
     return text
 
 

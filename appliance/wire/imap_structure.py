@@ -15,11 +15,13 @@ from appliance.mail.mime import ENVELOPE_FIELDS, Part
 from appliance.mail.parameters import Parameters
 from appliance.wire.imap_strings import nstring, string
 
+MAX_ADDRESSES = 10_000  # addresses of one field that ENVELOPE lists
+
 # The forms nearly every field has: a name or none, one plain address, a comma or the end. The characters are such
 # that what matched can be put between quotes as it is.
 _ATEXT = rb"A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-"
 _SIMPLE = re.compile(
-    rb'[ \t]*+(?:(?:"([\x20-!#-\[\]-~]*+)"[ \t]*+|([' + _ATEXT + rb" ]*+))<([" + _ATEXT + rb"]++)@([A-Za-z0-9.\-]++)>"
+    rb'[ \t]*+(?:(?:"([\x20-!#-\[\]-~]*+)"[ \t]*+|((?:[' + _ATEXT + rb"]++ ?+)*+))<([" + _ATEXT + rb"]++)@([A-Za-z0-9.\-]++)>"
     rb"|([" + _ATEXT + rb"]++)@([A-Za-z0-9.\-]++))[ \t]*+(?:,|\Z)"
 )
 _NO_FIELDS = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
@@ -68,7 +70,7 @@ def _addresses(value: bytes | None) -> bytes:
     value = unfold(value)
     out: list[bytes] = []
     position = 0
-    while match := _SIMPLE.match(value, position):
+    while len(out) < MAX_ADDRESSES and (match := _SIMPLE.match(value, position)):
         quoted, phrase, local, domain, bare_local, bare_domain = match.groups()
         if bare_local:
             out.append(b'(NIL NIL "%b" "%b")' % (bare_local, bare_domain))
@@ -80,7 +82,8 @@ def _addresses(value: bytes | None) -> bytes:
         if position == len(value):
             return b"(%b)" % b"".join(out)
     # Whatever is left is read by the full grammar; no simple address ends inside of a group or a comment.
-    out += [b"(%b %b %b %b)" % tuple(map(nstring, mailbox)) for mailbox in address_list(value[position:])]
+    rest = address_list(value[position:])[: MAX_ADDRESSES - len(out)]
+    out += [b"(%b %b %b %b)" % tuple(map(nstring, mailbox)) for mailbox in rest]
     return b"(%b)" % b"".join(out) if out else b"NIL"
 
 

@@ -1,0 +1,160 @@
+"""What a person reads in a message: encoded words, decoded bodies, HTML as text, and how SEARCH compares (RFC 2047)."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterator
+from html import unescape
+
+from appliance.mail.charsets import decode
+from appliance.mail.headers import text_of, unfold
+from appliance.mail.mime import Part
+
+MAX_PART_TEXT = 1 << 20  # octets of one part's body that are decoded
+MAX_MESSAGE_TEXT = 4 << 20  # octets of all parts of one message
+
+# Neither the charset nor the text can hold a question mark, so no two attempts look at the same octets.
+_WORD = re.compile(rb"=\?([!->@-~]{1,60}+)\?([bBqQ])\?([^?\r\n]*+)\?=")
+_BETWEEN_WORDS = re.compile(rb"[ \t\r\n]*+")
+_NOT_BASE64 = bytes(octet for octet in range(256) if not (chr(octet).isalnum() and octet < 128) and octet not in b"+/")
+
+_TAG = re.compile(r"<(/?+)([a-zA-Z][a-zA-Z0-9]*+)[^>]*+>?+|<[!?/][^>]*+>?+")
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}+|#[xX][0-9a-fA-F]{1,6}+|[A-Za-z][A-Za-z0-9]{1,31}+);?+")
+_SPACES = re.compile(r"[ \t\r\n\f]++")
+_INLINE = re.compile(
+    r"a|abbr|acronym|b|bd[io]|big|cite|code|del|dfn|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strike|strong|su[bp]"
+    r"|tt|u|var|wbr"
+)
+_UNSEEN = frozenset(("script", "style", "template"))
+
+
+def decode_words(value: bytes) -> str:
+    """Unfold a header value and decode its encoded words (RFC 2047); raw 8-bit text is UTF-8, or else latin-1.
+
+    Broken words stay as they are. White space between two words is left out, and a character may be split
+    between two words of the same charset, as some senders do.
+    """
+    value = unfold(value)
+    if b"=?" not in value:
+        return text_of(value)
+    out: list[str] = []
+    pending, charset = b"", ""
+    position = 0
+    for match in _WORD.finditer(value):
+        octets = _word_octets(match[2], match[3])
+        if octets is None:
+            continue
+        between = value[position : match.start()]
+        name = match[1].decode().partition("*")[0].lower()  # RFC 2231 section 5: a language may follow
+        apart = not (charset and _BETWEEN_WORDS.fullmatch(between))
+        if apart or name != charset:
+            out.append(decode(pending, charset))
+            pending = b""
+        if apart:
+            out.append(text_of(between))
+        pending += octets
+        charset = name
+        position = match.end()
+    out += (decode(pending, charset), text_of(value[position:]))
+    return "".join(out)
+
+
+def _word_octets(encoding: bytes, text: bytes) -> bytes | None:
+    if encoding in b"bB":
+        return _from_base64(text)
+    return binascii.a2b_qp(text, header=True)
+
+
+def _from_base64(text: bytes) -> bytes:
+    """Decode base64, leaving out whatever is not of its alphabet and an incomplete last group."""
+    digits = text.translate(None, _NOT_BASE64)
+    rest = len(digits) % 4
+    digits = digits[:-1] if rest == 1 else digits + b"=" * (-rest % 4)
+    return binascii.a2b_base64(digits)
+
+
+def part_octets(part: Part, text: bytes | memoryview, limit: int = MAX_PART_TEXT) -> bytes:
+    """The body of a part without its transfer encoding. At most `limit` encoded octets are looked at."""
+    raw = bytes(text[part.body_start : min(part.end, part.body_start + limit)])
+    if part.encoding == "base64":
+        return _from_base64(raw)
+    if part.encoding == "quoted-printable":
+        return binascii.a2b_qp(raw)
+    return raw
+
+
+def part_text(part: Part, text: bytes | memoryview, limit: int = MAX_PART_TEXT) -> str:
+    """The body of a text part as text; HTML stays HTML. At most `limit` encoded octets are looked at."""
+    return decode(part_octets(part, text, limit), part.param("charset") or "us-ascii")
+
+
+def readable_texts(root: Part, text: bytes | memoryview) -> Iterator[str]:
+    """What a person can read in the text parts of a message, inner messages included: HTML as plain text.
+
+    Stops after MAX_MESSAGE_TEXT encoded octets.
+    """
+    left = MAX_MESSAGE_TEXT
+    for part in root.walk():
+        if part.type == "text" and part.size and left > 0:
+            limit = min(left, MAX_PART_TEXT)
+            body = part_text(part, text, limit)
+            yield html_to_text(body) if part.subtype == "html" else body
+            left -= min(part.size, limit)
+
+
+def html_to_text(html: str) -> str:
+    """The words of an HTML text: tags, comments, scripts and styles left out, entities resolved.
+
+    Block elements become line ends, so that words of two blocks do not run together. Takes linear time.
+    """
+    out: list[str] = []
+    position = 0
+    lower = ""
+    while (at := html.find("<", position)) >= 0:
+        out.append(html[position:at])
+        match = _TAG.match(html, at)
+        if match is None:
+            out.append("<")
+            position = at + 1
+            continue
+        position = match.end()
+        closing, name = match[1], (match[2] or "").lower()
+        if html.startswith("<!--", at):
+            position = _after(html, "-->", at + 4)
+        elif name in _UNSEEN and not closing:
+            lower = lower or _ascii_lower(html)
+            end = lower.find("</" + name, position)
+            position = len(html) if end < 0 else _after(html, ">", end)
+        elif name and not _INLINE.fullmatch(name):
+            out.append("\n")
+    out.append(html[position:])
+    text = _ENTITY.sub(lambda match: unescape(match[0]), "".join(out))
+    return _SPACES.sub(_one_space, text).strip()
+
+
+def _ascii_lower(text: str) -> str:
+    # Not str.lower(): that changes the length of some texts, and with it the offsets.
+    return text.translate({upper: upper + 32 for upper in range(65, 91)})
+
+
+def _after(text: str, mark: str, start: int) -> int:
+    end = text.find(mark, start)
+    return len(text) if end < 0 else end + len(mark)
+
+
+def _one_space(match: re.Match[str]) -> str:
+    return "\n" if "\n" in match[0] else " "
+
+
+def search_form(text: str) -> str:
+    """The form in which SEARCH compares two texts: compatibility-composed and without case."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def casefold_search(haystack: str, needle: str) -> bool:
+    """Whether `needle` occurs in `haystack` by the rule of `search_form`. An empty needle occurs everywhere."""
+    return search_form(needle) in search_form(haystack)
