@@ -1,0 +1,14 @@
+"""Sending by SMTP and LMTP.
+
+One next hop's terms (`hop`), finding an address of it that answers (`dial`), a connection to it (`client`, `login`),
+one message on its way (`prepare`, `transaction`), and connections kept for the next one (`pool`).
+"""
+
+from __future__ import annotations
+
+from appliance.smtpclient.client import SmtpClient
+from appliance.smtpclient.dial import reach
+from appliance.smtpclient.hop import Hop, HopError, Login, Timeouts, TlsPolicy
+from appliance.smtpclient.pool import SmtpPool
+
+__all__ = ["Hop", "HopError", "Login", "SmtpClient", "SmtpPool", "Timeouts", "TlsPolicy", "reach"]

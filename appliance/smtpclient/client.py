@@ -1,0 +1,208 @@
+"""One connection to a next hop: greeting, EHLO, STARTTLS, AUTH, then any number of messages."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTimeoutError
+from appliance.errors import ProtocolError
+from appliance.mail.delivery import Outcome
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.message import Message
+from appliance.mail.reply import Reply
+from appliance.smtpclient.hop import Contexts, Hop, HopError
+from appliance.smtpclient.login import log_in
+from appliance.smtpclient.transaction import Delivery
+from appliance.tlslink import TlsError
+from appliance.wire.smtp_client import GREETING, UNASKED, Answer, ClientMachine
+
+__all__ = ["SmtpClient"]
+
+
+class SmtpClient:
+    """A connection that speaks SMTP or LMTP as a client. Made by `dial.reach`; not to be used by two tasks at once.
+
+    After a HopError it is of no more use: `usable` is False and `close` or `abort` is all that is left to do.
+    """
+
+    __slots__ = ("_dirty", "connection", "hop", "machine", "opened_at", "peer", "sent", "usable", "used_at")
+
+    def __init__(self, connection: Connection, machine: ClientMachine, hop: Hop) -> None:
+        self.connection = connection
+        self.machine = machine
+        self.hop = hop
+        self.peer = peer_text(hop.host, connection.peer_ip, connection.peer_port or hop.port)
+        self.usable = True
+        self.sent = 0  # messages given to this connection
+        self.opened_at = connection.loop.time()
+        self.used_at = 0.0  # the pool's note: the loop's time of the last use
+        self._dirty = False  # a transaction may be open: RSET before the next
+
+    # ── the beginning ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def greet(self, contexts: Contexts) -> None:
+        """Come to the state in which MAIL can be sent. Raises HopError; no reply then counts as permanent."""
+        try:
+            greeting = await self.answer(GREETING, self.hop.timeouts.greeting)
+            if greeting.code != 220:
+                # A host that does not serve us at all says nothing about the recipients: another one may.
+                raise HopError(as_temporary(greeting), peer=self.peer)
+            await self._hello()
+            if not self.hop.implicit_tls and self.hop.tls != "off":
+                await self._start_tls(contexts)
+            if self.hop.login is not None:
+                await log_in(self, self.hop.login)
+        except BaseException:
+            self.abort()
+            raise
+
+    async def _hello(self) -> None:
+        """EHLO, or HELO for those who do not know EHLO (RFC 5321 section 3.2)."""
+        hop = self.hop
+        self.write(self.machine.hello(hop.own_name))
+        reply = await self.answer("LHLO" if hop.lmtp else "EHLO", hop.timeouts.hello)
+        if reply.permanent and not hop.lmtp:
+            self.write(self.machine.hello(hop.own_name, extended=False))
+            reply = await self.answer("HELO", hop.timeouts.hello)
+        if not reply.positive:
+            raise HopError(as_temporary(reply), peer=self.peer)
+
+    async def _start_tls(self, contexts: Contexts) -> None:
+        """Agree on TLS as the policy wants it (RFC 3207)."""
+        hop = self.hop
+        if "STARTTLS" not in self.machine.extensions:
+            if hop.tls == "opportunistic":
+                return
+            raise HopError(Reply(451, "4.7.4", "TLS is required, but the host does not offer it"), peer=self.peer)
+        self.write(self.machine.command("STARTTLS"))
+        reply = await self.answer("STARTTLS", hop.timeouts.starttls)
+        if reply.code != 220:
+            if hop.tls == "opportunistic" and reply.code != 421:
+                return
+            raise HopError(as_temporary(reply), peer=self.peer)
+        try:
+            await self.connection.start_tls(contexts(hop.tls == "verified"), server_hostname=tls_name(hop.host))
+        except TlsError as error:
+            reply = Reply(451, "4.7.5", f"TLS could not be agreed: {error}")
+            raise HopError(reply, peer=self.peer, in_tls=True) from error
+        except (ConnectionLostError, ProtocolError) as error:
+            raise HopError(Reply(451, "4.7.5", f"STARTTLS failed: {error}"), peer=self.peer) from error
+        await self._hello()
+
+    # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def send(self, envelope: Envelope, recipients: Sequence[Recipient], message: Message) -> list[Outcome]:
+        """Send one message to recipients of this hop. Returns one Outcome per recipient, in their order.
+
+        Raises HopError when no recipient has got a verdict: the same can be tried over another connection at once.
+        """
+        self.sent += 1
+        try:
+            return await Delivery(self, envelope, recipients, message).run()
+        except BaseException:
+            self.abort()  # cancelled or broken: whatever the server says next belongs to nothing
+            raise
+
+    def reset_needed(self) -> None:
+        """A transaction may be left open; the next one begins with RSET."""
+        self._dirty = True
+
+    def begin(self) -> bool:
+        """Write RSET if one is needed, and say whether its answer is to come."""
+        if not self._dirty:
+            return False
+        self._dirty = False
+        self.write(self.machine.command("RSET"))
+        return True
+
+    # ── for the parts of the dialogue ─────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def pipelining(self) -> bool:
+        """Whether commands may be sent in groups (RFC 2920)."""
+        return "PIPELINING" in self.machine.extensions
+
+    @property
+    def private(self) -> bool:
+        """Whether a password may cross this connection in clear: TLS is up, or it does not leave the machine."""
+        ip = self.connection.peer_ip.partition("%")[0]
+        return self.connection.tls is not None or not ip or ipaddress.ip_address(ip).is_loopback
+
+    def write(self, data: bytes) -> None:
+        """Send bytes once the dialogue waits for an answer."""
+        self.connection.write(data)
+
+    async def answer(self, verb: str, timeout: float) -> Reply:  # noqa: ASYNC109 - each kind of answer has its own
+        """Wait for the reply to the oldest command, which must be `verb`.
+
+        Raises HopError when none comes, when it is not SMTP, and for 421, after which the server closes.
+        """
+        try:
+            event = await self.connection.next_event(timeout)
+            while event is WAKE:
+                event = await self.connection.next_event(timeout)
+        except IdleTimeoutError as error:
+            raise self._broken("4.4.2", f"no answer to {verb} within {timeout:g} s") from error
+        except (ConnectionLostError, TlsError) as error:
+            raise self._broken("4.4.2", f"connection lost while waiting for the answer to {verb}") from error
+        except ProtocolError as error:
+            raise self._broken("4.5.0", f"no SMTP in the answer to {verb}: {error}") from error
+        assert isinstance(event, Answer)
+        if event.reply.code == 421 or event.verb == UNASKED:
+            self.usable = False
+            raise HopError(event.reply, peer=self.peer)
+        if event.verb != verb:
+            raise self._broken("4.5.0", f"answer to {event.verb} where {verb} was next")
+        return event.reply
+
+    def _broken(self, enhanced: str, text: str) -> HopError:
+        self.abort()
+        return HopError(Reply(451, enhanced, text), peer=self.peer)
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def quit(self) -> None:
+        """Say goodbye and close; a server that does not answer is not waited for long."""
+        if self.usable and not self.machine.unanswered and not self.connection.lost:
+            self.usable = False
+            self.write(self.machine.command("QUIT"))
+            try:
+                await self.connection.next_event(self.hop.timeouts.quit)
+            except (ConnectionLostError, IdleTimeoutError, ProtocolError, TlsError):
+                self.abort()  # it is over either way
+                return
+        self.usable = False
+        await self.connection.close()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self.usable = False
+        self.connection.abort()
+
+
+def peer_text(host: str, ip: str, port: int) -> str:
+    """`mx.example.com[192.0.2.1]:25`, as log, trace and bounces show a peer."""
+    return f"{'' if is_ip(host) else host}[{ip or host}]:{port}"
+
+
+def is_ip(host: str) -> bool:
+    """Whether a host is given by its address."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def tls_name(host: str) -> str:
+    """The name for SNI and the check of the certificate: without the dot that ends an absolute name."""
+    return host.rstrip(".")
+
+
+def as_temporary(reply: Reply) -> Reply:
+    """The reply as a 4yz: what a host refuses before it knows the recipient is no verdict on the recipient."""
+    if reply.temporary:
+        return reply
+    enhanced = f"4{reply.enhanced[1:]}" if reply.enhanced else "4.0.0"
+    return Reply(400 + reply.code % 100 if reply.permanent else 451, enhanced, reply.text, reply.reason)

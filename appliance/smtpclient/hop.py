@@ -1,0 +1,70 @@
+"""The terms on which we talk to one next hop, and the error of a hop that cannot be used."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from appliance.mail.delivery import DeliveryError
+from appliance.mail.reply import Reply
+
+TlsPolicy = Literal["off", "opportunistic", "required", "verified"]
+"""off: never; opportunistic: if the hop can, else in clear; required: encrypted or not at all; verified: and with a
+certificate that is trusted and names the host."""
+
+Contexts = Callable[[bool], ssl.SSLContext]
+"""Gives the TLS context of a client; the argument says whether it verifies the peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for each kind of answer: those of RFC 5321 section 4.5.3.2 where it names one."""
+
+    connect: float = 30.0
+    greeting: float = 300.0
+    hello: float = 300.0
+    starttls: float = 120.0
+    auth: float = 120.0
+    mail: float = 300.0
+    rcpt: float = 300.0
+    data: float = 120.0
+    text: float = 600.0
+    reset: float = 20.0
+    quit: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """User name and password for AUTH."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """One host to send through. `host` is its name: what certificates are checked against and what the trace shows."""
+
+    host: str
+    port: int = 25
+    own_name: str  # how we name ourselves in EHLO
+    tls: TlsPolicy = "opportunistic"
+    implicit_tls: bool = False
+    lmtp: bool = False
+    login: Login | None = None
+    local_addresses: tuple[str, ...] = ()  # addresses of ours to connect from, at most one of each family
+    timeouts: Timeouts = Timeouts()
+
+
+class HopError(DeliveryError):
+    """The hop gave no verdict on any recipient: another host, another connection or a later time may.
+
+    `in_tls` says that the TLS handshake failed, so that an opportunistic policy may go on in clear.
+    """
+
+    def __init__(self, reply: Reply, *, peer: str, in_tls: bool = False) -> None:
+        super().__init__(reply, transport=peer)
+        self.peer = peer
+        self.in_tls = in_tls
