@@ -31,7 +31,7 @@ class UnknownPluginError(PluginError):
 
 def known_plugins(folder: Path | None = None) -> list[str]:
     """Names of all plugins that could be loaded, for messages and completion."""
-    names = set(_entry_points()) | _builtin_names()
+    names = set(_entry_points()) | set(builtin_names())
     if folder is not None and folder.is_dir():
         names |= {file.stem for file in folder.glob("*.py")}
     return sorted(names)
@@ -122,10 +122,11 @@ def _is_builtin(name: str) -> bool:
         return False
 
 
-def _builtin_names() -> set[str]:
+def builtin_names() -> list[str]:
+    """Names of the plugins that come with the core."""
     spec = importlib.util.find_spec("plugins")
     roots = spec.submodule_search_locations if spec is not None else None
-    return {file.parent.name for root in roots or () for file in Path(root).glob("*/__init__.py")}
+    return sorted({file.parent.name for root in roots or () for file in Path(root).glob("*/__init__.py")})
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:

@@ -1,0 +1,44 @@
+"""`palomar check`: every problem of the configuration at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import click
+
+from appliance.app import check as problems_of
+from appliance.commands.context import Palomar
+from appliance.commands.terminal import Column, done, json_option, print_json, show_fields
+from appliance.errors import ConfigError, Problem
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def check(palomar: Palomar, as_json: bool) -> None:
+    """Read the configuration and tell every problem, with its file, line and remedy.
+
+    Also tries what a start needs: ports, certificates, folders. Exits with 2 if anything is wrong. While the
+    appliance runs, its state is shown too.
+    """
+    problems = _problems(palomar)
+    if as_json:
+        print_json([dataclasses.asdict(problem) for problem in problems])
+        if problems:
+            raise click.exceptions.Exit(2)
+        return
+    if problems:
+        raise ConfigError(list(problems))
+    done(f"{palomar.path}: no problems")
+    if palomar.is_running():
+        lines = palomar.call("status")
+        columns = [Column(str(n), label) for n, (label, _) in enumerate(lines)]
+        show_fields({str(n): value for n, (_, value) in enumerate(lines)}, columns, as_json=False)
+
+
+def _problems(palomar: Palomar) -> Sequence[Problem]:
+    try:
+        return problems_of(palomar.loaded, running=palomar.is_running())
+    except ConfigError as error:
+        return error.problems

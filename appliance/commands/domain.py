@@ -1,0 +1,66 @@
+"""`palomar domain`: whose mail is ours."""
+
+from __future__ import annotations
+
+import click
+
+from appliance.commands.context import Palomar
+from appliance.commands.terminal import Column, done, json_option, show
+
+COLUMNS = (
+    Column("name", "Domain"),
+    Column("kind", "Kind"),
+    Column("catch_all", "Catch-all", lambda address: address or "-"),
+    Column("source", "From"),
+)
+
+
+@click.group()
+def domain() -> None:
+    """Manage the domains whose mail is ours.
+
+    Domains named in the configuration file are ours too; they are listed, but changed there.
+    """
+
+
+@domain.command("add")
+@click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(["local", "backup", "relay"]),
+    default="local",
+    show_default=True,
+    help="local: mailboxes are here; backup: we keep mail for another server; relay: we pass it on.",
+)
+@click.pass_obj
+def add(palomar: Palomar, name: str, kind: str) -> None:
+    """Take mail for the domain NAME."""
+    palomar.call("domain.add", name=name, kind=kind)
+    done(f"{name} is ours now")
+
+
+@domain.command("list")
+@json_option
+@click.pass_obj
+def list_(palomar: Palomar, as_json: bool) -> None:
+    """List the domains."""
+    show(palomar.call("domain.list"), COLUMNS, as_json=as_json, empty="There are no domains; add one")
+
+
+@domain.command("remove")
+@click.argument("name")
+@click.pass_obj
+def remove(palomar: Palomar, name: str) -> None:
+    """Take no more mail for the domain NAME. Its accounts and their mail stay."""
+    palomar.call("domain.remove", name=name)
+    done(f"{name} is no longer ours")
+
+
+@domain.command("catch-all")
+@click.argument("name")
+@click.argument("address", required=False, default="")
+@click.pass_obj
+def catch_all(palomar: Palomar, name: str, address: str) -> None:
+    """Send mail for unknown addresses of NAME to ADDRESS; without ADDRESS refuse it again."""
+    palomar.call("domain.catch_all", name=name, address=address)
+    done(f"unknown addresses of {name} {f'lead to {address}' if address else 'are refused'}")
