@@ -1,0 +1,233 @@
+"""The composition root: from a file to a running appliance. Nothing else puts the parts together."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pluggy
+
+from appliance import loading
+from appliance.auth import AuthConfig, Authenticator, installation_secret
+from appliance.calls import all_calls
+from appliance.config import (
+    CORE_SECTIONS,
+    CoreConfig,
+    Document,
+    Section,
+    Settings,
+    StoreConfig,
+    core_settings,
+    settings_from,
+)
+from appliance.control import ControlServer
+from appliance.core import Core
+from appliance.dispatch import Dispatch
+from appliance.dns import DnsConfig, Resolver
+from appliance.errors import ConfigError, PluginError, Problem
+from appliance.hookspecs import Service
+from appliance.intake import Intake
+from appliance.listener import Listener
+from appliance.lock import FolderLock
+from appliance.log import LogConfig, configure
+from appliance.notify import Notifier
+from appliance.preflight import preflight
+from appliance.queue.config import QueueConfig
+from appliance.queue.runner import QueueRunner
+from appliance.store import Store
+from appliance.supervisor import Supervisor
+from appliance.tls import Certificates, TlsConfig
+from appliance.tls import problems as tls_problems
+from appliance.trace import Trace
+
+log = logging.getLogger(__name__)
+
+SECTIONS = (
+    *CORE_SECTIONS,
+    Section("log", LogConfig),
+    Section("tls", TlsConfig),
+    Section("dns", DnsConfig),
+    Section("auth", AuthConfig),
+    Section("queue", QueueConfig),
+)
+CONFIG_VARIABLE = "PALOMAR_CONFIG"
+CONFIG_PLACES = (Path("palomar.toml"), Path("/etc/palomar/palomar.toml"))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that was read and understood, with its plugins."""
+
+    path: Path
+    settings: Settings
+    manager: pluggy.PluginManager
+    dispatch: Dispatch
+
+
+def find_config(path: Path | None = None) -> Path:
+    """The file to use: the one named, that of PALOMAR_CONFIG, or the first usual place that has one."""
+    if path is not None:
+        return path
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    return next((place for place in CONFIG_PLACES if place.exists()), CONFIG_PLACES[0])
+
+
+def load(path: Path | None = None) -> Loaded:
+    """Read the file and load its plugins. Raises ConfigError with every problem of both."""
+    document = Document.read(find_config(path))
+    core, problems = core_settings(document)
+    manager, broken = loading.load(core.plugins, core.plugin_folder)
+    problems += [_plugin_problem(document, core, name, text) for name, text in broken]
+    dispatch = Dispatch(manager)
+    sections = list(SECTIONS)
+    try:
+        sections += [section for _, section in dispatch.gather("settings")]
+        settings = settings_from(document, sections, known=_tables_of_others(core))
+    except PluginError as error:
+        raise ConfigError([*problems, document.problem(("plugins",), str(error))]) from error
+    except ConfigError as error:
+        known = {(problem.setting, problem.line) for problem in problems}
+        problems += [problem for problem in error.problems if (problem.setting, problem.line) not in known]
+    if problems:
+        raise ConfigError(problems)
+    return Loaded(document.path, settings, manager, dispatch)
+
+
+def _plugin_problem(document: Document, core: CoreConfig, name: str, text: str) -> Problem:
+    place = ("plugins",) if name not in core.plugins else ("plugins", core.plugins.index(name))
+    remedy = f"There are: {', '.join(loading.known_plugins(core.plugin_folder))}." if "no such plugin" in text else ""
+    return document.problem(place, f"plugin {name!r} {text}.", remedy)
+
+
+def _tables_of_others(core: CoreConfig) -> dict[str, str]:
+    return {name.split(".")[0]: name for name in loading.known_plugins(core.plugin_folder) if name not in core.plugins}
+
+
+def check(loaded: Loaded, *, running: bool = False) -> list[Problem]:
+    """What a start would trip over: ports, certificates, folders. `running`: our own process holds the ports now."""
+    settings = loaded.settings
+    problems = preflight(settings, ports=not running)
+    problems += [settings.problem(p.setting, p.text, p.remedy) for p in tls_problems(settings[TlsConfig])]
+    try:
+        Resolver(settings[DnsConfig])
+    except ConfigError as error:
+        problems += [settings.problem(p.setting, p.text, p.remedy) for p in error.problems]
+    return problems
+
+
+def _core(loaded: Loaded, store: Store) -> Core:
+    """Wire the parts. The queue and the intake need each other, so one of them is handed over late."""
+    dispatch, settings = loaded.dispatch, loaded.settings
+    data = settings[CoreConfig].data
+    trace = Trace(store)
+    core: Core  # the lambdas look at it only later, so that a reload is seen
+
+    queue = QueueRunner(
+        store=store,
+        dispatch=dispatch,
+        trace=trace,
+        config=lambda: core.settings[QueueConfig],
+        hostname=lambda: core.settings[CoreConfig].hostname,
+        submit=lambda *arguments, **named: core.intake.submit(*arguments, **named),
+    )
+    core = Core(
+        settings=settings,
+        store=store,
+        dispatch=dispatch,
+        auth=Authenticator(
+            lambda: core.settings[AuthConfig],
+            find=dispatch.find_credentials,
+            verify_external=dispatch.verify_password,
+            secret=installation_secret(data),
+            login_failed=dispatch.login_failed,
+            weak_in_use=store.directory.weak_in_use,
+        ),
+        certificates=Certificates(lambda: core.settings[TlsConfig], lambda: core.settings[CoreConfig].hostname, data),
+        resolver=Resolver(settings[DnsConfig]),
+        trace=trace,
+        intake=Intake(
+            config=settings[CoreConfig], store=store, dispatch=dispatch, trace=trace, queue_notify=queue.notify
+        ),
+        queue=queue,
+    )
+    dispatch.attach(core)
+    for _, mechanism in dispatch.gather("sasl_mechanisms", core=core):
+        core.auth.add_mechanism(mechanism)
+    queue.add_transports([transport for _, transport in dispatch.gather("transports", core=core)])
+    return core
+
+
+@contextlib.asynccontextmanager
+async def opened(loaded: Loaded) -> AsyncIterator[Core]:
+    """The core with an open store and no service running: for commands while no appliance runs.
+
+    Raises FolderBusyError while another process has the data folder, StoreError when the store cannot be opened.
+    """
+    config = loaded.settings[CoreConfig]
+    with FolderLock.take(config.data):
+        store_config = loaded.settings[StoreConfig]
+        store = Store.open(
+            config.data,
+            migrations=[step for _, step in loaded.dispatch.gather("migrations")],
+            compress=store_config.compress,
+            reserve_bytes=store_config.reserve_mib << 20,
+        )
+        await store.start()
+        try:
+            core = _core(loaded, store)
+            yield core
+            await loaded.dispatch.settle()
+            core.auth.close()
+        finally:
+            await store.close()
+
+
+async def run(loaded: Loaded) -> int:
+    """Run the appliance until it is told to stop. Raises ConfigError before anything is half started."""
+    configure(loaded.settings[LogConfig])
+    if problems := check(loaded):
+        raise ConfigError(problems)
+    async with opened(loaded) as core:
+        services: list[Service] = [service for _, service in core.dispatch.gather("services", core=core)]
+        _open_all(services)
+        data = core.settings[CoreConfig].data
+        supervisor = Supervisor(
+            [core.trace, core.certificates, core.queue, *services, ControlServer(core, all_calls(), data)]
+        )
+        supervisor.on_reload(lambda: _reload(core, loaded))
+        return await supervisor.run()
+
+
+def _open_all(services: Sequence[Service]) -> None:
+    """Open every listener's sockets, or none. Raises ConfigError with each that failed."""
+    problems = []
+    listeners = [service for service in services if isinstance(service, Listener)]
+    for listener in listeners:
+        try:
+            listener.open_sockets()
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        for listener in listeners:
+            listener.close_sockets()
+        raise ConfigError(problems)
+
+
+def _reload(core: Core, loaded: Loaded) -> bool:
+    """Read the file again. A broken one is logged and changes nothing."""
+    try:
+        settings = settings_from(Document.read(loaded.path), loaded.settings.sections, known={})
+    except ConfigError as error:
+        log.error("configuration not reloaded:\n%s", error)
+        return False
+    if settings[CoreConfig].plugins != core.settings[CoreConfig].plugins:
+        log.warning("plugins changed in %s: that takes a restart", loaded.path)
+    core.settings = settings
+    core.intake.reload(settings[CoreConfig])
+    core.resolver.reload(settings[DnsConfig])
+    return True
