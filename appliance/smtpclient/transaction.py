@@ -67,19 +67,28 @@ class Delivery:
             text_sent = self._write_along()
             if resetting:
                 await client.answer("RSET", timeouts.reset)
-            mail = await client.answer("MAIL", timeouts.mail)
-            replies = [await client.answer("RCPT", timeouts.rcpt) for _ in batch]
         else:
             text_sent = False
-            mail = await client.answer("MAIL", timeouts.mail)
-            replies = []
-            for index in batch if mail.positive else ():
-                self._write_recipients([index])
-                replies.append(await client.answer("RCPT", timeouts.rcpt))
-        accepted, again = self._judge(batch, mail, replies)
+        mail = await client.answer("MAIL", timeouts.mail)
+        accepted, again = self._judge(batch, mail, await self._replies(batch, mail))
         if text_sent or await self._may_send(accepted):
             await self._text(accepted, sent=text_sent)
         return again
+
+    async def _replies(self, batch: list[int], mail: Reply) -> list[Reply]:
+        """The replies to RCPT. Where the line breaks between them, refusals that came before stay verdicts."""
+        client, replies = self._client, list[Reply]()
+        try:
+            for index in batch if mail.positive or client.pipelining else ():
+                if not client.pipelining:
+                    self._write_recipients([index])
+                replies.append(await client.answer("RCPT", client.hop.timeouts.rcpt))
+        except HopError:
+            for index, reply in zip(batch, replies, strict=False):
+                if mail.positive and not reply.positive:
+                    self._decide(index, reply)
+            raise
+        return replies
 
     def _write_recipients(self, batch: list[int]) -> None:
         client = self._client
@@ -127,7 +136,7 @@ class Delivery:
         reply = await client.answer("DATA", client.hop.timeouts.data)
         if reply.code != 354:
             for index in accepted:
-                self._decide(index, reply)
+                self._decide(index, _unexpected(reply) if reply.positive else reply)
             client.reset_needed()
             return False
         if not accepted:
@@ -196,7 +205,7 @@ class Delivery:
     def _settle(self, index: int, reply: Reply) -> None:
         extensions = self._client.machine.extensions
         if 300 <= reply.code < 400:
-            reply = Reply(451, "4.5.0", f"unexpected reply: {reply.code} {reply.text}")
+            reply = _unexpected(reply)
         status: Status = "delivered" if reply.positive else "failed" if reply.permanent else "deferred"
         self._outcomes[index] = Outcome(
             self._recipients[index], status, reply, self._client.peer, relayed_dsn="DSN" in extensions
@@ -206,3 +215,8 @@ class Delivery:
 def _too_many(reply: Reply) -> bool:
     """Whether a server takes no more recipients in this transaction (RFC 5321 section 4.5.3.1.10)."""
     return reply.code in {452, 552} and reply.enhanced in {"", "4.5.3", "5.5.3"}
+
+
+def _unexpected(reply: Reply) -> Reply:
+    """What stands for a reply that makes no sense where it came: try again later."""
+    return Reply(451, "4.5.0", f"unexpected reply: {reply}")

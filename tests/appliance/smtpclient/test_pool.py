@@ -1,0 +1,136 @@
+"""Connections are used again while they are good, replaced when they went stale, and ended in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from appliance.mail.address import Address
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.message import Message
+from appliance.smtpclient import Hop, HopError, SmtpClient, SmtpPool, reach
+from tests.appliance.smtpclient.fake_server import DROP, FakeServer, always, plain_contexts, running
+
+MESSAGE = Message.parse(b"Subject: x\r\n\r\nx\r\n")
+TO = [Recipient(Address("a", "b.test"))]
+
+
+async def send(pool: SmtpPool, *servers: FakeServer, key: str = "b.test") -> str:
+    async def source() -> AsyncGenerator[SmtpClient, None]:
+        failure: HopError | None = None
+        for server in servers:
+            hop = Hop(host="fake.example", port=server.port, own_name="me.example", tls="off")
+            try:
+                async for client in reach(hop, ["127.0.0.1"], plain_contexts):
+                    failure = None
+                    yield client
+            except HopError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    outcomes = await pool.deliver(key, source, Envelope(None), TO, MESSAGE)
+    return outcomes[0].status
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.001)
+
+
+async def test_one_connection_serves_many_messages_of_one_destination() -> None:
+    pool = SmtpPool()
+    async with running(FakeServer()) as server:
+        for key in ("b.test", "b.test", "c.test", "b.test"):
+            assert await send(pool, server, key=key) == "delivered"
+        assert len(server.sessions) == 2
+        assert pool.idle == 2
+        await pool.close()
+        assert pool.idle == 0
+        assert [verbs[-1] for verbs in server.verbs] == ["QUIT", "QUIT"]
+
+
+async def test_a_connection_is_ended_after_its_share_of_messages() -> None:
+    pool = SmtpPool(max_messages=2)
+    async with running(FakeServer()) as server:
+        for _ in range(5):
+            await send(pool, server)
+        assert [verbs.count("MAIL") for verbs in server.verbs] == [2, 2, 1]
+        await pool.close()
+
+
+async def test_an_old_connection_is_ended() -> None:
+    pool = SmtpPool(max_age_s=0)
+    async with running(FakeServer()) as server:
+        await send(pool, server)
+        await send(pool, server)
+        assert len(server.sessions) == 2
+        await pool.close()
+
+
+async def test_idle_connections_are_ended() -> None:
+    pool = SmtpPool(idle_s=0.02)
+    async with running(FakeServer()) as server:
+        await send(pool, server)
+        await until(lambda: server.open_now == 0)
+        assert server.verbs[0][-1] == "QUIT"
+        assert pool.idle == 0
+        await pool.close()
+
+
+async def test_only_so_many_are_kept() -> None:
+    pool = SmtpPool(max_idle=2)
+    async with running(FakeServer()) as server:
+        for key in "abc":
+            await send(pool, server, key=key)
+        assert pool.idle == 2
+        await until(lambda: server.open_now == 2)
+        assert server.verbs[0][-1] == "QUIT"  # the oldest
+        await pool.close()
+
+
+async def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced() -> None:
+    pool = SmtpPool()
+    seen = 0
+
+    def script(verb: str, argument: str) -> str | None:
+        nonlocal seen
+        seen += verb == "MAIL"
+        return DROP if verb == "MAIL" and seen == 2 else None
+
+    async with running(FakeServer(script=script)) as server:
+        assert await send(pool, server) == "delivered"
+        assert await send(pool, server) == "delivered"
+        assert len(server.sessions) == 2
+        assert len(server.messages) == 2
+        await pool.close()
+
+
+async def test_the_next_host_is_asked_when_one_gives_no_verdict() -> None:
+    pool = SmtpPool()
+    async with running(FakeServer(script=always(MAIL="421 4.3.2 no"))) as first, running(FakeServer()) as second:
+        assert await send(pool, first, second) == "delivered"
+        assert (len(first.messages), len(second.messages)) == (0, 1)
+        with pytest.raises(HopError, match=r"421 4\.3\.2 no"):
+            await send(pool, first, key="other")
+        await pool.close()
+
+
+async def test_a_verdict_is_final_whatever_other_hosts_would_say() -> None:
+    pool = SmtpPool()
+    async with running(FakeServer(script=always(RCPT="550 5.1.1 no"))) as first, running(FakeServer()) as second:
+        assert await send(pool, first, second) == "failed"
+        assert second.sessions == []
+        await pool.close()
+
+
+async def test_nothing_is_kept_after_close() -> None:
+    pool = SmtpPool()
+    await pool.close()
+    async with running(FakeServer()) as server:
+        await send(pool, server)
+        assert pool.idle == 0
+        await until(lambda: server.open_now == 0)
