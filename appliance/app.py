@@ -196,9 +196,9 @@ async def run(loaded: Loaded) -> int:
         services: list[Service] = [service for _, service in core.dispatch.gather("services", core=core)]
         _open_all(services)
         data = core.settings[CoreConfig].data
-        supervisor = Supervisor(
-            [core.trace, core.certificates, core.queue, *services, ControlServer(core, all_calls(), data)]
-        )
+        core.certificates.load()
+        control = ControlServer(core, all_calls(), data)
+        supervisor = Supervisor([core.trace, core.certificates, core.queue, *services, control], notifier=Notifier())
         supervisor.on_reload(lambda: _reload(core, loaded))
         return await supervisor.run()
 

@@ -1,0 +1,268 @@
+"""`make bench`: Palomar beside Postfix + Dovecot on this machine, in one run, into build/bench.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.bench import generators
+
+generators.require()
+
+from tests.bench import rows  # noqa: E402
+from tests.bench.sides import Palomar, peer, running  # noqa: E402
+
+OUT = generators.ROOT / "build" / "bench.json"
+FORMATS = ("maildir", "mdbox")  # the better of the two counts, row by row
+
+# sessions, messages for (4k, 64k, 1m)
+INBOUND = {1: (300, 150, 30), 10: (1200, 400, 60), 50: (1200, 400, 80)}
+
+
+class Table:
+    """Collects samples row by row, prints each as it is finished, and writes the file after each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, row: str, unit: str, palomar: list[float], peers: dict[str, list[float]], **more: object) -> None:
+        """Add one row from the raw samples of both sides; among the peers' formats the better one counts."""
+        ours = statistics.median(palomar)
+        best = max if unit in rows.HIGHER else min
+        theirs = best((statistics.median(samples) for samples in peers.values()), default=0.0)
+        ratio = ours / theirs if theirs else None
+        bar = rows.bar_of(row)
+        holds = None
+        if bar is not None:
+            figure = ratio if bar.of == "ratio" else ours
+            assert figure is not None
+            holds = figure >= bar.limit if unit in rows.HIGHER else figure <= bar.limit
+        record = {
+            "row": row, "palomar": round(ours, 3), "peer": round(theirs, 3), "ratio": ratio and round(ratio, 3),
+            "unit": unit, "bar": bar and bar.limit, "holds": holds, "bar_of": bar and bar.of,
+            "samples": {"palomar": palomar, **peers}, **more,
+        }  # fmt: skip
+        self._rows.append(record)
+        self._path.parent.mkdir(exist_ok=True)
+        self._path.write_text(json.dumps(self._rows, indent=1) + "\n")
+        _print(record)
+
+    def summary(self) -> int:
+        """Print what does not hold. Returns the exit status: 0 when every bar holds."""
+        short = [record["row"] for record in self._rows if record["holds"] is False]
+        barred = sum(record["holds"] is not None for record in self._rows)
+        print(f"\n{barred - len(short)} of {barred} bars hold; written to {self._path}")
+        if short:
+            print("short:", ", ".join(short))
+        return 1 if short else 0
+
+
+def _print(record: dict[str, Any]) -> None:
+    mark = {True: "holds", False: "SHORT", None: ""}[record["holds"]]
+    ratio = "" if record["ratio"] is None else f"{record['ratio']:.2f}"
+    bar = "" if record["bar"] is None else f"{record['bar']:g}"
+    print(
+        f"{record['row']:42} {record['palomar']:>11.2f} {record['peer']:>11.2f} {ratio:>8} {bar:>6} "
+        f"{mark:6} {record['unit']}",
+        flush=True,
+    )
+
+
+class Bench:
+    """One run. `base` is a scratch folder on a real disk; `reps` samples are taken per row and side, in turns."""
+
+    def __init__(self, table: Table, base: Path, reps: int, pattern: str) -> None:
+        self._table, self._base, self._reps, self._pattern = table, base, reps, pattern
+
+    def run(self) -> None:
+        """All groups in order; a group none of whose rows is asked for starts nothing."""
+        groups: list[tuple[list[str], Callable[[], None]]] = [
+            (["rest-pss", "idle-pss", "login"], self.memory),
+            (
+                [f"inbound-{s}-{n}-{k}" for s in rows.SIZES for n in INBOUND for k in ("keep", "single")]
+                + ["cpu-4k-10"],
+                self.inbound,
+            ),
+            ([f"slowsync-4k-{n}" for n in INBOUND], self.slowsync),
+            (["relay-4k-10", "relay-64k-10"], self.relay),
+            (["imap-", "pop3-"], self.mailbox),
+            ([f"wear-{s}-{n}" for s in ("4k", "64k") for n in INBOUND], self.wear),
+            (["checkpoint-p99"], self.checkpoint),
+        ]
+        for names, measure in groups:
+            if any(self._wanted(name) or self._pattern.startswith(name) for name in names):
+                started = time.monotonic()
+                measure()
+                print(f"  ({time.monotonic() - started:.0f} s)", flush=True)
+
+    def _wanted(self, row: str) -> bool:
+        return rows.matches(row, self._pattern)
+
+    def _peer(self, kind: str, **options: Any) -> Any:
+        return peer(self._base / "peer", kind, **options)
+
+    def _palomar(self, name: str = "palomar", **options: Any) -> Palomar:
+        shutil.rmtree(self._base / name, ignore_errors=True)
+        return Palomar(self._base / name, **options)
+
+    def _both(self, **options: Any) -> Iterator[tuple[Palomar, Any, str]]:
+        """Both sides up, once per mailbox format of the peer."""
+        for kind in FORMATS:
+            ours, theirs = self._palomar(**options), self._peer(kind, **options)
+            with running(ours, theirs):
+                yield ours, theirs, kind
+
+    def memory(self) -> None:
+        """At rest, per idle connection, and one login."""
+        ours: dict[str, list[float]] = {"rest-pss": [], "idle-pss": [], "login": []}
+        theirs: dict[str, dict[str, list[float]]] = {name: {} for name in ours}
+        measures = {"rest-pss": rows.rest_pss, "idle-pss": rows.idle_pss, "login": rows.login}
+        for us, them, kind in self._both():
+            for name, measure in measures.items():
+                ours[name].append(measure(us))
+                theirs[name][kind] = [measure(them)]
+        for name, unit in (("rest-pss", "MB"), ("idle-pss", "KB/connection"), ("login", "ms")):
+            self._table.add(name, unit, ours[name], theirs[name])
+
+    def inbound(self) -> None:
+        """Deliveries a second, every size, number of connections and way to use them."""
+        cells = [(s, n, k) for s in rows.SIZES for n in INBOUND for k in ("keep", "single")]
+        cells = [
+            c
+            for c in cells
+            if self._wanted("-".join(["inbound", *map(str, c)])) or (c == ("4k", 10, "keep") and self._wanted("cpu"))
+        ]
+        ours: dict[Any, list[dict[str, float]]] = {cell: [] for cell in cells}
+        theirs: dict[Any, dict[str, list[dict[str, float]]]] = {cell: {} for cell in cells}
+        for us, them, kind in self._both():
+            for number, cell in enumerate(cells):
+                size, sessions, keep = cell
+                messages = INBOUND[sessions][list(rows.SIZES).index(size)]
+                for _ in range(self._reps):
+                    ours[cell].append(
+                        rows.inbound(us, size, sessions, keep == "keep", number, messages * (3 if size == "4k" else 1))
+                    )
+                    theirs[cell].setdefault(kind, []).append(
+                        rows.inbound(them, size, sessions, keep == "keep", number, messages)
+                    )
+        for cell in cells:
+            self._add("-".join(["inbound", *map(str, cell)]), "messages/s", "per_s", ours[cell], theirs[cell])
+            if cell == ("4k", 10, "keep"):
+                self._add("cpu-4k-10", "ms/message", "cpu_ms", ours[cell], theirs[cell])
+
+    def slowsync(self) -> None:
+        """The same with every fsync 10 ms slower, as on a card."""
+        cells = [n for n in INBOUND if self._wanted(f"slowsync-4k-{n}")]
+        ours: dict[int, list[dict[str, float]]] = {n: [] for n in cells}
+        theirs: dict[int, dict[str, list[dict[str, float]]]] = {n: {} for n in cells}
+        for us, them, kind in self._both(slow_us=10_000):
+            for n in cells:
+                for _ in range(self._reps):
+                    ours[n].append(rows.inbound(us, "4k", n, True, n, {1: 40, 10: 400, 50: 1200}[n]))
+                    theirs[n].setdefault(kind, []).append(
+                        rows.inbound(them, "4k", n, True, n, {1: 40, 10: 150, 50: 300}[n])
+                    )
+        for n in cells:
+            self._add(f"slowsync-4k-{n}", "messages/s", "per_s", ours[n], theirs[n])
+
+    def _add(
+        self, row: str, unit: str, key: str, ours: list[dict[str, float]], theirs: dict[str, list[dict[str, float]]]
+    ) -> None:
+        peers = {kind: [sample[key] for sample in samples] for kind, samples in theirs.items()}
+        self._table.add(row, unit, [sample[key] for sample in ours], peers)
+
+    def relay(self) -> None:
+        """From a client through the queue to the next hop."""
+        ours, theirs = self._palomar(relay=True), self._peer("maildir", relay=True)
+        with running(ours, theirs):
+            for size, messages in (("4k", 800), ("64k", 300)):
+                if self._wanted(f"relay-{size}-10"):
+                    rows.relay(ours, size, 10, 50)
+                    rows.relay(theirs, size, 10, 50)
+                    pairs = [
+                        (rows.relay(ours, size, 10, messages), rows.relay(theirs, size, 10, messages))
+                        for _ in range(self._reps)
+                    ]
+                    peers = {"maildir": [pair[1] for pair in pairs]}
+                    self._table.add(f"relay-{size}-10", "messages/s", [pair[0] for pair in pairs], peers)
+
+    def mailbox(self) -> None:
+        """IMAP and POP3 on a mailbox of 10,000 messages, cold and warm."""
+        ours: dict[str, list[float]] = {}
+        theirs: dict[str, dict[str, list[float]]] = {}
+        for us, them, kind in self._both():
+            for side in (us, them):
+                rows.populate(side, 10_000)
+                figures = {f"imap-{name}": ms for name, ms in {**rows.imap_cold(side), **rows.imap(side)}.items()}
+                figures |= {f"pop3-{name}": ms for name, ms in rows.pop3(side).items()}
+                for name, ms in figures.items():
+                    (
+                        ours.setdefault(name, []) if side is us else theirs.setdefault(name, {}).setdefault(kind, [])
+                    ).append(ms)
+        for name in ours:
+            if self._wanted(name):
+                self._table.add(name, "ms", ours[name], theirs.get(name, {}))
+
+    def wear(self) -> None:
+        """Octets written to the disk for each octet of mail, ours with compression and without."""
+        for size, messages in (("4k", 1000), ("64k", 300)):
+            for n in INBOUND:
+                if not self._wanted(f"wear-{size}-{n}"):
+                    continue
+
+                def measure(
+                    make: Callable[[Path], Any], size: str = size, n: int = n, messages: int = messages
+                ) -> float:
+                    return rows.wear(make, size, n, messages, self._base)
+
+                ours = [measure(Palomar)]
+                plain = measure(lambda folder: Palomar(folder, compress=False))
+                peers = {kind: [measure(lambda folder, kind=kind: peer(folder, kind))] for kind in FORMATS}
+                self._table.add(f"wear-{size}-{n}", "octets/octet", ours, peers, palomar_uncompressed=round(plain, 3))
+
+    def checkpoint(self) -> None:
+        """How long a 250 takes at the worst of times."""
+        ours, theirs = [], {}
+        for us, them, kind in self._both():
+            ours.append(rows.checkpoint_p99(us, 6000))
+            theirs[kind] = [rows.checkpoint_p99(them, 1500)]
+        self._table.add("checkpoint-p99", "ms", ours, theirs)
+
+
+def main() -> int:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rows", default="", help="only rows that begin with this regular expression")
+    parser.add_argument("--reps", type=int, default=3, help="samples per row and side")
+    parser.add_argument("--folder", type=Path, help="scratch space on a real disk (default: the temporary folder)")
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        print(
+            "make bench: Postfix and Dovecot need root to run under their own users. Try: sudo make bench",
+            file=sys.stderr,
+        )
+        return 2
+    base = Path(tempfile.mkdtemp(prefix="palomar-bench-", dir=options.folder))
+    base.chmod(0o755)
+    os.environ["PEERBENCH_DIR"] = str(base)
+    print(f"{'row':42} {'palomar':>11} {'peer':>11} {'ratio':>8} {'bar':>6}")
+    table = Table(OUT)
+    try:
+        Bench(table, base, options.reps, options.rows).run()
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    return table.summary()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,182 @@
+"""The two sides of a comparison: Palomar, and Postfix + Dovecot with their own defaults. Both on loopback only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.bench import generators
+
+generators.require()
+
+import common  # noqa: E402
+import peers  # noqa: E402
+
+USERS: list[str] = peers.USERS
+PASSWORD: str = peers.PASSWORD
+DOMAIN: str = peers.DOMAIN
+START_S = 60
+
+
+class Side(Protocol):
+    """One mail system under test. Figures about its processes cover all of them."""
+
+    name: str
+    smtp: int
+    imap: int
+    pop3: int
+    relay_to: int
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def roots(self) -> list[int]: ...
+
+
+class Palomar:
+    """This repository's appliance, from its own environment."""
+
+    name = "palomar"
+    smtp, imap, pop3, relay_to = 4525, 4143, 4110, 4600
+
+    def __init__(self, folder: Path, *, relay: bool = False, compress: bool = True, slow_us: int | None = None) -> None:
+        self.folder = folder
+        self._relay = relay
+        self._compress = compress
+        self._slow_us = slow_us
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Make accounts at the first start, then run until the ports answer."""
+        if not (self.folder / "palomar.toml").exists():
+            self._prepare()
+        environment = dict(os.environ)
+        if self._slow_us is not None:
+            shared = self.folder / "slowsync.shm"
+            environment |= {
+                "LD_PRELOAD": peers.slowsync(),
+                "SLOWSYNC_US": str(self._slow_us),
+                "SLOWSYNC_SHM": str(shared),
+            }
+        command = [sys.executable, "-m", "appliance", "--config", str(self.folder / "palomar.toml"), "run"]
+        with (self.folder / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=generators.ROOT
+            )
+        for port in (self.smtp, self.imap, self.pop3):
+            common.wait_port("127.0.0.1", port, START_S)
+
+    def stop(self) -> None:
+        """End it as the system would, and wait."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+    def roots(self) -> list[int]:
+        """The process ids whose trees count."""
+        return [self._process.pid] if self._process is not None else []
+
+    def _prepare(self) -> None:
+        self.folder.mkdir(parents=True)
+        (self.folder / "palomar.toml").write_text(f"""\
+hostname = "mail.example.test"
+domains = ["{DOMAIN}"]
+data = "data"
+relay_networks = ["127.0.0.0/8"]
+
+[store]
+compress = {str(self._compress).lower()}
+
+[log]
+level = "warning"
+
+[smtp]
+mx = ["127.0.0.1:{self.smtp}"]
+submission = []
+submissions = []
+lmtp = []
+
+[imap4]
+listen = ["127.0.0.1:{self.imap}"]
+listen_tls = []
+
+[pop3]
+listen = ["127.0.0.1:{self.pop3}"]
+listen_tls = []
+""")
+        if self._relay:
+            with (self.folder / "palomar.toml").open("a") as file:
+                file.write(
+                    f'\n[[smarthost.hosts]]\nname = "sink"\nhost = "127.0.0.1"\nport = {self.relay_to}\ntls = "none"\n'
+                )
+        asyncio.run(_make_accounts(self.folder / "palomar.toml"))
+
+
+async def _make_accounts(config: Path) -> None:
+    from appliance.app import load, opened
+    from appliance.auth import make_credentials
+    from appliance.store.accounts import create_account
+
+    credentials = make_credentials(PASSWORD)
+    async with opened(load(config)) as core:
+        for user in USERS:
+            await core.store.write(lambda db, user=user: create_account(db, user, credentials))
+
+
+class PostfixDovecot(peers.PostfixDovecot):  # type: ignore[misc]
+    """The peers with the same password hash as ours: argon2id, t=2, m=19 MiB."""
+
+    def write(self) -> None:
+        """Their configuration, with a password file instead of one static password."""
+        super().write()
+        hashed = subprocess.run(
+            [sys.executable, "-c", _ARGON2], input=PASSWORD, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        users = Path(self.base) / "users"
+        users.write_text("".join(f"{user}:{{ARGON2ID}}{hashed}::::::\n" for user in USERS))
+        users.chmod(0o644)
+        config = Path(self.base) / "dovecot.conf"
+        text = config.read_text()
+        static = f"passdb {{\n  driver = static\n  args = password={PASSWORD}\n}}"
+        if static not in text:
+            raise SystemExit("the peer's configuration has changed; its password block was not found")
+        config.write_text(text.replace(static, f"passdb {{\n  driver = passwd-file\n  args = {users}\n}}"))
+
+
+_ARGON2 = (
+    "import sys, argon2; "
+    "print(argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(sys.stdin.read()))"
+)
+
+
+def peer(folder: Path, kind: str, *, relay: bool = False, slow_us: int | None = None) -> Any:
+    """Postfix + Dovecot delivering into `maildir` or `mdbox`; data lies in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    made = PostfixDovecot(str(folder / "cfg"), str(folder / "data"), kind, relay=relay)
+    made.slow_us = slow_us
+    os.umask(0o022)
+    return made
+
+
+@contextlib.contextmanager
+def running(*sides: Any) -> Any:
+    """Start the sides, stop them whatever happens."""
+    try:
+        for side in sides:
+            side.start()
+        time.sleep(0.5)
+        yield
+    finally:
+        for side in reversed(sides):
+            side.stop()
