@@ -7,11 +7,12 @@ are base64 of random bytes. Compression saves at most 30 % of a message, as with
 from __future__ import annotations
 
 import base64
+import itertools
 import random
 
 VOCABULARY = 20_000
-PROSE_OCTETS = 2 << 20
-BINARY_OCTETS = 6 << 20  # random octets before base64
+PROSE_OCTETS = 1 << 20
+BINARY_OCTETS = 3 << 20  # random octets before base64
 LINE_OCTETS = 78  # a full base64 line with its CRLF
 TEXT_SHARE = 0.45  # of a small message; the rest is an attachment
 MOST_TEXT = 3000  # octets of text in a large one
@@ -23,12 +24,12 @@ _SYLLABLES = [c + v + e for c in "bcdfghjklmnprstvwz" for v in "aeiou" for e in 
 def prose(rnd: random.Random, octets: int) -> bytes:
     """Text in lines of up to about 72 octets, CRLF, none of which begins with a dot."""
     words = ["".join(rnd.choices(_SYLLABLES, k=rnd.choice((1, 2, 2, 3, 3, 4)))) for _ in range(VOCABULARY)]
-    weights = [1 / (rank + 2.7) ** 0.95 for rank in range(VOCABULARY)]
+    weights = list(itertools.accumulate(1 / (rank + 2.7) ** 0.95 for rank in range(VOCABULARY)))
     lines: list[str] = []
     size = 0
     while size < octets:
         line, start = "", True
-        for word in rnd.choices(words, weights, k=14):
+        for word in rnd.choices(words, cum_weights=weights, k=14):
             word = word.capitalize() if start or rnd.random() < 0.04 else word
             if rnd.random() < 0.05:
                 word = str(rnd.randrange(10_000))
