@@ -30,6 +30,29 @@ class Account:
     weak_mechanisms: bool = False  # SCRAM-SHA-1, CRAM-MD5 and APOP by the account's own choice
 
 
+DomainKind = Literal["local", "backup", "relay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One mail domain that is ours, and how it is served. `catch_all` receives what has no account, if not empty."""
+
+    name: str
+    kind: DomainKind = "local"
+    catch_all: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCredential:
+    """One verifier of a login name. `account` is the account's name; application passwords have a `label`."""
+
+    kind: str
+    account: str
+    login: str
+    label: str
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Mailbox:
     """One mailbox. `name` is Unicode with `/` between levels; INBOX is always upper case."""
@@ -143,5 +166,5 @@ class Change:
     modseq: int
     added: tuple[int, ...] = ()  # uids, ascending
     expunged: tuple[int, ...] = ()  # uids, ascending
-    flags: tuple[tuple[int, int], ...] = ()  # (uid, flags) after the change
+    flags: tuple[tuple[int, int], ...] = ()  # (uid, flags) after the change, those of added uids included
     origin: object = field(default=None, compare=False)  # the session that made the change, if it gave itself

@@ -1,0 +1,55 @@
+"""What the appliance keeps: accounts, mailboxes, messages, bodies and the queue, in one SQLite file with one writer."""
+
+from appliance.store.database import Database
+from appliance.store.model import (
+    ANSWERED,
+    DELETED,
+    DELIMITER,
+    DRAFT,
+    FIRST_KEYWORD_BIT,
+    FLAGGED,
+    MAX_KEYWORDS,
+    SEEN,
+    SYSTEM_FLAGS,
+    Accepted,
+    Account,
+    Change,
+    Domain,
+    Filed,
+    Filing,
+    Mailbox,
+    MessageRow,
+    QueuedMessage,
+    QueueEntry,
+    QueueWish,
+    StoredCredential,
+)
+from appliance.store.schema import Migration
+from appliance.store.store import Store
+
+__all__ = [
+    "ANSWERED",
+    "DELETED",
+    "DELIMITER",
+    "DRAFT",
+    "FIRST_KEYWORD_BIT",
+    "FLAGGED",
+    "MAX_KEYWORDS",
+    "SEEN",
+    "SYSTEM_FLAGS",
+    "Accepted",
+    "Account",
+    "Change",
+    "Database",
+    "Domain",
+    "Filed",
+    "Filing",
+    "Mailbox",
+    "MessageRow",
+    "Migration",
+    "QueueEntry",
+    "QueueWish",
+    "QueuedMessage",
+    "Store",
+    "StoredCredential",
+]

@@ -1,0 +1,154 @@
+"""The octets of messages on their way into and out of the store: compression, ready-made structures, large texts."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from appliance.errors import NotFoundError, StoreError
+from appliance.mail.message import Message
+from appliance.store.segments import Extent, Segments
+from appliance.wire import imap
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+RAW, ZSTD = 0, 1  # `body.codec`
+LEVEL = 1
+MIN_COMPRESS = 512  # octets; below it a frame's own cost eats the gain
+MIN_SAVING = 10  # per cent that compression must save
+SEGMENT_THRESHOLD = 32 << 10  # stored octets; from here on a text goes to a segment file instead of a row
+OFF_LOOP = 32 << 10  # octets of text; from here on a thread compresses, so that the loop does not stall
+PROBE = 128 << 10  # octets that decide whether a larger text is worth compressing
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBody:
+    """One message ready to be written: all that takes time is done."""
+
+    header: bytes
+    envelope: bytes
+    bodystructure: bytes
+    parts: bytes
+    codec: int
+    text_size: int
+    stored: int  # octets that the text takes after compression
+    text: bytes | None  # the stored text, if it goes into the row
+    extent: Extent | None = None  # else where it lies
+
+    @property
+    def described(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """What is kept ready beside the text: envelope, body structure, packed parts, header."""
+        return self.envelope, self.bodystructure, self.parts, self.header
+
+    @property
+    def size(self) -> int:
+        """Octets of header and text, without any filing's prefix."""
+        return len(self.header) + self.text_size
+
+
+class _Compressors(threading.local):
+    def __init__(self) -> None:
+        self.reused = zstd.ZstdCompressor(level=LEVEL)
+
+
+_compressors = _Compressors()
+
+
+def prepare(message: Message, segments: Segments, *, compress: bool = True) -> PreparedBody:
+    """Describe, compress and, if it is large, write out a message. Any thread; large ones belong off the loop.
+
+    Raises MessageError, StoreFullError, StoreError.
+    """
+    part = message.structure
+    text = message.text
+    codec, chunks = _compressed(text) if compress else (RAW, [text])
+    stored = sum(map(len, chunks))
+    extent = segments.append(chunks) if stored >= SEGMENT_THRESHOLD else None
+    return PreparedBody(
+        header=message.header,
+        envelope=imap.envelope(message),
+        bodystructure=imap.bodystructure(part, extended=True),
+        parts=imap.pack(part),
+        codec=codec,
+        text_size=len(text),
+        stored=stored,
+        text=b"".join(chunks) if extent is None else None,
+        extent=extent,
+    )
+
+
+def _compressed(text: bytes | memoryview) -> tuple[int, Sequence[bytes | memoryview]]:
+    size = len(text)
+    if size < MIN_COMPRESS:
+        return RAW, [text]
+    compressor = _compressors.reused
+    if size > PROBE and not _pays(len(compressor.compress(text[:PROBE], zstd.ZstdCompressor.FLUSH_FRAME)), PROBE):
+        return RAW, [text]
+    if size <= CHUNK:
+        chunks = [compressor.compress(text, zstd.ZstdCompressor.FLUSH_FRAME)]
+    else:
+        chunks = [compressor.compress(text[start : start + CHUNK]) for start in range(0, size, CHUNK)]
+        chunks.append(compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME))
+    if _pays(sum(map(len, chunks)), size):
+        return ZSTD, chunks
+    return RAW, [text]
+
+
+def _pays(stored: int, size: int) -> bool:
+    return stored * 100 <= size * (100 - MIN_SAVING)
+
+
+_BODY = "SELECT codec, text_size, segment, position, stored, header, text FROM body WHERE id = ?"
+_HEADER = "SELECT header FROM body WHERE id = ?"
+_PREFIX = "SELECT prefix FROM filing WHERE id = ?"
+
+
+def load(db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: int | None) -> Message:
+    """One message with the filing's own lines in front, if a filing is given. Belongs on a reader thread.
+
+    Raises NotFoundError if body or filing are gone, StoreError if they are damaged.
+    """
+    row = db.execute(_BODY, (body_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no body {body_id}")
+    codec, text_size, segment, position, stored, header, text = row
+    if segment is not None:
+        text = segments.read(segment, position, stored)
+    if codec == ZSTD:
+        text = _decompressed(body_id, text, text_size)
+    if len(text) != text_size:
+        raise StoreError(f"body {body_id} has {len(text)} octets of text instead of {text_size}")
+    return Message(_prefix(db, filing_id) + header, text)
+
+
+def load_header(db: sqlite3.Connection, body_id: int, filing_id: int | None) -> Message:
+    """The header of one message, with an empty text."""
+    row = db.execute(_HEADER, (body_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no body {body_id}")
+    return Message(_prefix(db, filing_id) + row[0], b"")
+
+
+def _prefix(db: sqlite3.Connection, filing_id: int | None) -> bytes:
+    if filing_id is None:
+        return b""
+    row = db.execute(_PREFIX, (filing_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no filing {filing_id}")
+    prefix: bytes = row[0]
+    return prefix
+
+
+def _decompressed(body_id: int, text: bytes, size: int) -> bytes:
+    try:
+        octets: bytes = zstd.ZstdDecompressor().decompress(text, max_length=size + 1)
+    except zstd.ZstdError as error:
+        raise StoreError(f"body {body_id} is damaged: {error}") from error
+    return octets

@@ -1,0 +1,63 @@
+"""Giving back the room of removed texts: segment files that are half dead are rewritten, dead ones deleted."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from appliance.store.database import Database
+from appliance.store.segments import Extent, Segments
+
+LIVE_PERCENT = 50  # a file with less live octets than this is rewritten
+STEP_BYTES = 4 << 20  # octets that one transaction moves
+
+Moved = tuple[int, Extent, Extent]  # body, from, to
+
+log = logging.getLogger(__name__)
+
+
+def candidates(db: sqlite3.Connection, segments: Segments) -> list[int]:
+    """Files worth rewriting or deleting."""
+    live = dict(db.execute("SELECT segment, sum(length) FROM extent GROUP BY segment"))
+    found = []
+    for number in segments.idle_numbers():
+        size = segments.path(number).stat().st_size
+        if live.get(number, 0) * 100 < size * LIVE_PERCENT or not size:
+            found.append(number)
+    return found
+
+
+def live_extents(db: sqlite3.Connection, number: int) -> list[tuple[int, Extent]]:
+    """(body, extent) of all texts that still lie in a file."""
+    rows = db.execute("SELECT body_id, position, length FROM extent WHERE segment = ? ORDER BY position", (number,))
+    return [(body, Extent(number, position, length)) for body, position, length in rows]
+
+
+def rewrite(
+    segments: Segments, extents: Sequence[tuple[int, Extent]], commit: Callable[[Sequence[Moved]], None]
+) -> None:
+    """Copy texts to the current file in steps; `commit` makes each step the truth."""
+    step: list[Moved] = []
+    octets = 0
+    for body, extent in extents:
+        text = segments.read(extent.segment, extent.position, extent.length)
+        step.append((body, extent, segments.append([text])))
+        octets += extent.length
+        if octets >= STEP_BYTES:
+            commit(step)
+            step, octets = [], 0
+    if step:
+        commit(step)
+
+
+def record_moves(db: Database, moves: Sequence[Moved]) -> None:
+    """Let the rows name the new places. What was removed meanwhile stays removed."""
+    for body, old, new in moves:
+        changed = db.execute(
+            "UPDATE body SET segment = ?, position = ? WHERE id = ? AND segment = ? AND position = ?",
+            (new.segment, new.position, body, old.segment, old.position),
+        ).rowcount
+        db.execute("DELETE FROM extent WHERE segment = ? AND position = ?", (old.segment, old.position))
+        if changed:
+            db.execute("INSERT INTO extent VALUES (?, ?, ?, ?)", (new.segment, new.position, new.length, body))

@@ -1,0 +1,182 @@
+"""New mail: many messages at once into mailboxes and the queue, with few statements. Runs on the writer thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from appliance.errors import NotFoundError, QuotaError, StoreError
+from appliance.mail.envelope import Envelope
+from appliance.store.accounts import quota_left
+from appliance.store.bodies import PreparedBody
+from appliance.store.database import Database
+from appliance.store.mailboxes import filing_target, keyword_bits, take_uids
+from appliance.store.model import SEEN, Accepted, Filed, Filing, QueueWish
+from appliance.store.queue import entry_rows, queued_row
+
+_ADD_BODY = "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_EXTENT = "INSERT INTO extent VALUES (?, ?, ?, ?)"
+_ADD_FILING = "INSERT INTO filing VALUES (?, ?, ?, ?)"
+_ADD_MESSAGE = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_QUEUED = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_ENTRY = "INSERT INTO queue_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """One message to store: where it is filed, and for whom it is queued."""
+
+    body: PreparedBody
+    internal_at: int
+    filings: Sequence[Filing] = ()
+    wishes: Sequence[QueueWish] = ()
+    envelope: Envelope | None = None  # needed if there are wishes
+    trace_id: str = ""
+
+
+@dataclass(slots=True)
+class _Target:
+    """What one group puts into one mailbox."""
+
+    mailbox_id: int
+    account_id: int
+    count: int = 0
+    unseen: int = 0
+    octets: int = 0
+    next_uid: int = 0
+    modseq: int = 0
+    flags: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Rows:
+    bodies: list[tuple[object, ...]] = field(default_factory=list)
+    extents: list[tuple[int, int, int, int]] = field(default_factory=list)
+    filings: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    messages: list[tuple[int, ...]] = field(default_factory=list)
+    queued: list[tuple[object, ...]] = field(default_factory=list)
+    entries: list[tuple[object, ...]] = field(default_factory=list)
+
+
+class _Group:
+    """The work of one call: targets are looked up and counted first, so that each mailbox is written once."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._targets: dict[tuple[int, str], _Target] = {}
+        self._left: dict[int, int | None] = {}  # account → octets its quota leaves
+        self.rows = _Rows()
+
+    def admit(self, deposit: Deposit) -> list[tuple[_Target, int]]:
+        """The target and flags of each filing. Raises NotFoundError, QuotaError, StoreError: nothing counts then."""
+        found = []
+        needed: dict[int, int] = {}
+        for filing in deposit.filings:
+            target = self._target(filing)
+            flags = filing.flags
+            if filing.keywords:
+                flags |= keyword_bits(self._db, target.mailbox_id, filing.keywords)
+            found.append((target, flags))
+            size = deposit.body.size + len(filing.prefix)
+            needed[filing.account_id] = needed.get(filing.account_id, 0) + size
+        for account_id, octets in needed.items():
+            left = self._left[account_id]
+            if left is not None and octets > left:
+                raise QuotaError(f"account {account_id} would pass its quota")
+        for account_id, octets in needed.items():
+            left = self._left[account_id]
+            if left is not None:
+                self._left[account_id] = left - octets
+        for (target, flags), filing in zip(found, deposit.filings, strict=True):
+            target.flags.append(flags)
+            target.count += 1
+            target.unseen += not flags & SEEN
+            target.octets += deposit.body.size + len(filing.prefix)
+        return found
+
+    def reserve(self) -> None:
+        """Take the uids, once per mailbox, and note the change."""
+        for target in self._targets.values():
+            if not target.count:
+                continue
+            first, target.modseq, _ = take_uids(
+                self._db, target.mailbox_id, target.count, unseen=target.unseen, octets=target.octets
+            )
+            target.next_uid = first
+            uids = tuple(range(first, first + target.count))
+            flags = tuple(zip(uids, target.flags, strict=True))
+            self._db.changed(target.mailbox_id, target.account_id, target.modseq, added=uids, flags=flags)
+
+    def add(self, deposit: Deposit, places: Sequence[tuple[_Target, int]]) -> Accepted:
+        """Make the rows of one message."""
+        db, rows, body = self._db, self.rows, deposit.body
+        body_id = db.next_body_id
+        db.next_body_id += 1
+        filed = []
+        for filing, (target, flags) in zip(deposit.filings, places, strict=True):
+            filing_id = db.next_filing_id
+            db.next_filing_id += 1
+            uid = target.next_uid
+            target.next_uid += 1
+            size = body.size + len(filing.prefix)
+            rows.filings.append((filing_id, 1, body_id, filing.prefix))
+            rows.messages.append(
+                (target.mailbox_id, uid, flags, target.modseq, size, deposit.internal_at, body_id, filing_id)
+            )
+            filed.append(Filed(target.account_id, target.mailbox_id, uid))
+        segment, position = (body.extent.segment, body.extent.position) if body.extent else (None, None)
+        refs = len(filed) + bool(deposit.wishes)
+        rows.bodies.append(
+            (body_id, refs, body.codec, body.text_size, segment, position, body.stored, *body.described, body.text)
+        )
+        if body.extent is not None:
+            rows.extents.append((body.extent.segment, body.extent.position, body.stored, body_id))
+        if not deposit.wishes:
+            return Accepted(body_id, tuple(filed))
+        if deposit.envelope is None:
+            raise StoreError("queued mail needs an envelope")
+        rows.queued.append(queued_row(body_id, deposit.envelope, body.size, db.now, deposit.trace_id))
+        rows.entries += entry_rows(body_id, deposit.wishes, db.now)
+        return Accepted(body_id, tuple(filed), body_id)
+
+    def write(self) -> None:
+        """Insert all rows, one call per table: every call lets go of the interpreter and has to win it back."""
+        rows = self.rows
+        for statement, values in (
+            (_ADD_BODY, rows.bodies),
+            (_ADD_EXTENT, rows.extents),
+            (_ADD_FILING, rows.filings),
+            (_ADD_MESSAGE, rows.messages),
+            (_ADD_QUEUED, rows.queued),
+            (_ADD_ENTRY, rows.entries),
+        ):
+            if values:
+                self._db.executemany(statement, values)
+
+    def _target(self, filing: Filing) -> _Target:
+        key = (filing.account_id, filing.mailbox)
+        target = self._targets.get(key)
+        if target is None:
+            mailbox_id, quota_bytes = filing_target(self._db, *key)
+            target = self._targets[key] = _Target(mailbox_id, filing.account_id)
+            if filing.account_id not in self._left:
+                self._left[filing.account_id] = quota_left(self._db, filing.account_id) if quota_bytes else None
+        return target
+
+
+def deposit_group(db: Database, deposits: Sequence[Deposit]) -> list[Accepted | StoreError]:
+    """Store messages; each gets its own answer. One that has no account or no quota left does not stop the others."""
+    group = _Group(db)
+    answers: list[Accepted | StoreError] = []
+    admitted: list[tuple[int, Deposit, list[tuple[_Target, int]]]] = []
+    for index, deposit in enumerate(deposits):
+        try:
+            admitted.append((index, deposit, group.admit(deposit)))
+            answers.append(NotFoundError(""))  # replaced below, when its uids are known
+        except StoreError as error:
+            answers.append(error)
+    group.reserve()
+    for index, deposit, places in admitted:
+        answers[index] = group.add(deposit, places)
+    group.write()
+    return answers

@@ -1,0 +1,83 @@
+"""Domains, accounts and aliases in memory, for the questions that every RCPT asks."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from appliance.store.accounts import list_accounts, list_aliases, list_domains, quota_left
+from appliance.store.model import Account, Domain
+
+T = TypeVar("T")
+
+
+class Peek(Protocol):
+    """`Store.peek`."""
+
+    def __call__(self, fn: Callable[[Any], T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    domains: dict[str, Domain]
+    accounts: dict[str, Account]
+    aliases: dict[str, tuple[str, ...]]
+    first_account: str | None
+
+
+class Directory:
+    """A copy of what the store knows about addresses. Read anew after any write that touches it; event loop only."""
+
+    def __init__(self, peek: Peek) -> None:
+        self._peek = peek
+        self._copy: _Copy | None = None
+
+    def invalidate(self) -> None:
+        """Forget the copy; the next question reads it anew."""
+        self._copy = None
+
+    def domain(self, name: str) -> Domain | None:
+        """A domain of ours by its lower-case name, or None."""
+        return self._current().domains.get(name)
+
+    def domains(self) -> dict[str, Domain]:
+        """All domains by their names."""
+        return self._current().domains
+
+    def account(self, address_key: str) -> Account | None:
+        """The account of that name, or None. `used_bytes` is that of this moment where there is a quota."""
+        account = self._current().accounts.get(address_key)
+        if account is not None and account.quota_bytes:
+            left = self._peek(lambda db: quota_left(db, account.id))
+            return replace(account, used_bytes=account.quota_bytes - (left or 0))
+        return account
+
+    def account_by_id(self, account_id: int) -> Account | None:
+        """The account of that id, or None."""
+        return next((one for one in self._current().accounts.values() if one.id == account_id), None)
+
+    def alias(self, address_key: str) -> tuple[str, ...] | None:
+        """The addresses that an alias stands for, or None."""
+        return self._current().aliases.get(address_key)
+
+    def first_account(self) -> str | None:
+        """The name of the oldest account that is enabled, or None."""
+        return self._current().first_account
+
+    def _current(self) -> _Copy:
+        if self._copy is None:
+            self._copy = self._peek(_read)
+        return self._copy
+
+
+def _read(db: sqlite3.Connection) -> _Copy:
+    accounts = list_accounts(db)
+    enabled = [account for account in accounts if account.enabled]
+    return _Copy(
+        domains={domain.name: domain for domain in list_domains(db)},
+        accounts={account.name: account for account in accounts},
+        aliases=dict(list_aliases(db)),
+        first_account=min(enabled, key=lambda account: account.id).name if enabled else None,
+    )

@@ -1,0 +1,290 @@
+"""Messages in mailboxes: rows, flags, COPY, MOVE, EXPUNGE. Functions of (db, …); uids are strictly ascending."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from appliance.errors import NotFoundError, QuotaError, StoreError
+from appliance.store.accounts import quota_left
+from appliance.store.database import Database, json_list, within
+from appliance.store.mailboxes import keyword_bits, keyword_names, take_uids
+from appliance.store.model import DELETED, FIRST_KEYWORD_BIT, SEEN, MessageRow
+
+Row = tuple[int, int, int, int, int, int, int]  # uid, flags, modseq, size, internal_at, body_id, filing_id
+
+SWEEP_AT_ONCE = 500  # bodies that one transaction removes; the rest is left to the sweeper
+
+_ROW = "uid, flags, modseq, size, internal_at, body_id, filing_id"
+_ADD = f"INSERT INTO message (mailbox_id, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def list_rows(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0) -> list[Row]:
+    """All messages with a uid above `since_uid`, ascending, as plain tuples in the order of MessageRow's fields."""
+    return db.execute(
+        f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND uid > ? ORDER BY uid", (mailbox_id, since_uid)
+    ).fetchall()
+
+
+def changed_rows(db: sqlite3.Connection, mailbox_id: int, since_modseq: int) -> list[Row]:
+    """The messages whose flags changed, or that were added, after a modseq (RFC 7162)."""
+    return db.execute(
+        f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND modseq > ? ORDER BY uid", (mailbox_id, since_modseq)
+    ).fetchall()
+
+
+def get_row(db: sqlite3.Connection, mailbox_id: int, uid: int) -> MessageRow | None:
+    """One message of a mailbox, or None."""
+    row = db.execute(f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND uid = ?", (mailbox_id, uid)).fetchone()
+    return None if row is None else MessageRow(*row)
+
+
+def structures(
+    db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """(uid, ENVELOPE, BODYSTRUCTURE) ready to send, ascending."""
+    return db.execute(
+        "SELECT m.uid, b.envelope, b.bodystructure FROM message m CROSS JOIN body b ON b.id = m.body_id"
+        " WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid",
+        (mailbox_id, first_uid, last_uid),
+    )
+
+
+def headers(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> Iterator[tuple[int, bytes]]:
+    """(uid, header with the filing's own lines in front), ascending."""
+    for uid, prefix, header in db.execute(
+        "SELECT m.uid, f.prefix, b.header FROM message m CROSS JOIN filing f ON f.id = m.filing_id"
+        " CROSS JOIN body b ON b.id = m.body_id WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid",
+        (mailbox_id, first_uid, last_uid),
+    ):
+        yield uid, prefix + header
+
+
+def parts(db: sqlite3.Connection, body_id: int) -> bytes:
+    """The packed MIME tree of a body. Raises NotFoundError."""
+    row = db.execute("SELECT parts FROM body WHERE id = ?", (body_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no body {body_id}")
+    packed: bytes = row[0]
+    return packed
+
+
+def set_flags(
+    db: Database,
+    mailbox_id: int,
+    uids: Sequence[int] | None,
+    *,
+    add: int = 0,
+    remove: int = 0,
+    replace: int | None = None,
+    unchangedsince: int | None = None,
+) -> tuple[int, list[tuple[int, int]]]:
+    """Change flags of `uids` (None: all). Returns the mailbox's modseq and (uid, flags) of each message addressed.
+
+    `replace` sets exactly those flags, else `remove` is taken away and then `add` added. Messages changed since
+    `unchangedsince` are left alone and not returned (RFC 7162 section 3.1.3); uids that are not there are ignored.
+    """
+    condition, parameters = within("uid", uids)
+    if unchangedsince is not None:
+        condition += " AND modseq <= ?"
+        parameters.append(unchangedsince)
+    formula, flags = ("?", [replace]) if replace is not None else ("(flags & ~?) | ?", [remove, add])
+    rows = db.execute(
+        f"SELECT uid, flags, {formula} FROM message WHERE mailbox_id = ? AND {condition} ORDER BY uid",
+        [*flags, mailbox_id, *parameters],
+    ).fetchall()
+    changed = tuple((uid, new) for uid, old, new in rows if old != new)
+    modseq, account_id = _next_modseq(db, mailbox_id, grow=bool(changed))
+    if changed:
+        db.execute(
+            f"UPDATE message SET flags = {formula}, modseq = ? WHERE mailbox_id = ? AND {condition}"
+            f" AND flags <> {formula}",
+            [*flags, modseq, mailbox_id, *parameters, *flags],
+        )
+        seen = sum((new & SEEN) - (old & SEEN) for _, old, new in rows)
+        if seen:
+            db.execute("UPDATE mailbox SET unseen = unseen - ? WHERE id = ?", (seen, mailbox_id))
+        db.changed(mailbox_id, account_id, modseq, flags=changed)
+    return modseq, [(uid, new) for uid, _, new in rows]
+
+
+def copy(db: Database, source_id: int, uids: Sequence[int] | None, target_id: int) -> list[tuple[int, int]]:
+    """Copy messages (None: all) to another mailbox, or the same: (old uid, new uid), ascending.
+
+    Flags and internal dates go along (RFC 3501 section 6.4.7). Raises QuotaError, NotFoundError; then nothing is.
+    """
+    rows = _chosen(db, source_id, uids)
+    if not rows:
+        _account_of(db, target_id)
+        return []
+    octets = sum(row[3] for row in rows)
+    left = quota_left(db, _account_of(db, target_id))
+    if left is not None and octets > left:
+        raise QuotaError("the copies would pass the account's quota")
+    pairs = _place(db, source_id, rows, target_id)
+    filings = Counter(row[6] for row in rows)
+    db.executemany("UPDATE filing SET refs = refs + ? WHERE id = ?", [(n, filing) for filing, n in filings.items()])
+    return pairs
+
+
+def move(db: Database, source_id: int, uids: Sequence[int] | None, target_id: int) -> list[tuple[int, int]]:
+    """Move messages (None: all) to another mailbox: (old uid, new uid), ascending (RFC 6851).
+
+    Within one account no quota is asked, as nothing is added. Moving into the same mailbox gives new uids.
+    """
+    rows = _chosen(db, source_id, uids)
+    source, target = _account_of(db, source_id), _account_of(db, target_id)
+    if not rows:
+        return []
+    if source != target:
+        left = quota_left(db, target)
+        if left is not None and sum(row[3] for row in rows) > left:
+            raise QuotaError("the messages would pass the account's quota")
+    _take_away(db, source_id, rows)
+    return _place(db, source_id, rows, target_id)
+
+
+def expunge(
+    db: Database, mailbox_id: int, uids: Sequence[int] | None = None, *, deleted_only: bool = True
+) -> list[int]:
+    r"""Remove messages for good and return their uids, ascending.
+
+    Those of `uids` (None: of all) that have `\Deleted` (RFC 3501 section 6.4.3, RFC 4315 section 2.1), or every one
+    of them if `deleted_only` is false, as POP3 and retention need it.
+    """
+    rows = [row for row in _chosen(db, mailbox_id, uids) if row[1] & DELETED or not deleted_only]
+    if rows:
+        _take_away(db, mailbox_id, rows)
+        release_filings(db, [row[6] for row in rows])
+    return [row[0] for row in rows]
+
+
+def release_filings(db: Database, filing_ids: Sequence[int]) -> None:
+    """Give up one reference each. Up to SWEEP_AT_ONCE dead ones are removed here, more are left to the sweeper."""
+    db.executemany(
+        "UPDATE filing SET refs = refs - ? WHERE id = ?", [(n, filing) for filing, n in Counter(filing_ids).items()]
+    )
+    if len(filing_ids) > SWEEP_AT_ONCE:
+        db.garbage = True
+        return
+    remove_dead_filings(db, [filing for (filing,) in db.execute(_DEAD_FILINGS, (json_list(filing_ids),))])
+
+
+def remove_dead_filings(db: Database, filing_ids: Sequence[int]) -> None:
+    """Remove filings that nobody refers to, and their bodies where those were the last."""
+    if not filing_ids:
+        return
+    chosen = json_list(filing_ids)
+    bodies = Counter(
+        body
+        for (body,) in db.execute(
+            "SELECT body_id FROM filing WHERE id IN (SELECT value FROM json_each(?)) AND refs <= 0", (chosen,)
+        )
+    )
+    db.execute("DELETE FROM filing WHERE id IN (SELECT value FROM json_each(?)) AND refs <= 0", (chosen,))
+    release_bodies(db, bodies)
+
+
+def release_bodies(db: Database, bodies: Counter[int]) -> None:
+    """Give up references to bodies, and remove those that have none left."""
+    db.executemany("UPDATE body SET refs = refs - ? WHERE id = ?", [(n, body) for body, n in bodies.items()])
+    remove_dead_bodies(db, list(bodies))
+
+
+def remove_dead_bodies(db: Database, body_ids: Sequence[int]) -> None:
+    """Remove those of the bodies that nobody refers to. What lies in a segment file is freed by compaction."""
+    chosen = json_list(body_ids)
+    large = db.execute(
+        "SELECT segment, position FROM body WHERE id IN (SELECT value FROM json_each(?))"
+        " AND refs <= 0 AND segment IS NOT NULL",
+        (chosen,),
+    ).fetchall()
+    if large:
+        db.executemany("DELETE FROM extent WHERE segment = ? AND position = ?", large)
+    db.execute("DELETE FROM body WHERE id IN (SELECT value FROM json_each(?)) AND refs <= 0", (chosen,))
+
+
+_DEAD_FILINGS = "SELECT id FROM filing WHERE refs <= 0 AND id IN (SELECT value FROM json_each(?))"
+
+
+def _chosen(db: sqlite3.Connection, mailbox_id: int, uids: Sequence[int] | None) -> list[Row]:
+    condition, parameters = within("uid", uids)
+    return db.execute(
+        f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND {condition} ORDER BY uid", [mailbox_id, *parameters]
+    ).fetchall()
+
+
+def _account_of(db: sqlite3.Connection, mailbox_id: int) -> int:
+    row = db.execute("SELECT account_id FROM mailbox WHERE id = ? AND selectable", (mailbox_id,)).fetchone()
+    if row is None or row[0] is None:
+        raise NotFoundError(f"no mailbox {mailbox_id}")
+    account_id: int = row[0]
+    return account_id
+
+
+def _next_modseq(db: Database, mailbox_id: int, *, grow: bool) -> tuple[int, int]:
+    """(modseq, account id) of a mailbox, after a step if something changes."""
+    row = db.execute(
+        "UPDATE mailbox SET highestmodseq = highestmodseq + 1 WHERE id = ? RETURNING highestmodseq, account_id"
+        if grow
+        else "SELECT highestmodseq, account_id FROM mailbox WHERE id = ?",
+        (mailbox_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"no mailbox {mailbox_id}")
+    return row[0], row[1]
+
+
+def _place(db: Database, source_id: int, rows: Sequence[Row], target_id: int) -> list[tuple[int, int]]:
+    """Give the rows new uids in the target mailbox; their filings must be counted by the caller."""
+    unseen = sum(1 for row in rows if not row[1] & SEEN)
+    first, modseq, account_id = take_uids(db, target_id, len(rows), unseen=unseen, octets=sum(row[3] for row in rows))
+    flags = _translated(db, source_id, target_id, {row[1] for row in rows})
+    db.executemany(
+        _ADD,
+        [
+            (target_id, uid, flags[row[1]], modseq, row[3], row[4], row[5], row[6])
+            for uid, row in enumerate(rows, first)
+        ],
+    )
+    db.changed(
+        target_id,
+        account_id,
+        modseq,
+        added=tuple(range(first, first + len(rows))),
+        flags=tuple((uid, flags[row[1]]) for uid, row in enumerate(rows, first)),
+    )
+    return [(row[0], uid) for uid, row in enumerate(rows, first)]
+
+
+def _translated(db: Database, source_id: int, target_id: int, values: set[int]) -> dict[int, int]:
+    """Flags of one mailbox as flags of another: keywords have bits of their own in each."""
+    used = 0
+    for value in values:
+        used |= value
+    if source_id == target_id or not used >> FIRST_KEYWORD_BIT:
+        return {value: value for value in values}
+    bits: dict[int, int] = {}
+    for index, name in enumerate(keyword_names(db, source_id)):
+        source_bit = 1 << FIRST_KEYWORD_BIT + index
+        if used & source_bit:
+            try:
+                bits[source_bit] = keyword_bits(db, target_id, (name,))
+            except StoreError:
+                bits[source_bit] = 0  # the target is full of keywords: the copy goes without this one
+    system = (1 << FIRST_KEYWORD_BIT) - 1
+    return {value: (value & system) | sum(new for old, new in bits.items() if value & old) for value in values}
+
+
+def _take_away(db: Database, mailbox_id: int, rows: Sequence[Row]) -> None:
+    """Remove the rows from their mailbox and its counters; their filings must be counted by the caller."""
+    condition, parameters = within("uid", [row[0] for row in rows])
+    db.execute(f"DELETE FROM message WHERE mailbox_id = ? AND {condition}", [mailbox_id, *parameters])
+    unseen = sum(1 for row in rows if not row[1] & SEEN)
+    modseq, account_id = _next_modseq(db, mailbox_id, grow=True)
+    db.execute(
+        "UPDATE mailbox SET messages = messages - ?, unseen = unseen - ?, bytes = bytes - ? WHERE id = ?",
+        (len(rows), unseen, sum(row[3] for row in rows), mailbox_id),
+    )
+    db.changed(mailbox_id, account_id, modseq, expunged=tuple(row[0] for row in rows))

@@ -1,0 +1,81 @@
+"""Connections that only read: one for the event loop's short questions, a few for threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from appliance.store.database import LOOP_CACHE_KIB, READER_CACHE_KIB, Database, connect
+
+READERS = 3  # threads; more would only wait for the same two or four cores and the same card
+
+T = TypeVar("T")
+
+
+class Readers:
+    """Read connections. After the writer met an error they are all opened anew, each at its next use."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._generation = 0
+        self._idle: list[tuple[int, Database]] = []
+        self._lock = threading.Lock()
+        self._loop_db: tuple[int, Database] | None = None
+        self.pool = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+
+    def renew(self) -> None:
+        """Let no connection of before be used again."""
+        self._generation += 1
+
+    def peek(self, fn: Callable[[Database], T]) -> T:
+        """Run `fn` here and now, on the event loop's own connection."""
+        generation = self._generation
+        if self._loop_db is None or self._loop_db[0] != generation:
+            self._close_loop_db()
+            self._loop_db = (generation, connect(self._path, cache_kib=LOOP_CACHE_KIB, read_only=True))
+        return fn(self._loop_db[1])
+
+    def read(self, fn: Callable[[Database], T]) -> T:
+        """Run `fn` in one read transaction: it sees one state of the database. Called on a thread of `pool`."""
+        generation, db = self._take()
+        try:
+            db.execute("BEGIN")
+            return fn(db)
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            self._give_back(generation, db)
+
+    def close(self) -> None:
+        """End the threads and close the connections."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            for _, db in self._idle:
+                db.close()
+            self._idle.clear()
+        self._close_loop_db()
+
+    def _take(self) -> tuple[int, Database]:
+        with self._lock:
+            generation = self._generation
+            while self._idle:
+                found, db = self._idle.pop()
+                if found == generation:
+                    return found, db
+                db.close()
+        return generation, connect(self._path, cache_kib=READER_CACHE_KIB, read_only=True)
+
+    def _give_back(self, generation: int, db: Database) -> None:
+        with self._lock:
+            if generation == self._generation:
+                self._idle.append((generation, db))
+                return
+        db.close()
+
+    def _close_loop_db(self) -> None:
+        if self._loop_db is not None:
+            self._loop_db[1].close()
+            self._loop_db = None

@@ -1,0 +1,157 @@
+"""The tables of mail.db, and the named migrations that make and change them."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from appliance.errors import StoreError
+
+READER = 1  # what this release can read: a data folder with a higher `min_reader` is refused
+WRITER = 1  # what this release can write: a data folder with a higher `min_writer` is refused
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step. `name` is unique for ever and begins with the owner: `core.m001_first_tables`.
+
+    `apply` gets the connection inside a transaction of its own; it must not commit (`executescript` does).
+    """
+
+    name: str
+    apply: Callable[[sqlite3.Connection], None]
+
+
+def m001_first_tables(db: sqlite3.Connection) -> None:
+    """Accounts, mailboxes, messages, bodies and the queue."""
+    for statement in _FIRST_TABLES.split(";\n\n"):
+        if statement.strip():
+            db.execute(statement)
+    db.executemany("INSERT INTO meta VALUES (?, ?)", [("min_reader", 1), ("min_writer", 1), ("uidvalidity", 0)])
+
+
+# Columns that change stand in front of those that never do; blobs stand last, so that a look at a row's start does
+# not walk its overflow pages. Rows that change often (message) hold nothing else.
+_FIRST_TABLES = """
+CREATE TABLE domain (
+    name TEXT PRIMARY KEY, kind TEXT NOT NULL, catch_all TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE account (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, quota_bytes INTEGER NOT NULL DEFAULT 0,
+    enabled INTEGER NOT NULL DEFAULT 1, redirect TEXT NOT NULL DEFAULT '',
+    weak_mechanisms INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE credential (
+    login TEXT NOT NULL, kind TEXT NOT NULL, account_id INTEGER NOT NULL, label TEXT NOT NULL DEFAULT '',
+    data BLOB NOT NULL, PRIMARY KEY (login, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX credential_account ON credential (account_id);
+
+CREATE TABLE alias (
+    address TEXT NOT NULL, target TEXT NOT NULL, PRIMARY KEY (address, target)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE mailbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, account_id INTEGER, name TEXT NOT NULL, uidvalidity INTEGER NOT NULL,
+    uidnext INTEGER NOT NULL DEFAULT 1, highestmodseq INTEGER NOT NULL DEFAULT 1,
+    recent_from INTEGER NOT NULL DEFAULT 1, messages INTEGER NOT NULL DEFAULT 0, unseen INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0, selectable INTEGER NOT NULL DEFAULT 1, special_use TEXT NOT NULL DEFAULT '',
+    UNIQUE (account_id, name)
+) STRICT;
+
+CREATE TABLE keyword (
+    mailbox_id INTEGER NOT NULL, bit INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (mailbox_id, bit)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE subscription (
+    account_id INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (account_id, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE message (
+    mailbox_id INTEGER NOT NULL, uid INTEGER NOT NULL, flags INTEGER NOT NULL, modseq INTEGER NOT NULL,
+    size INTEGER NOT NULL, internal_at INTEGER NOT NULL, body_id INTEGER NOT NULL, filing_id INTEGER NOT NULL,
+    PRIMARY KEY (mailbox_id, uid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE filing (
+    id INTEGER PRIMARY KEY, refs INTEGER NOT NULL, body_id INTEGER NOT NULL, prefix BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX filing_dead ON filing (id) WHERE refs = 0;
+
+CREATE TABLE body (
+    id INTEGER PRIMARY KEY, refs INTEGER NOT NULL, codec INTEGER NOT NULL, text_size INTEGER NOT NULL,
+    segment INTEGER, position INTEGER, stored INTEGER NOT NULL, envelope BLOB NOT NULL,
+    bodystructure BLOB NOT NULL, parts BLOB NOT NULL, header BLOB NOT NULL, text BLOB
+) STRICT;
+
+CREATE INDEX body_dead ON body (id) WHERE refs = 0;
+
+CREATE TABLE extent (
+    segment INTEGER NOT NULL, position INTEGER NOT NULL, length INTEGER NOT NULL, body_id INTEGER NOT NULL,
+    PRIMARY KEY (segment, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE queued (
+    id INTEGER PRIMARY KEY, body_id INTEGER NOT NULL, sender TEXT, ret TEXT NOT NULL, envid TEXT NOT NULL,
+    body TEXT NOT NULL, smtputf8 INTEGER NOT NULL, require_tls INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, trace_id TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE queue_entry (
+    id INTEGER PRIMARY KEY, held INTEGER NOT NULL, attempts INTEGER NOT NULL, waited_s INTEGER NOT NULL,
+    tried_at INTEGER NOT NULL, next_at INTEGER NOT NULL, delay_warned INTEGER NOT NULL, address TEXT NOT NULL,
+    notify TEXT NOT NULL, orcpt TEXT NOT NULL, transport TEXT NOT NULL, next_hop TEXT NOT NULL, policy TEXT NOT NULL,
+    last_reply TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX queue_due ON queue_entry (next_at) WHERE held = 0;
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (Migration("core.m001_first_tables", m001_first_tables),)  # append only; never edit a shipped one
+
+
+def migrate(db: sqlite3.Connection, migrations: Sequence[Migration], *, now: Callable[[], float] = time.time) -> None:
+    """Apply the steps that are not recorded yet, each in its own transaction together with its record.
+
+    Raises StoreError, naming the step, if a name stands twice or a step fails; the steps before it stay.
+    """
+    names = [step.name for step in migrations]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise StoreError(f"two migrations have one name: {', '.join(sorted(twice))}")
+    db.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
+    done = {name for (name,) in db.execute("SELECT name FROM migration")}
+    for step in migrations:
+        if step.name in done:
+            continue
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            step.apply(db)
+            if not db.in_transaction:
+                raise StoreError("the step ended its transaction")
+            db.execute("INSERT INTO migration VALUES (?, ?)", (step.name, int(now())))
+            db.execute("COMMIT")
+        except Exception as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise StoreError(f"migration {step.name} failed: {error}") from error
+
+
+def check_format(db: sqlite3.Connection, *, reader: int = READER, writer: int = WRITER) -> None:
+    """Refuse a data folder that a newer release has written in a way this one cannot read or continue."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone() is None:
+        return  # a new folder
+    needs = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('min_reader', 'min_writer')"))
+    for key, can in (("min_reader", reader), ("min_writer", writer)):
+        if needs.get(key, 0) > can:
+            raise StoreError(
+                f"the data folder needs a release whose {key[4:]} version is {needs[key]} or later; this one has {can}."
+                " Update the appliance, or restore a backup made by this release."
+            )

@@ -1,0 +1,86 @@
+"""Room on the disk: a reserve that new mail may not touch, so that removing mail always works."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.errors import StoreFullError
+
+RESERVE_BYTES = 32 << 20
+MARGIN = 1 << 20  # octets that stay free beside the reserve, for logs and the file system's own needs
+WRITTEN_PER_OCTET = 3  # what one octet of mail may take before a checkpoint: log, database, pages half filled
+
+log = logging.getLogger(__name__)
+
+
+class Space:
+    """Keeps the reserve file, and says whether new mail still has room. Any thread."""
+
+    def __init__(self, folder: Path, reserve_bytes: int = RESERVE_BYTES, *, free: Callable[[], int] | None = None):
+        self._path = folder / "reserve"
+        self._bytes = reserve_bytes
+        self._free = free or (lambda: _free_bytes(folder))
+        self._lock = threading.Lock()
+        self._held = self._path.exists() and self._path.stat().st_blocks * 512 >= reserve_bytes
+        self._refusing = False
+        with self._lock:
+            self._restore(0)
+
+    @property
+    def refusing(self) -> bool:
+        """Whether the last message that asked for room was refused."""
+        return self._refusing
+
+    def admit(self, octets: int) -> None:
+        """Raise StoreFullError unless `octets` of new mail fit without touching the reserve."""
+        with self._lock:
+            fits = self._restore(octets) and self._free() >= MARGIN + WRITTEN_PER_OCTET * octets
+            if fits is self._refusing:
+                self._refusing = not fits
+                if fits:
+                    log.info("there is room for new mail again")
+                else:
+                    log.error("no room for new mail: %d octets are free beside the reserve", self._free())
+            if not fits:
+                raise StoreFullError("the disk is full: new mail is not taken until there is room again")
+
+    def release(self) -> bool:
+        """Give the reserve to whoever removes mail now. False if that was done already."""
+        with self._lock:
+            if not self._held:
+                return False
+            self._held = False
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, 0)
+            log.warning("the disk is full: the reserve of %d octets is given to removals", self._bytes)
+            return True
+
+    def _restore(self, octets: int) -> bool:
+        """Take the reserve (back) when there is room for it and for what comes."""
+        if self._held or not self._bytes:
+            return True
+        if self._free() < self._bytes + 2 * MARGIN + WRITTEN_PER_OCTET * octets:
+            return False
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, self._bytes)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            log.warning("the reserve cannot be taken: %s", error)
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, 0)
+            return False
+        self._held = True
+        return True
+
+
+def _free_bytes(folder: Path) -> int:
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize

@@ -1,0 +1,363 @@
+"""The store: what the appliance keeps, behind one object. Everything in it is either on the disk or not promised."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from appliance.errors import NotFoundError, StoreError
+from appliance.mail.envelope import Envelope
+from appliance.mail.message import Message
+from appliance.store import bodies, compaction
+from appliance.store.bodies import PreparedBody
+from appliance.store.changes import Changes
+from appliance.store.database import WRITER_CACHE_KIB, Database, connect
+from appliance.store.deposit import Deposit, deposit_group
+from appliance.store.directory import Directory
+from appliance.store.keeper import Keeper
+from appliance.store.mailboxes import mailbox_by_id
+from appliance.store.model import Accepted, Change, Filing, MessageRow, QueueWish
+from appliance.store.readers import Readers
+from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
+from appliance.store.segments import Extent, Segments
+from appliance.store.space import RESERVE_BYTES, Space
+from appliance.store.wal import Log
+from appliance.store.writer import Job, Writer
+
+MAX_WAITING_OCTETS = 64 << 20  # of mail that waits for its commit; whoever brings more has to wait
+MAX_WAITING_JOBS = 5000
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Store:
+    """One data folder. Open it, `start()` it on a running loop, `close()` it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        segments: Segments,
+        space: Space,
+        *,
+        compress: bool,
+        now: Callable[[], float],
+    ) -> None:
+        """Use `open`."""
+        self.folder = folder
+        self.now = now
+        self.changes = Changes()
+        path = folder / "mail.db"
+        self._compress = compress
+        self._segments = segments
+        self._space = space
+        self._readers = Readers(path)
+        self._wal = Log(path)
+        self.directory = Directory(self._readers.peek)
+        self._writer = Writer(
+            path, segments, space, self._wal, now=now, publish=self._publish, reopened=self._readers.renew
+        )
+        self._keeper = Keeper(
+            path,
+            self._wal,
+            space,
+            last_commit=lambda: self._writer.last_commit,
+            finish=self._finish_checkpoint,
+            tidy=self._compact,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inbox: list[Job] = []
+        self._waiting_jobs = 0
+        self._waiting_octets = 0
+        self._room = asyncio.Event()
+        self._compacting = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        migrations: Sequence[Migration] = (),
+        compress: bool = True,
+        now: Callable[[], float] = time.time,
+        reserve_bytes: int = RESERVE_BYTES,
+        free: Callable[[], int] | None = None,
+    ) -> Store:
+        """Open a data folder, or make it; bring its tables up to date.
+
+        `migrations` are those of plugins, after our own. `free` tells the octets that are free on the disk. Raises
+        StoreError, in words for an administrator, if the folder cannot be used.
+        """
+        path = folder / "mail.db"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            space = Space(folder, reserve_bytes, free=free)
+            db = connect(path, cache_kib=WRITER_CACHE_KIB)
+            try:
+                check_format(db)
+                migrate(db, [*MIGRATIONS, *migrations], now=now)
+                (highest,) = db.execute("SELECT ifnull(max(segment), 0) FROM extent").fetchone()
+                segments = Segments(folder / "segments", highest=highest)
+                return cls(folder, segments, space, compress=compress, now=now)
+            finally:
+                db.close()
+        except OSError as error:
+            raise StoreError(f"the data folder {folder} cannot be used: {error}") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: {error}") from error
+
+    async def start(self) -> None:
+        """Start the writer and the housekeeping. The loop that runs now is the store's loop."""
+        self._loop = asyncio.get_running_loop()
+        self._writer.start(self._loop)
+        self._keeper.start()
+
+    async def close(self) -> None:
+        """Finish what waits, carry the log over, and close everything."""
+        self._flush()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._keeper.stop)
+        await loop.run_in_executor(None, self._writer.stop)
+        self._readers.close()
+        self._segments.close()
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def peek(self, fn: Callable[[Database], T]) -> T:
+        """Run a short indexed look-up on the event loop itself. Never bodies, never many rows."""
+        return self._readers.peek(fn)
+
+    async def read(self, fn: Callable[[Database], T]) -> T:
+        """Run `fn` on a reader thread, in one consistent view. It must finish with all rows before it returns."""
+        return await self._on_thread(lambda: self._readers.read(fn))
+
+    async def load(self, body_id: int, filing_id: int | None = None) -> Message:
+        """One stored message, with the filing's own header lines in front if a filing is given.
+
+        Raises NotFoundError, or StoreError if it is damaged.
+        """
+        return (await self._load([(body_id, filing_id)]))[0]
+
+    async def load_many(self, rows: Sequence[MessageRow], *, headers_only: bool = False) -> list[Message]:
+        """Several messages by one hop to a thread. The caller bounds how many octets it asks for at once.
+
+        Raises NotFoundError if one of them was expunged meanwhile.
+        """
+        if headers_only:
+            return await self.read(lambda db: self.load_in(db, rows, headers_only=True))
+        return await self._load([(row.body_id, row.filing_id) for row in rows])
+
+    def load_in(self, db: Database, rows: Sequence[MessageRow], *, headers_only: bool = False) -> list[Message]:
+        """`load_many` for use inside `read`, on its thread: for whoever loads and scans in one hop."""
+        if headers_only:
+            return [bodies.load_header(db, row.body_id, row.filing_id) for row in rows]
+        return [bodies.load(db, self._segments, row.body_id, row.filing_id) for row in rows]
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def write(self, fn: Callable[[Database], T], *, origin: object = None) -> T:
+        """Run `fn` on the writer thread, and return when its transaction is on the disk.
+
+        Others share the transaction. `fn` takes at most about 20 ms, touches nothing but `db`, and may be run again
+        if one of the others failed. What it raises is raised here, and nothing of it stays. `origin` goes into the
+        change notices.
+        """
+        future: asyncio.Future[T] = self._future()
+        await self._submit(Job(future, run=fn, origin=origin))
+        return future.result()
+
+    async def accept(
+        self,
+        message: Message,
+        filings: Sequence[Filing],
+        wishes: Sequence[QueueWish],
+        envelope: Envelope | None,
+        *,
+        trace_id: str,
+        internal_at: int | None = None,
+    ) -> Accepted:
+        """Take responsibility for a message: file it, queue it, both in one transaction. After this, say 250.
+
+        Raises StoreFullError (452), QuotaError (552), NotFoundError for an account that is gone, StoreError;
+        nothing is stored then.
+        """
+        at = int(self.now()) if internal_at is None else internal_at
+
+        def job(body: PreparedBody, future: asyncio.Future[Accepted]) -> Job:
+            deposit = Deposit(body, at, filings, wishes, envelope, trace_id)
+            return Job(future, deposit=deposit, octets=body.size)
+
+        return await self._deposit([message], lambda made, future: job(made[0], future))
+
+    async def append(
+        self,
+        mailbox_id: int,
+        items: Sequence[tuple[Message, int, tuple[str, ...], int]],
+        origin: object = None,
+    ) -> list[int]:
+        """Add messages (message, flags, keywords, internal date) to a mailbox, all or none; returns their uids.
+
+        Raises NotFoundError, QuotaError, StoreFullError, StoreError.
+        """
+
+        def job(made: list[PreparedBody], future: asyncio.Future[list[int]]) -> Job:
+            def run(db: Database) -> list[int]:
+                mailbox = mailbox_by_id(db, mailbox_id)
+                if mailbox is None:
+                    raise NotFoundError(f"no mailbox {mailbox_id}")
+                deposits = [
+                    Deposit(body, at, (Filing(mailbox.account_id, mailbox.name, b"", flags, keywords),))
+                    for body, (_, flags, keywords, at) in zip(made, items, strict=True)
+                ]
+                uids = []
+                for answer in deposit_group(db, deposits):
+                    if isinstance(answer, StoreError):
+                        raise answer
+                    uids.append(answer.filed[0].uid)
+                return uids
+
+            carried = [Deposit(body, 0) for body in made]
+            return Job(future, run=run, origin=origin, octets=sum(body.size for body in made), deposits=carried)
+
+        return await self._deposit([message for message, _, _, _ in items], job)
+
+    # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def refusing_mail(self) -> bool:
+        """Whether the disk is so full that new mail was refused last."""
+        return self._space.refusing
+
+    @contextlib.contextmanager
+    def hold_segments(self) -> Iterator[None]:
+        """While held, no segment file is removed. A backup snapshots mail.db first, then copies what that names."""
+        with self._segments.hold():
+            yield
+
+    async def tidy(self, *, everything: bool = False) -> None:
+        """Carry the log over and give room back now, instead of when idle. `everything`: the current files too."""
+        if everything:
+            self._segments.retire()
+        await self._on_thread(self._compact)
+        await self._on_thread(lambda: self._finish_checkpoint(True))
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _future(self) -> asyncio.Future[T]:
+        if self._loop is None:
+            raise StoreError("the store is not started")
+        return self._loop.create_future()
+
+    async def _on_thread(self, fn: Callable[[], T]) -> T:
+        loop = self._loop or asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers.pool, fn)
+
+    async def _deposit(
+        self, messages: Sequence[Message], job: Callable[[list[PreparedBody], asyncio.Future[T]], Job]
+    ) -> T:
+        """Prepare messages, here if they are small, else on a thread, and let the writer store them."""
+        future: asyncio.Future[T] = self._future()
+        if sum(len(message.text) for message in messages) < bodies.OFF_LOOP:
+            prepared = self._prepare(messages)
+        else:
+            prepared = await self._on_thread(lambda: self._prepare(messages))
+        await self._submit(job(prepared, future))
+        return future.result()
+
+    def _prepare(self, messages: Sequence[Message]) -> list[PreparedBody]:
+        """Describe, compress and write out. If one fails, the places of the others are given up."""
+        made: list[PreparedBody] = []
+        try:
+            for message in messages:
+                if len(message.text) >= bodies.OFF_LOOP:
+                    self._space.admit(len(message.text))
+                made.append(bodies.prepare(message, self._segments, compress=self._compress))
+        except BaseException:
+            for body in made:
+                if body.extent is not None:
+                    self._segments.done(body.extent)
+            raise
+        return made
+
+    async def _submit(self, job: Job) -> None:
+        """Hand a job to the writer and wait until it is settled."""
+        while self._waiting_octets > MAX_WAITING_OCTETS or self._waiting_jobs >= MAX_WAITING_JOBS:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting_jobs += 1
+        self._waiting_octets += job.octets
+        if not self._inbox:
+            # One hand-over for all that this turn of the loop brings: larger groups, fewer switches.
+            assert self._loop is not None
+            self._loop.call_soon(self._flush)
+        self._inbox.append(job)
+        try:
+            await job.future
+        finally:
+            self._waiting_jobs -= 1
+            self._waiting_octets -= job.octets
+            self._room.set()
+
+    def _flush(self) -> None:
+        if self._inbox:
+            self._writer.put(self._inbox)
+            self._inbox = []
+
+    def _publish(self, changes: list[Change], directory_touched: bool) -> None:
+        if directory_touched:
+            self.directory.invalidate()
+        self.changes.publish(changes)
+
+    async def _load(self, wanted: Sequence[tuple[int, int | None]]) -> list[Message]:
+        def run(db: Database) -> list[Message]:
+            return [bodies.load(db, self._segments, *one) for one in wanted]
+
+        try:
+            return await self.read(run)
+        except NotFoundError:
+            return await self.read(run)  # compaction may have moved a text between the look at the row and at the file
+
+    def _finish_checkpoint(self, truncate: bool) -> bool:
+        """Let the writer carry over the rest of the log between two groups. Called from other threads."""
+        return bool(self._call_writer(lambda db: self._wal.checkpoint(db, truncate=truncate), outside=True))
+
+    def _call_writer(self, fn: Callable[[Database], T], *, outside: bool = False) -> T:
+        """Run `fn` on the writer from another thread than the loop's, and wait."""
+        if self._loop is None:
+            raise StoreError("the store is not started")
+
+        async def run() -> T:
+            future: asyncio.Future[T] = self._future()
+            await self._submit(Job(future, run=fn, outside=outside))
+            return future.result()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+    def _compact(self) -> None:
+        """Rewrite segment files that are half dead; delete those that are dead. On a thread, never two at once."""
+        with self._compacting:
+            for number in self._readers.read(lambda db: compaction.candidates(db, self._segments)):
+                live = self._live_extents(number)
+                compaction.rewrite(self._segments, live, self._commit_moves)
+                if not self._live_extents(number) and self._segments.remove(number):
+                    log.info("segment %d is given back, %d texts of it were moved", number, len(live))
+
+    def _live_extents(self, number: int) -> list[tuple[int, Extent]]:
+        return self._readers.read(lambda db: compaction.live_extents(db, number))
+
+    def _commit_moves(self, moves: Sequence[compaction.Moved]) -> None:
+        try:
+            failed = self._segments.sync([new for _, _, new in moves])
+            if failed:
+                raise StoreError("a segment file cannot be written")
+            self._call_writer(lambda db: compaction.record_moves(db, moves))
+        finally:
+            for _, _, new in moves:
+                self._segments.done(new)

@@ -1,0 +1,398 @@
+"""The one thread that writes mail.db: what waits is settled together, by one transaction and one sync."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from appliance.errors import ApplianceError, StoreError, StoreFullError
+from appliance.store.database import WRITER_CACHE_KIB, Database, connect, primary_code
+from appliance.store.deposit import Deposit, deposit_group
+from appliance.store.model import Change
+from appliance.store.segments import Segments
+from appliance.store.space import Space
+from appliance.store.sweep import sweep
+from appliance.store.wal import CAP_BYTES, Log
+
+MAX_GROUP = 500  # jobs of one transaction
+MAX_GROUP_OCTETS = 16 << 20  # of new mail in one transaction
+REOPEN_PAUSE_S = (0.5, 30.0)  # shortest and longest pause between attempts to open the database again
+
+# The connection is not to be trusted after these: the transaction may be gone, half there, or there.
+_FATAL = frozenset(
+    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}
+    | {sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL}
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One closure or deposit that waits for its commit. `outside` runs between transactions (checkpoints)."""
+
+    future: asyncio.Future[Any]
+    run: Callable[[Database], Any] | None = None
+    deposit: Deposit | None = None
+    origin: object = None
+    octets: int = 0  # new mail; such jobs need room beside the reserve
+    deposits: Sequence[Deposit] = ()  # what the closure stores, for the sync of their large texts
+    outside: bool = False
+
+    @property
+    def bodies(self) -> Sequence[Deposit]:
+        """Everything the job stores."""
+        return (self.deposit,) if self.deposit is not None else self.deposits
+
+
+Outcome: TypeAlias = tuple[Job, Any, BaseException | None]
+
+
+class _FatalError(Exception):
+    """SQLite's error after which the connection is given up."""
+
+    def __init__(self, cause: sqlite3.Error) -> None:
+        super().__init__(str(cause))
+        self.full = primary_code(cause) == sqlite3.SQLITE_FULL
+
+
+class Writer:
+    """Runs jobs in groups and tells the loop of the outcomes, the changes first."""
+
+    def __init__(
+        self,
+        path: Path,
+        segments: Segments,
+        space: Space,
+        wal: Log,
+        *,
+        now: Callable[[], float],
+        publish: Callable[[list[Change], bool], None],
+        reopened: Callable[[], None],
+    ) -> None:
+        self._path = path
+        self._segments = segments
+        self._space = space
+        self._wal = wal
+        self._now = now
+        self._publish = publish
+        self._reopened = reopened
+        self._queue: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._held_back: list[Job] = []  # taken from the queue, too many for the group before
+        self._garbage = True  # there may be some from the run before
+        self._witness: tuple[int, int] | None = None  # mailbox and modseq of the last change on the disk
+        self._reopen_at = 0.0
+        self._pause = REOPEN_PAUSE_S[0]
+        self._next_ids = (1, 1)
+        self.last_commit = time.monotonic()
+        self.groups = 0
+        self._db: Database | None = self._connect()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the thread; outcomes go to `loop`."""
+        self._loop = loop
+        self._thread = threading.Thread(target=self._serve, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Hand over jobs, from any thread. Their futures belong to the loop."""
+        self._queue.put(jobs)
+
+    def stop(self) -> None:
+        """Finish what waits, then end the thread and close the connection."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        self._close()
+
+    # ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _serve(self) -> None:
+        while True:
+            jobs, stop = self._collect()
+            if jobs:
+                self._settle(jobs)
+            elif not stop:
+                self._sweep()
+            if stop:
+                return
+
+    def _collect(self) -> tuple[list[Job], bool]:
+        """Everything that waits, up to the limits of a group; at least one job, unless there is garbage to sweep."""
+        jobs, self._held_back = self._held_back, []
+        octets = sum(job.octets for job in jobs)
+        try:
+            while len(jobs) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
+                more = self._queue.get_nowait() if jobs or self._garbage else self._queue.get()
+                if more is None:
+                    return jobs, True
+                for job in more:
+                    full = len(jobs) >= MAX_GROUP or octets >= MAX_GROUP_OCTETS
+                    (self._held_back if full else jobs).append(job)
+                    octets += job.octets
+        except queue.Empty:
+            pass
+        return jobs, False
+
+    def _settle(self, jobs: list[Job]) -> None:
+        outcomes: list[Outcome] = []
+        changes: list[Change] = []
+        touched = False
+        try:
+            outside = [job for job in jobs if job.outside]
+            self._hold_cap()
+            inside = self._admitted([job for job in jobs if not job.outside and not job.future.cancelled()], outcomes)
+            if inside and self._opened(inside, outcomes):
+                done, changes, touched = self._transact(inside)
+                outcomes += done
+            outcomes += [self._aside(job) for job in outside]
+        except Exception as error:
+            log.exception("the store's writer met an error that it does not know")
+            settled = {job for job, _, _ in outcomes}
+            outcomes += [(job, None, StoreError(f"not stored: {error}")) for job in jobs if job not in settled]
+            self._close()
+        self._report(outcomes, changes, touched)
+
+    def _hold_cap(self) -> None:
+        """Stand still while the log is at its cap: the checkpoint beside us does not keep up."""
+        if self._wal.filled >= CAP_BYTES and self._db is not None:
+            try:
+                self._wal.checkpoint(self._db)
+            except sqlite3.Error as error:
+                log.error("the log cannot be carried over: %s", error)
+                self._close()
+
+    def _admitted(self, jobs: list[Job], outcomes: list[Outcome]) -> list[Job]:
+        """The jobs that may go on: new mail needs room, and its large texts must be on the disk before the commit."""
+        extents = [one.body.extent for job in jobs for one in job.bodies if one.body.extent is not None]
+        failed = self._segments.sync(extents) if extents else set()
+        octets = sum(job.octets for job in jobs)
+        full: StoreFullError | None = None
+        if octets:
+            try:
+                self._space.admit(octets)
+            except StoreFullError as error:
+                full = error
+        if full is None and not failed:
+            return jobs
+        admitted = []
+        for job in jobs:
+            if full is not None and job.octets:
+                outcomes.append((job, None, full))
+            elif any(one.body.extent is not None and one.body.extent.segment in failed for one in job.bodies):
+                outcomes.append((job, None, StoreError("not stored: the disk failed to write a large text")))
+            else:
+                admitted.append(job)
+        return admitted
+
+    def _transact(self, jobs: list[Job]) -> tuple[list[Outcome], list[Change], bool]:
+        """One transaction for all. If one job fails they are run again, each in a savepoint of its own."""
+        try:
+            try:
+                return self._commit(jobs, self._together)
+            except _FatalError:
+                raise
+            except Exception as error:  # noqa: BLE001  # it is the answer of whoever caused it
+                if len(jobs) == 1:
+                    return [(jobs[0], None, error)], [], False
+                log.debug("a group of %d is run again one by one: %s", len(jobs), error)
+            return self._commit(jobs, self._singly)
+        except _FatalError as error:
+            return self._after_failure(jobs, error)
+
+    def _after_failure(self, jobs: list[Job], error: _FatalError) -> tuple[list[Outcome], list[Change], bool]:
+        """Nothing of the group counts. The connection is given up; on a full disk removals get the reserve."""
+        log.error("the store's transaction failed: %s", error)
+        self._close()
+        if not error.full:
+            return [(job, None, StoreError(f"not stored: {error}")) for job in jobs], [], False
+        self._space.release()
+        outcomes: list[Outcome] = [(job, None, StoreFullError("the disk is full")) for job in jobs if job.octets]
+        rest = [job for job in jobs if not job.octets]
+        if not rest or not self._opened(rest, outcomes):
+            return outcomes, [], False
+        try:
+            done, changes, touched = self._commit(rest, self._singly)
+            return outcomes + done, changes, touched
+        except _FatalError as again:
+            self._close()
+            failure = StoreFullError(f"the disk is full: {again}")
+            return outcomes + [(job, None, failure) for job in rest], [], False
+
+    def _commit(
+        self, jobs: list[Job], run: Callable[[Database, list[Job]], list[Outcome]]
+    ) -> tuple[list[Outcome], list[Change], bool]:
+        db = self._db
+        assert db is not None
+        db.forget_notes()
+        db.now = int(self._now())
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            outcomes = run(db, jobs)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back(db)
+            if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and primary_code(error) in _FATAL:
+                raise _FatalError(error) from error
+            raise
+        except BaseException:
+            self._roll_back(db)
+            raise
+        self.groups += 1
+        self.last_commit = time.monotonic()
+        self._garbage |= db.garbage
+        if db.changes:
+            self._witness = (db.changes[-1].mailbox_id, db.changes[-1].modseq)
+        self._wal.grew(sum(job.octets for job in jobs))
+        return outcomes, db.changes, db.directory_touched
+
+    def _together(self, db: Database, jobs: list[Job]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        mail = [job for job in jobs if job.deposit is not None]
+        if mail:
+            answers = deposit_group(db, [job.deposit for job in mail if job.deposit is not None])
+            outcomes += [_answered(job, answer) for job, answer in zip(mail, answers, strict=True)]
+        for job in jobs:
+            if job.run is not None:
+                db.origin = job.origin
+                outcomes.append((job, job.run(db), None))
+                db.origin = None
+        return outcomes
+
+    def _singly(self, db: Database, jobs: list[Job]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for job in jobs:
+            noted = len(db.changes), db.garbage, db.directory_touched
+            db.execute("SAVEPOINT job")
+            try:
+                outcomes += self._together(db, [job])
+                db.execute("RELEASE job")
+            except Exception as error:
+                if not db.in_transaction or primary_code(error) in _FATAL:
+                    raise
+                db.execute("ROLLBACK TO job")
+                db.execute("RELEASE job")
+                del db.changes[noted[0] :]
+                db.garbage, db.directory_touched = noted[1:]
+                outcomes.append((job, None, error))
+        return outcomes
+
+    def _aside(self, job: Job) -> Outcome:
+        """Run a job between transactions."""
+        if self._db is None or job.run is None:
+            return job, None, StoreError("the store is closed")
+        try:
+            return job, job.run(self._db), None
+        except sqlite3.Error as error:
+            self._close()
+            return job, None, StoreError(str(error))
+
+    def _sweep(self) -> None:
+        """Remove one portion of what nobody refers to any more; called when nothing else waits."""
+        self._garbage = False
+        if self._db is None:
+            return
+        try:
+            _, changes, _ = self._commit([], lambda db, _: self._swept(db))
+        except Exception as error:
+            log.exception("dead rows could not be removed")
+            if isinstance(error, _FatalError):
+                self._close()
+                if error.full:
+                    self._space.release()
+            return
+        self._report([], changes, False)
+
+    def _swept(self, db: Database) -> list[Outcome]:
+        db.garbage = sweep(db)
+        return []
+
+    def _report(self, outcomes: list[Outcome], changes: list[Change], touched: bool) -> None:
+        for job, _, _ in outcomes:
+            for one in job.bodies:
+                if one.body.extent is not None:
+                    self._segments.done(one.body.extent)
+        if (outcomes or changes) and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._deliver, outcomes, changes, touched)
+
+    def _deliver(self, outcomes: list[Outcome], changes: list[Change], touched: bool) -> None:
+        """On the loop: first the watchers, then those who wait."""
+        if changes or touched:
+            self._publish(changes, touched)
+        for job, result, error in outcomes:
+            if job.future.done():
+                continue  # whoever waited was cancelled
+            if error is None:
+                job.future.set_result(result)
+            else:
+                job.future.set_exception(error)
+
+    # ── the connection ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _opened(self, jobs: list[Job], outcomes: list[Outcome]) -> bool:
+        """Whether there is a connection, after an attempt to open it again if it was given up."""
+        if self._db is not None:
+            return True
+        if time.monotonic() >= self._reopen_at:
+            try:
+                self._db = self._connect()
+                self._verify(self._db)
+                self._pause = REOPEN_PAUSE_S[0]
+                log.warning("the store is open again")
+                self._reopened()
+                return True
+            except (ApplianceError, sqlite3.Error) as error:
+                log.error("the store cannot be opened again: %s", error)
+                self._close()
+                self._reopen_at = time.monotonic() + self._pause
+                self._pause = min(2 * self._pause, REOPEN_PAUSE_S[1])
+        outcomes += [(job, None, StoreError("the store is closed after a disk error")) for job in jobs]
+        return False
+
+    def _connect(self) -> Database:
+        db = connect(self._path, cache_kib=WRITER_CACHE_KIB)
+        (body,) = db.execute("SELECT ifnull(max(id), 0) + 1 FROM body").fetchone()
+        (filing,) = db.execute("SELECT ifnull(max(id), 0) + 1 FROM filing").fetchone()
+        db.next_body_id = max(body, self._next_ids[0])
+        db.next_filing_id = max(filing, self._next_ids[1])
+        return db
+
+    def _verify(self, db: Database) -> None:
+        """What was acknowledged last is still there, and a probe can be committed."""
+        if self._witness is not None:
+            mailbox_id, modseq = self._witness
+            row = db.execute("SELECT highestmodseq FROM mailbox WHERE id = ?", (mailbox_id,)).fetchone()
+            if row is not None and row[0] < modseq:
+                raise StoreError(f"mailbox {mailbox_id} is at modseq {row[0]}, but {modseq} was acknowledged")
+        db.execute("INSERT INTO meta VALUES ('reopened', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+
+    def _roll_back(self, db: Database) -> None:
+        db.forget_notes()
+        if db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+
+    def _close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            self._next_ids = (db.next_body_id, db.next_filing_id)
+            self._roll_back(db)
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+
+
+def _answered(job: Job, answer: Any) -> Outcome:
+    return (job, None, answer) if isinstance(answer, BaseException) else (job, answer, None)
