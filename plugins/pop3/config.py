@@ -1,0 +1,43 @@
+"""The settings of the POP3 role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.config import Bind, setting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pop3Config:
+    """[pop3]"""
+
+    listen: tuple[Bind, ...] = setting(
+        (Bind("", 110),), "Where mail programs fetch mail, after STLS. A list of host:port; empty switches it off."
+    )
+    listen_tls: tuple[Bind, ...] = setting(
+        (Bind("", 995),), "The same with TLS from the first octet (RFC 8314), which mail programs prefer."
+    )
+    mark_seen: bool = setting(True, "Mark messages as read for IMAP when a POP3 client has fetched them.")
+    max_connections: int = setting(1000, "Connections at the same time, per kind of port.")
+    max_per_peer: int = setting(100, "Connections at the same time from one IP address, per kind of port.")
+    max_auth_failures: int = setting(3, "Failed logins over one connection, after which it is closed.")
+    max_errors: int = setting(20, "Refused commands over one connection, after which it is closed.")
+    login_timeout: float = setting(180.0, "Seconds to wait for a command before the login.")
+    command_timeout: float = setting(600.0, "Seconds to wait for a command after the login (RFC 1939 section 3).")
+    takeover_after: float = setting(
+        60.0,
+        "Seconds without a command after which a new login to the same mailbox ends the old connection, "
+        "instead of being refused as in use: most likely its client has gone without saying so.",
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("max_connections", "max_per_peer", "max_auth_failures", "max_errors"):
+            _within(name, getattr(self, name), 1, 1_000_000)
+        _within("login_timeout", self.login_timeout, 1, 86_400)
+        _within("command_timeout", self.command_timeout, 600, 86_400)  # the RFC allows no less
+        _within("takeover_after", self.takeover_after, 1, 86_400)
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be within {least:g}..{most:g}, not {value:g}")

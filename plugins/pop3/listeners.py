@@ -1,0 +1,46 @@
+"""The ports of the role: POP3 and POP3 over TLS."""
+
+from __future__ import annotations
+
+from appliance.connection import Connection
+from appliance.core import Core
+from appliance.listener import Limits, Listener
+from plugins.pop3.config import Pop3Config
+from plugins.pop3.lock import Locks
+from plugins.pop3.protocol import Pop3Server
+from plugins.pop3.session import Pop3Session
+
+TOO_MANY = b"-ERR [SYS/TEMP] Too many connections, try again later\r\n"
+
+
+def listeners(core: Core) -> list[Listener]:
+    """One listener per kind of port; both share the maildrop locks, and follow the addresses in the settings."""
+    config = core.settings[Pop3Config]
+    limits = Limits(max_connections=config.max_connections, max_per_peer=config.max_per_peer)
+    locks = Locks()
+
+    async def serve(connection: Connection) -> None:
+        await Pop3Session(core, connection, locks).run()
+
+    return [
+        Listener(
+            "pop3",
+            lambda: core.settings[Pop3Config].listen,
+            machine=Pop3Server,
+            serve=serve,
+            certificates=core.certificates,
+            limits=limits,
+            busy_reply=TOO_MANY,
+            setting="pop3.listen",
+        ),
+        Listener(
+            "pop3s",
+            lambda: core.settings[Pop3Config].listen_tls,
+            machine=Pop3Server,
+            serve=serve,
+            certificates=core.certificates,
+            implicit_tls=True,
+            limits=limits,
+            setting="pop3.listen_tls",
+        ),
+    ]

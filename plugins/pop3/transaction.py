@@ -1,0 +1,180 @@
+"""The TRANSACTION and UPDATE states: list, read and delete messages (RFC 1939 sections 5 to 7)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from appliance.errors import NotFoundError, StoreError
+from appliance.mail.message import Message
+from plugins.pop3.maildrop import Maildrop
+from plugins.pop3.protocol_text import END, Stuffer, err, ok, stuffed, top_length
+
+if TYPE_CHECKING:
+    from plugins.pop3.session import Pop3Session
+
+log = logging.getLogger(__name__)
+
+MAX_DIGITS = 10  # of a message number or a count of lines
+WHOLE = 64 * 1024  # octets up to which a message is sent in one piece
+LINES_AT_ONCE = 2000  # of LIST and UIDL
+
+NO_SUCH_MESSAGE = err("No such message")
+REMOVED_MEANWHILE = err("Another mail program has removed this message meanwhile")
+NOT_NOW = err("The message cannot be read now, try again later", "SYS/TEMP")
+NOT_REMOVED = err("Some deleted messages are not removed, try again later", "SYS/TEMP")
+
+
+def _maildrop(session: Pop3Session) -> Maildrop:
+    assert session.maildrop is not None
+    return session.maildrop
+
+
+def _number(argument: bytes) -> int | None:
+    """A number as the RFC writes it, or None."""
+    text = argument.strip(b" ")
+    return int(text) if text.isdigit() and len(text) <= MAX_DIGITS else None
+
+
+def _chosen(session: Pop3Session, argument: bytes) -> int | None:
+    """The message that a command names; if there is none it is answered, and None."""
+    number = _number(argument)
+    if number is None:
+        session.object_to("A message number is needed")
+        return None
+    if not _maildrop(session).has(number):
+        session.say(NO_SUCH_MESSAGE)
+        return None
+    return number
+
+
+# ── listings ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def stat(session: Pop3Session, argument: bytes) -> None:
+    """STAT: number and size of what is there."""
+    maildrop = _maildrop(session)
+    session.say(ok(f"{maildrop.messages} {maildrop.octets}"))
+
+
+async def list_(session: Pop3Session, argument: bytes) -> None:
+    """LIST: the size of one message, or of all."""
+    await _listed(session, argument, _maildrop(session).size)
+
+
+async def uidl(session: Pop3Session, argument: bytes) -> None:
+    """UIDL: the unique id of one message, or of all."""
+    await _listed(session, argument, _maildrop(session).uidl)
+
+
+async def _listed(session: Pop3Session, argument: bytes, value: Callable[[int], object]) -> None:
+    maildrop = _maildrop(session)
+    if argument:
+        number = _chosen(session, argument)
+        if number is not None:
+            session.say(ok(f"{number} {value(number)}"))
+        return
+    session.say(ok(f"{maildrop.messages} messages ({maildrop.octets} octets)"))
+    lines: list[str] = []
+    for number in maildrop.numbers():
+        lines.append(f"{number} {value(number)}\r\n")
+        if len(lines) == LINES_AT_ONCE:
+            await session.send("".join(lines).encode())
+            lines.clear()
+    await session.send("".join(lines).encode() + END)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def retr(session: Pop3Session, argument: bytes) -> None:
+    """RETR: one whole message. A large one goes out piece by piece, as fast as the client takes it."""
+    number = _chosen(session, argument)
+    if number is None:
+        return
+    message = await _read(session, _maildrop(session).fetch, number)
+    if message is None:
+        return
+    head = b"+OK %d octets\r\n" % message.size
+    if message.size <= WHOLE:
+        await session.send(head + stuffed(bytes(message)))
+        return
+    session.say(head)
+    stuffer = Stuffer()
+    for chunk in message.chunks(WHOLE):
+        await session.send(stuffer.feed(chunk))
+    await session.send(stuffer.finish())
+
+
+async def top(session: Pop3Session, argument: bytes) -> None:
+    """TOP: the header of a message and the first lines of its text."""
+    which, _, count = argument.strip(b" ").partition(b" ")
+    lines = _number(count)
+    if lines is None:
+        session.object_to("TOP needs a message number and a count of lines")
+        return
+    number = _chosen(session, which)
+    if number is None:
+        return
+    maildrop = _maildrop(session)
+    message = await _read(session, maildrop.fetch if lines else maildrop.fetch_header, number)
+    if message is None:
+        return
+    text = message.text
+    end = top_length(len(text), lambda start, stop: bytes(text[start:stop]), lines)
+    session.say(ok())
+    stuffer = Stuffer()
+    for chunk in Message(message.header, text[:end]).chunks(WHOLE):
+        await session.send(stuffer.feed(chunk))
+    await session.send(stuffer.finish())
+
+
+async def _read(session: Pop3Session, read: Callable[[int], Awaitable[Message]], number: int) -> Message | None:
+    """Read a message; where that fails it is answered, and None."""
+    try:
+        return await read(number)
+    except NotFoundError:
+        session.say(REMOVED_MEANWHILE)
+    except StoreError as error:
+        log.error("message %d of %s cannot be read: %s", number, session.session.account, error)
+        session.say(NOT_NOW)
+    return None
+
+
+# ── deleting and leaving ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def dele(session: Pop3Session, argument: bytes) -> None:
+    """DELE: mark a message; QUIT removes it."""
+    number = _chosen(session, argument)
+    if number is not None:
+        _maildrop(session).delete(number)
+        session.say(ok(f"Message {number} deleted"))
+
+
+async def rset(session: Pop3Session, argument: bytes) -> None:
+    """RSET: take all marks back."""
+    maildrop = _maildrop(session)
+    maildrop.reset()
+    session.say(ok(f"{maildrop.messages} messages ({maildrop.octets} octets)"))
+
+
+async def noop(session: Pop3Session, argument: bytes) -> None:
+    """NOOP."""
+    session.say(ok())
+
+
+async def quit_(session: Pop3Session, argument: bytes) -> None:
+    """QUIT: the UPDATE state, the only place where anything is removed."""
+    session.open = False
+    try:
+        removed = await _maildrop(session).update(mark_seen=session.config.mark_seen)
+    except StoreError as error:
+        log.error("messages of %s cannot be removed: %s", session.session.account, error)
+        session.say(NOT_REMOVED)
+        return
+    session.leave()  # before the answer: who has seen it may come back at once
+    if removed:
+        session.core.dispatch.message_expunged(account=_maildrop(session).account.name, mailbox="INBOX", uids=removed)
+    session.say(ok("Goodbye"))
