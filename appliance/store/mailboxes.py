@@ -185,16 +185,18 @@ def list_subscriptions(db: sqlite3.Connection, account_id: int) -> list[str]:
     return [name for (name,) in db.execute("SELECT name FROM subscription WHERE account_id = ?", (account_id,))]
 
 
-def claim_recent(db: Database, mailbox_id: int) -> int:
+def claim_recent(db: Database, mailbox_id: int, below: int | None = None) -> int:
     r"""Take over the `\Recent` messages: all from the returned uid on are recent for this session, for no later one.
 
-    Called when a session selects the mailbox for writing and when it hears of new messages (RFC 3501 section 2.3.2).
+    For a session that has selected the mailbox for writing (RFC 3501 section 2.3.2). `below` is the first uid that it
+    has not been told of, None if it was told of all.
     """
     row = db.execute("SELECT recent_from, uidnext FROM mailbox WHERE id = ?", (mailbox_id,)).fetchone()
     if row is None:
         raise NotFoundError(f"no mailbox {mailbox_id}")
-    if row[0] < row[1]:
-        db.execute("UPDATE mailbox SET recent_from = uidnext WHERE id = ?", (mailbox_id,))
+    end = row[1] if below is None else min(below, row[1])
+    if row[0] < end:
+        db.execute("UPDATE mailbox SET recent_from = ? WHERE id = ?", (end, mailbox_id))
     first: int = row[0]
     return first
 
@@ -296,9 +298,22 @@ def _one(db: sqlite3.Connection, condition: str, parameters: tuple[int | str, ..
 
 
 def _mailbox(row: Sequence[Any], keywords: Sequence[str]) -> Mailbox:
-    *plain, subscribed, special_use, selectable = row
-    rest = {"subscribed": bool(subscribed), "special_use": special_use, "selectable": bool(selectable)}
-    return Mailbox(*plain, keywords=tuple(keywords), **rest)
+    number, account_id, name, uidvalidity, uidnext, modseq, messages, unseen, octets, subscribed, use, selectable = row
+    return Mailbox(
+        id=number,
+        account_id=account_id,
+        name=name,
+        uidvalidity=uidvalidity,
+        uidnext=uidnext,
+        highestmodseq=modseq,
+        messages=messages,
+        unseen=unseen,
+        bytes=octets,
+        subscribed=bool(subscribed),
+        special_use=use,
+        keywords=tuple(keywords),
+        selectable=bool(selectable),
+    )
 
 
 def _children(db: sqlite3.Connection, account_id: int, name: str) -> list[tuple[int, str]]:

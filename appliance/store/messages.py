@@ -20,10 +20,18 @@ _ROW = "uid, flags, modseq, size, internal_at, body_id, filing_id"
 _ADD = f"INSERT INTO message (mailbox_id, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-def list_rows(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0) -> list[Row]:
-    """All messages with a uid above `since_uid`, ascending, as plain tuples in the order of MessageRow's fields."""
+def list_rows(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0, last_uid: int = 0xFFFF_FFFF) -> list[Row]:
+    """All messages with a uid above `since_uid`, up to `last_uid`, ascending, as tuples in MessageRow's order."""
     return db.execute(
-        f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND uid > ? ORDER BY uid", (mailbox_id, since_uid)
+        f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND uid > ? AND uid <= ? ORDER BY uid",
+        (mailbox_id, since_uid, last_uid),
+    ).fetchall()
+
+
+def list_flags(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0) -> list[tuple[int, int]]:
+    """(uid, flags) of all messages with a uid above `since_uid`, ascending: what a selected mailbox starts from."""
+    return db.execute(
+        "SELECT uid, flags FROM message WHERE mailbox_id = ? AND uid > ? ORDER BY uid", (mailbox_id, since_uid)
     ).fetchall()
 
 

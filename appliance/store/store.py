@@ -27,6 +27,7 @@ from appliance.store.model import Accepted, Change, Filing, MessageRow, QueueWis
 from appliance.store.readers import Readers
 from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
 from appliance.store.segments import Extent, Segments
+from appliance.store.soft import SoftStore
 from appliance.store.space import RESERVE_BYTES, Space
 from appliance.store.wal import Log
 from appliance.store.writer import Job, Writer
@@ -54,6 +55,7 @@ class Store:
         self.folder = folder
         self.now = now
         self.changes = Changes()
+        self.soft = SoftStore(folder / "soft.db")  # trace, statistics: opened at its first use, never in mail's way
         path = folder / "mail.db"
         self._compress = compress
         self._segments = segments
@@ -127,6 +129,7 @@ class Store:
         await loop.run_in_executor(None, self._writer.stop)
         self._readers.close()
         self._segments.close()
+        await self.soft.close()
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -159,6 +162,30 @@ class Store:
         if headers_only:
             return [bodies.load_header(db, row.body_id, row.filing_id) for row in rows]
         return [bodies.load(db, self._segments, row.body_id, row.filing_id) for row in rows]
+
+    async def each(
+        self, rows: Sequence[MessageRow], fn: Callable[[Database, MessageRow, Message], T]
+    ) -> list[T | None]:
+        """Run `fn` on each stored message on a reader thread, and return what it returns, in the order of `rows`.
+
+        Only one message is in memory at a time, so `fn` must not keep it. None stands for one expunged meanwhile.
+        """
+
+        def run(db: Database, chosen: Sequence[int]) -> list[tuple[int, T]]:
+            found = []
+            for place in chosen:
+                row = rows[place]
+                with contextlib.suppress(NotFoundError):
+                    message = bodies.load(db, self._segments, row.body_id, row.filing_id)
+                    found.append((place, fn(db, row, message)))
+            return found
+
+        results: dict[int, T] = {}
+        for _ in range(2):  # compaction may have moved a text between the look at the row and at the file
+            missing = [place for place in range(len(rows)) if place not in results]
+            if missing:
+                results.update(await self.read(lambda db, missing=missing: run(db, missing)))  # type: ignore[misc]
+        return [results.get(place) for place in range(len(rows))]
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 

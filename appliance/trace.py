@@ -1,0 +1,148 @@
+"""Who decided what about a message, why, and how long it took: a bounded ring, written in compressed batches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from appliance.store.database import Database
+from appliance.store.schema import Migration
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+FLUSH_S = 5.0  # at most so much is lost in a crash
+FLUSH_ROWS = 2000  # a batch of this size is written at once
+MAX_WAITING = 20_000  # rows kept in memory while soft.db cannot be written; the oldest go first
+MAX_BYTES = 16 << 20  # compressed octets kept on the disk; at some 20 octets a row that is weeks of mail
+MAX_DETAIL = 500  # characters of one row's detail
+
+if TYPE_CHECKING:
+    from appliance.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class TraceRow(NamedTuple):
+    """One step of one message's way."""
+
+    at: float  # epoch seconds
+    trace_id: str
+    who: str  # the part or plugin that acted
+    what: str  # accepted, refused, deferred, delivered, …
+    detail: str = ""
+    ms: float = 0.0  # how long it took
+
+    def matches(self, text: str) -> bool:
+        """Whether the row is what somebody looks for: its trace id, or part of anything it says, without case."""
+        if text == self.trace_id:
+            return True
+        return text.lower() in f"{self.who} {self.what} {self.detail}".lower()
+
+
+def m001_trace(db: sqlite3.Connection) -> None:
+    """One row holds a whole batch: a row per step would write more than the mail itself on a small card."""
+    db.execute("CREATE TABLE trace (id INTEGER PRIMARY KEY, last_at REAL NOT NULL, rows INTEGER NOT NULL, data BLOB)")
+
+
+MIGRATIONS = (Migration("core.m001_trace", m001_trace),)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[TraceRow]).decode
+
+
+class Trace:
+    """The message trace. `record` is cheap and never fails; as a service it writes batches until it is stopped."""
+
+    name = "trace"
+    after: Sequence[str] = ()
+
+    def __init__(self, store: Store, *, now: Callable[[], float] | None = None) -> None:
+        """The trace lives in the store's soft.db; `now` gives epoch seconds, the store's clock if not given."""
+        store.soft.add(MIGRATIONS)
+        self._soft = store.soft
+        self._now = now or store.now
+        self._rows: deque[TraceRow] = deque(maxlen=MAX_WAITING)
+        self._full = asyncio.Event()
+
+    def record(self, trace_id: str, who: str, what: str, detail: str = "", ms: float = 0.0) -> None:
+        """Note one step. Never with message text or secrets in `detail`, which is cut at MAX_DETAIL characters."""
+        self._rows.append(TraceRow(self._now(), trace_id, who, what, detail[:MAX_DETAIL], ms))
+        if len(self._rows) >= FLUSH_ROWS:
+            self._full.set()
+
+    async def find(self, text: str, limit: int = 200) -> list[TraceRow]:
+        """The last rows of a trace id, or whose words contain `text` (empty: all), oldest first, memory included."""
+        recent = [row for row in self._rows if not text or row.matches(text)]
+        if len(recent) >= limit:
+            return recent[-limit:]
+        stored = await self._soft.read(lambda db: _search(db, text, limit - len(recent)))
+        return [*(stored or ()), *recent]
+
+    async def flush(self) -> None:
+        """Write what waits. If that fails it waits on, up to MAX_WAITING rows."""
+        self._full.clear()
+        count = len(self._rows)
+        if not count:
+            return
+        batch = [self._rows[index] for index in range(count)]
+        if await self._soft.write(lambda db: _add(db, batch)) is None:
+            return
+        for row in batch:
+            if self._rows and self._rows[0] is row:
+                self._rows.popleft()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Write a batch every few seconds until cancelled, and the last one then."""
+        ready()
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), FLUSH_S)
+                await self.flush()
+        finally:
+            await self.flush()
+
+    async def reload(self) -> None:
+        """Nothing is configured."""
+
+
+def _add(db: Database, batch: Sequence[TraceRow]) -> int:
+    """Store a batch, and remove the oldest ones beyond the ring's size."""
+    data = zstd.compress(_encode(batch), 3)
+    db.execute("INSERT INTO trace (last_at, rows, data) VALUES (?, ?, ?)", (batch[-1].at, len(batch), data))
+    (total,) = db.execute("SELECT sum(length(data)) FROM trace").fetchone()
+    for number, octets in db.execute("SELECT id, length(data) FROM trace ORDER BY id").fetchall():
+        if total <= MAX_BYTES:
+            break
+        db.execute("DELETE FROM trace WHERE id = ?", (number,))
+        total -= octets
+    return len(batch)
+
+
+def _search(db: Database, text: str, limit: int) -> list[TraceRow]:
+    found: list[TraceRow] = []
+    for (data,) in db.execute("SELECT data FROM trace ORDER BY id DESC"):
+        rows = _unpacked(data)
+        found[:0] = [row for row in rows if not text or row.matches(text)]
+        if len(found) >= limit:
+            return found[-limit:]
+    return found
+
+
+def _unpacked(data: bytes) -> Iterable[TraceRow]:
+    try:
+        return _decode(zstd.decompress(data))
+    except (zstd.ZstdError, msgspec.DecodeError) as error:
+        log.warning("a batch of the trace is damaged: %s", error)
+        return ()
