@@ -35,6 +35,7 @@ _CRASHES_REMEMBERED = 1000
 
 FULL = Reply(452, "4.3.1", "No room for mail at present, try again later")
 OVER_QUOTA = Reply(552, "5.2.2", "The recipient's mailbox is full")
+FILLED_UP = Reply(452, "4.2.2", "A recipient's mailbox has just filled up, try again later")
 LOOP = Reply(554, "5.4.6", f"Mail loop: more than {MAX_HOPS} Received fields")
 STORE_FAILED = Reply(451, "4.3.0", "The message could not be stored, try again later")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
@@ -259,8 +260,6 @@ class Intake:
         self, envelope: Envelope, recipient: Recipient, account: Account, message: Message, findings: Sequence[Finding]
     ) -> Sequence[Filing] | Reply:
         """Ask the MDA where the message goes in one account."""
-        if account.quota_bytes and account.used_bytes + message.size > account.quota_bytes:
-            return OVER_QUOTA
         try:
             filed = await self._dispatch.file_message(
                 envelope=envelope, recipient=recipient, account=account, message=message, findings=findings
@@ -283,8 +282,8 @@ class Intake:
             await self._commit(transaction, message, plan)
         except StoreFullError as error:
             return self._refused(transaction, replace(FULL, reason=str(error)))
-        except QuotaError as error:
-            return self._refused(transaction, replace(OVER_QUOTA, reason=str(error)))
+        except QuotaError as error:  # filled up since the plan was made; the next try will tell whose mailbox it is
+            return self._refused(transaction, replace(FILLED_UP, reason=str(error)))
         except ApplianceError as error:
             log.exception("message from %s could not be stored", transaction.envelope.sender)
             return self._refused(transaction, replace(STORE_FAILED, reason=str(error)))

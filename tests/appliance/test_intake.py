@@ -1,0 +1,282 @@
+"""The one door: routing, judging, filing, and that a 250 means stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.config import CoreConfig
+from appliance.errors import StoreFullError
+from appliance.hookspecs import hookimpl
+from appliance.intake import combine
+from appliance.mail.address import Address
+from appliance.mail.delivery import Route
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.finding import Finding
+from appliance.mail.message import Message
+from appliance.mail.reply import Reply
+from appliance.routing import MAX_ALIAS_DEPTH
+from tests.appliance.office import MESSAGE, office, plugin_of
+
+
+class Outside:
+    """Stands in for the relay role: everything that is not local goes to transport `relay`."""
+
+    @hookimpl(trylast=True)
+    async def route_recipient(self, recipient: Recipient) -> Route:
+        return Route("relay", recipient.address.domain)
+
+
+OUTSIDE = ("relay", Outside())
+
+
+async def test_a_message_is_filed_with_its_own_header_lines(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        reply = await o.send("ana@palomar.test")
+        assert (reply.code, reply.enhanced) == (250, "2.0.0")
+        (stored,) = await o.inbox("ana@palomar.test")
+    assert stored == (b"Return-Path: <luis@elsewhere.test>\r\nDelivered-To: ana@palomar.test\r\n" + bytes(MESSAGE))
+
+
+async def test_two_recipients_share_one_body(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await o.send("ana@palomar.test", "luis@palomar.test", "ANA@palomar.test")
+        assert len(await o.inbox("ana@palomar.test")) == 1
+        assert len(await o.inbox("luis@palomar.test")) == 1
+        bodies = o.store.peek(lambda db: db.execute("SELECT count(*) FROM body").fetchone()[0])
+    assert bodies == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("nobody@palomar.test", (550, "5.1.1")),
+        ("someone@elsewhere.test", (550, "5.7.1")),
+        ("ana%elsewhere.test@palomar.test", (550, "5.1.1")),
+        ("elsewhere.test!ana@palomar.test", (550, "5.1.1")),
+        ('"ana@elsewhere.test"@palomar.test', (550, "5.1.1")),
+        ("ana@[127.0.0.1]", (550, "5.7.1")),
+        ("ana@elsewhere.test.palomar.test", (550, "5.7.1")),
+        ("ána@palomar.test", (550, "5.1.1")),
+        ("ana@xn--plomar-qta.test", (550, "5.7.1")),
+    ],
+)
+async def test_who_is_refused_at_rcpt(tmp_path: Path, address: str, status: tuple[int, str]) -> None:
+    async with office(tmp_path, OUTSIDE) as o:
+        reply = await o.rcpt(o.begin(), address)
+    assert (reply.code, reply.enhanced) == status
+
+
+@pytest.mark.parametrize(
+    ("session", "may"),
+    [
+        ({"account": "ana@palomar.test"}, True),
+        ({"peer_ip": "127.0.0.1"}, False),
+        ({"peer_ip": "::1"}, False),
+        ({"peer_ip": ""}, False),
+        ({"role": "lmtp", "peer_ip": ""}, False),
+        ({"peer_ip": "192.168.7.9"}, True),
+        ({"peer_ip": "::ffff:192.168.7.9"}, True),
+        ({"peer_ip": "192.168.8.9"}, False),
+        ({"peer_ip": "fe80::1%eth0"}, False),
+    ],
+)
+async def test_who_may_relay(tmp_path: Path, session: dict[str, Any], may: bool) -> None:
+    config = CoreConfig(domains=("palomar.test",), relay_networks=("192.168.7.0/24",))
+    async with office(tmp_path, OUTSIDE, config=config) as o:
+        reply = await o.send("someone@elsewhere.test", **session)
+        assert reply.positive is may
+        assert len(o.queued) == may
+
+
+async def test_sub_addresses_aliases_redirects_catch_all_and_postmaster(tmp_path: Path) -> None:
+    async with office(tmp_path, OUTSIDE) as o:
+        await o.alias("info@palomar.test", "ana@palomar.test", "luis@palomar.test")
+        await o.alias("ana+news@palomar.test", "luis@palomar.test")
+        await o.account("gone@palomar.test", redirect="new@elsewhere.test")
+        await o.domain("catch.test", catch_all="ana@palomar.test")
+        assert (await o.send("Ana+Lists@palomar.test")).positive
+        assert len(await o.inbox("ana@palomar.test")) == 1
+        assert (await o.send("info@palomar.test")).positive
+        assert (await o.send("ana+news@palomar.test")).positive
+        assert len(await o.inbox("luis@palomar.test")) == 2
+        assert (await o.send("anything@catch.test")).positive
+        assert (await o.send("POSTMASTER@palomar.test")).positive
+        assert (await o.send("postmaster@mail.palomar.test")).positive
+        assert len(await o.inbox("ana@palomar.test")) == 5
+        assert (await o.send("gone@palomar.test")).positive
+        ((accepted, _),) = o.queued
+        assert accepted.filed == ()
+
+
+async def test_an_alias_passes_on_what_the_sender_asked(tmp_path: Path) -> None:
+    asked = []
+
+    async def route_recipient(recipient: Recipient) -> None:
+        asked.append(recipient)
+
+    async with office(tmp_path, ("spy", plugin_of(route_recipient=route_recipient))) as o:
+        await o.alias("info@palomar.test", "ana@palomar.test")
+        transaction = o.begin()
+        recipient = Recipient(Address.parse("info@palomar.test"), notify=frozenset({"NEVER"}))
+        assert (await o.intake.recipient(transaction, recipient)).positive
+        assert transaction.envelope.recipients == [recipient]
+        ((routed,),) = transaction.routed
+    assert routed.recipient.orcpt == "rfc822;info@palomar.test"
+    assert routed.recipient.notify == {"NEVER"}
+
+
+async def test_alias_loops_end(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await o.alias("a@palomar.test", "b@palomar.test")
+        await o.alias("b@palomar.test", "a@palomar.test")
+        for n in range(MAX_ALIAS_DEPTH + 1):
+            await o.alias(f"n{n}@palomar.test", f"n{n + 1}@palomar.test")
+        assert (await o.rcpt(o.begin(), "a@palomar.test")).enhanced == "5.4.6"
+        assert (await o.rcpt(o.begin(), "n0@palomar.test")).enhanced == "5.4.6"
+
+
+async def test_a_dead_member_of_an_alias_is_reported_by_the_queue(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await o.alias("info@palomar.test", "ana@palomar.test", "nobody@palomar.test")
+        assert (await o.send("info@palomar.test")).positive
+        assert len(await o.inbox("ana@palomar.test")) == 1
+        assert len(o.queued) == 1
+        outcome = await o.intake.deliver_locally(
+            Envelope(None), Recipient(Address.parse("nobody@palomar.test")), MESSAGE, "t"
+        )
+    assert (outcome.status, outcome.reply.enhanced) == ("failed", "5.1.1")
+
+
+async def test_a_full_mailbox_is_refused_early_and_late(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await o.account("small@palomar.test", quota_bytes=300)
+        transaction = o.begin()
+        transaction.envelope.size = 5000
+        assert (await o.rcpt(transaction, "small@palomar.test")).enhanced == "4.2.2"
+        big = Message.parse(b"Subject: big\r\n\r\n" + b"x" * 400 + b"\r\n")
+        assert (await o.send("small@palomar.test", message=big)).enhanced == "5.2.2"
+        # With another recipient DATA has one reply: the full one is kept for the queue, not lost.
+        assert (await o.send("small@palomar.test", "ana@palomar.test", message=big)).positive
+        assert len(o.queued) == 1
+        assert len(await o.inbox("ana@palomar.test")) == 1
+
+
+async def test_lmtp_hears_of_each_recipient(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await o.account("small@palomar.test", quota_bytes=100)
+        transaction = o.begin(role="lmtp", peer_ip="")
+        for name in ("ana", "small", "luis"):
+            assert (await o.rcpt(transaction, f"{name}@palomar.test")).positive
+        replies = await o.intake.accept(transaction, MESSAGE)
+        assert [reply.code for reply in replies] == [250, 552, 250]
+        assert o.queued == []
+
+
+async def test_mail_loops_are_cut(tmp_path: Path) -> None:
+    received = b"Received: from a by b; Mon, 06 May 2024 10:00:00 +0200\r\n"
+    async with office(tmp_path) as o:
+        assert (await o.send("ana@palomar.test", message=MESSAGE.prepend(received * 51))).enhanced == "5.4.6"
+        assert (await o.send("ana@palomar.test", message=MESSAGE.prepend(received * 50))).positive
+        looped = MESSAGE.prepend(b"Delivered-To: ana@palomar.test\r\n")
+        assert (await o.send("ana@palomar.test", message=looped)).enhanced == "5.4.6"
+
+
+@pytest.mark.parametrize(
+    ("finding", "code", "mailbox"),
+    [
+        (Finding("f", "spam", action="refuse"), 550, None),
+        (Finding("f", "unsure", action="defer"), 451, None),
+        (Finding("f", "unavailable", absence="defer"), 451, None),
+        (Finding("f", "unavailable"), 250, "INBOX"),
+        (Finding("f", "spam", action="junk"), 250, "Junk"),
+    ],
+)
+async def test_the_judgement_decides(tmp_path: Path, finding: Finding, code: int, mailbox: str | None) -> None:
+    async def score_message() -> list[Finding]:
+        return [finding]
+
+    async with office(tmp_path, ("filter", plugin_of(score_message=score_message))) as o:
+        assert (await o.send("ana@palomar.test")).code == code
+        counts = {box: len(await o.inbox("ana@palomar.test", box)) for box in ("INBOX", "Junk")}
+    assert counts == {box: int(box == mailbox) for box in ("INBOX", "Junk")}
+
+
+async def test_a_milter_may_refuse_or_change(tmp_path: Path) -> None:
+    async def message_received(message: Message) -> Any:
+        return Reply(550, "5.7.1", "No") if b"Hello" in message.header else message.prepend(b"X-Seen: yes\r\n")
+
+    async with office(tmp_path, ("milter", plugin_of(message_received=message_received))) as o:
+        assert (await o.send("ana@palomar.test")).code == 550
+        other = Message.parse(b"Subject: Other\r\n\r\nx\r\n")
+        assert (await o.send("ana@palomar.test", message=other)).positive
+        assert b"X-Seen: yes\r\n" in (await o.inbox("ana@palomar.test"))[0]
+
+
+async def test_a_plugin_that_cannot_file_defers_and_loses_nothing(tmp_path: Path) -> None:
+    async def file_message(account: Any) -> None:
+        if account.name.startswith("ana"):
+            raise RuntimeError("broken on purpose")
+
+    async with office(tmp_path, ("sieve", plugin_of(file_message=file_message))) as o:
+        assert (await o.send("ana@palomar.test")).code == 451
+        assert (await o.send("ana@palomar.test", "luis@palomar.test")).positive
+        ((accepted, _),) = o.queued
+        assert len(accepted.filed) == 1
+
+
+async def test_a_full_store_is_a_452(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with office(tmp_path) as o:
+
+        async def full(*_: Any, **__: Any) -> None:
+            raise StoreFullError("no room")
+
+        monkeypatch.setattr(o.store, "accept", full)
+        reply = await o.send("ana@palomar.test")
+    assert (reply.code, reply.enhanced) == (452, "4.3.1")
+
+
+async def test_our_own_process_may_send_anywhere(tmp_path: Path) -> None:
+    async with office(tmp_path, OUTSIDE) as o:
+        recipients = [Recipient(Address.parse(a)) for a in ("a@x.test", "ana@palomar.test", "no@palomar.test")]
+        submitted = await o.intake.submit(MESSAGE, None, recipients, origin="bounce")
+        assert submitted.accepted is not None
+        assert [str(recipient.address) for recipient, _ in submitted.refused] == ["no@palomar.test"]
+        (stored,) = await o.inbox("ana@palomar.test")
+        assert stored.startswith(b"Return-Path: <>\r\n")
+        nothing = await o.intake.submit(MESSAGE, None, recipients[2:], origin="bounce")
+        assert nothing.accepted is None
+
+
+async def test_accept_and_refusal_leave_a_trace(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await o.send("ana@palomar.test")
+        await o.send("nobody@palomar.test")
+        steps = [(who, what) for _, who, what, _ in o.trace.rows]
+    assert steps == [("intake", "accepted"), ("rcpt", "nobody@palomar.test")]
+
+
+async def test_a_retried_local_delivery_is_filed_once(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        outcome = await o.intake.deliver_locally(
+            Envelope(Address.parse("x@y.test")), Recipient(Address.parse("ana@palomar.test")), MESSAGE, "t"
+        )
+        assert outcome.status == "delivered"
+        assert len(await o.inbox("ana@palomar.test")) == 1
+
+
+async def test_mail_for_a_detail_can_go_to_the_mailbox_of_that_name(tmp_path: Path) -> None:
+    async with office(tmp_path, file_by_detail=True) as o:
+        assert (await o.send("ana+Archive@palomar.test", "ana+nowhere@palomar.test")).positive
+        assert len(await o.inbox("ana@palomar.test", "Archive")) == 1
+        assert len(await o.inbox("ana@palomar.test")) == 1
+
+
+def test_the_mildest_refusal_is_the_one_reply() -> None:
+    gone, later, stored = Reply(550, "5.1.1", "a"), Reply(451, "4.3.0", "b"), Reply(250, "2.0.0", "c")
+    assert combine([gone, later, stored]) is stored
+    assert combine([gone, later]) is later
+    assert combine([gone, replace(gone, text="d")]) is gone
