@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol):
         "_drain_waiter",
         "_eof",
         "_failure",
+        "_implicit",
         "_link",
         "_lost",
         "_machine",
@@ -111,7 +112,15 @@ class Connection(asyncio.Protocol):
         "tls",
     )
 
-    def __init__(self, machine: Machine, *, client: bool = False) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        client: bool = False,
+        tls: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+    ) -> None:
+        """With `tls` the handshake starts as soon as there is a transport; `await handshake()` ends it."""
         self.id = f"{_run}-{next(_numbers):x}"
         self.client = client
         self.loop = asyncio.get_running_loop()
@@ -132,6 +141,7 @@ class Connection(asyncio.Protocol):
         self._timer_at = 0.0
         self._deadline: float | None = None
         self._outstanding = 0
+        self._implicit = (tls, server_hostname) if tls is not None else None
         self._failure: Exception | None = None
         self._paused = self._write_paused = self._wake = self._eof = self._lost = self._closing = False
         self._discarded = -1  # bytes thrown away while lingering; -1: not lingering
@@ -207,11 +217,12 @@ class Connection(asyncio.Protocol):
         self._machine.start_tls()
         self._unread = 0
         self._flush()
-        link = TlsLink(context, server_side=not self.client, server_hostname=server_hostname)
-        self._link = link
-        if self.client:
-            link.start()
-            self._send_cipher(link)
+        self._begin_tls(context, server_hostname)
+        return await self.handshake()
+
+    async def handshake(self) -> TlsInfo:
+        """Wait until TLS is agreed, at most HANDSHAKE_S. Raises TlsError, ConnectionLostError."""
+        link = cast(TlsLink, self._link)
         if self._paused:
             self._resume_reading()
         expires = self.loop.time() + HANDSHAKE_S
@@ -271,6 +282,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.peer_ip, self.peer_port = _ends(transport.get_extra_info("peername"))
         self.local_ip, self.local_port = _ends(transport.get_extra_info("sockname"))
+        if self._implicit is not None:  # before the first byte can arrive
+            self._begin_tls(*self._implicit)
+            self._implicit = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the machine, and stop reading while an answer is owed or it holds too much."""
@@ -364,6 +378,12 @@ class Connection(asyncio.Protocol):
         data = link.outgoing()
         if data and self._transport is not None and not self._lost:
             self._transport.write(data)
+
+    def _begin_tls(self, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        self._link = TlsLink(context, server_side=not self.client, server_hostname=server_hostname)
+        if self.client:
+            self._link.start()
+            self._send_cipher(self._link)
 
     def _decrypt(self, link: TlsLink, data: bytes) -> bytes:
         was_established = link.established
@@ -496,27 +516,20 @@ async def connect(
     Raises ConnectError, TlsError.
     """
     loop = asyncio.get_running_loop()
-    connection: Connection | None = None
+    connection = Connection(machine, client=True, tls=tls, server_hostname=server_hostname or host)
     try:
         async with asyncio.timeout(timeout):
             local = (local_addr, 0) if local_addr else None
-            _, connection = await loop.create_connection(
-                lambda: Connection(machine, client=True), host, port, local_addr=local
-            )
+            await loop.create_connection(lambda: connection, host, port, local_addr=local)
             if tls is not None:
-                await connection.start_tls(tls, server_hostname=server_hostname or host)
+                await connection.handshake()
     except TimeoutError as error:
-        _drop(connection)
+        connection.abort()
         raise ConnectError(f"{host}:{port}: no answer within {timeout:g} s") from error
     except OSError as error:
-        _drop(connection)
+        connection.abort()
         raise ConnectError(f"{host}:{port}: {error.strerror or error}") from error
     except BaseException:
-        _drop(connection)
+        connection.abort()
         raise
     return connection
-
-
-def _drop(connection: Connection | None) -> None:
-    if connection is not None:
-        connection.abort()

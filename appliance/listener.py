@@ -164,7 +164,7 @@ class Listener:
             loop.add_reader(sock.fileno(), self._accept, sock)
 
     def begin_stop(self) -> None:
-        """Stop accepting and tell sessions; their grace time begins. The supervisor calls it for all listeners first."""
+        """Stop accepting and tell sessions; their grace time begins. Called for all listeners before any is ended."""
         if self._stop_by is not None:
             return
         self._stop_by = asyncio.get_running_loop().time() + self.limits.grace_s
@@ -243,14 +243,18 @@ class Listener:
         sock.close()
 
     async def _session(self, sock: socket.socket, peer: str) -> None:
-        connection = Connection(self._machine())
+        context = self._certificates.server_context() if self._implicit_tls and self._certificates else None
+        connection = Connection(self._machine(), tls=context)
         session_id.set(connection.id)
+        if self._stop_by is not None:  # accepted just before
+            connection.stopping = True
+            connection.wake()
         self.connections.add(connection)
         try:
             sock.setblocking(False)
             await connection.loop.connect_accepted_socket(lambda: connection, sock)
-            if self._implicit_tls and self._certificates is not None:
-                await connection.start_tls(self._certificates.server_context())
+            if context is not None:
+                await connection.handshake()
             await self._serve(connection)
         except ProtocolError as error:
             log.info("%s: %s: %s", self.name, peer or "local", error)
