@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from appliance.config import CoreConfig
 from appliance.dispatch import Dispatch, HookFailedError
@@ -270,6 +271,10 @@ class Intake:
             return Reply(
                 451, "4.3.5", "No plugin files mail for this recipient", reason="file_message: nobody answered"
             )
+        if not isinstance(filed, Reply) and account.quota_bytes:
+            octets = sum(len(filing.prefix) + message.size for filing in filed)
+            if account.used_bytes + octets > account.quota_bytes:
+                return OVER_QUOTA
         return filed
 
     async def _store_plan(self, transaction: Transaction, message: Message, plan: _Plan) -> list[Reply]:
@@ -338,5 +343,6 @@ def _judged(verdict: Judgement) -> Reply:
 
 
 def _outcome(recipient: Recipient, reply: Reply) -> Outcome:
+    status: Literal["delivered", "deferred", "failed"]
     status = "delivered" if reply.positive else "deferred" if reply.temporary else "failed"
     return Outcome(recipient, status, reply, peer="local")

@@ -21,9 +21,9 @@ def preflight(settings: Settings, *, ports: bool = True) -> list[Problem]:
 def binds(settings: Settings) -> Iterator[tuple[str, Bind]]:
     """Every address to listen on in any section, with the dotted name of its setting."""
     for section in settings.sections:
-        value = settings[section.cls]
+        value: object = settings[section.cls]
         for field in dataclasses.fields(section.cls):
-            item = getattr(value, field.name)
+            item: object = getattr(value, field.name)
             name = f"{section.name}.{field.name}" if section.name else field.name
             for bind in item if isinstance(item, tuple) else (item,):
                 if isinstance(bind, Bind):
