@@ -11,7 +11,7 @@ from appliance.mail.headers import text_of
 # Python looks a codec up by importing a module of that name, and remembers every name that it did not find. The
 # names come from strangers, so only those of real charsets are ever looked up. Left out are the codecs that are no
 # charsets, and those whose cost is not linear (punycode, idna).
-_EXTRA = frozenset(("utf_8", "utf_8_sig", "utf_7", "cp1252", "cp874", "cp720", "cp737", "cp775", "cp856", "cp1006"))
+_EXTRA = frozenset(("utf_8", "utf_8_sig", "utf_7", "cp1252", "cp874", "cp720", "cp737", "cp775", "cp856", "koi8_u"))
 _NOT_CHARSETS = re.compile(
     r"idna|punycode|undefined|(?:raw_)?unicode_escape|mbcs|oem|palmos|charmap|rot_13|(?:base64|bz2|hex|quopri|uu|zlib)_codec"
 )

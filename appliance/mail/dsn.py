@@ -21,6 +21,7 @@ Action = Literal["failed", "delayed", "delivered", "relayed", "expanded"]
 
 MAX_RETURNED = 50 * 1024  # octets of a failed message that are sent back when the sender did not say (RET)
 MAX_RETURNED_FULL = 1 << 20  # octets that are sent back with RET=FULL; a larger message returns as its header
+MAX_ADDRESS = 320  # octets of an address: 64, @ and 255; written with escapes it still fits into a line
 MAX_VALUE = 900  # octets of one value in the report; a line may have 998 (RFC 5322 section 2.1.1)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]++")
@@ -171,7 +172,7 @@ def _recipient_fields(notice: Notice, *, wide: bool) -> list[str]:
     fields = []
     orcpt = _ORCPT.fullmatch(notice.recipient.orcpt)
     if orcpt:
-        fields.append(f"Original-Recipient: {_typed(orcpt[1].lower(), _clean(orcpt[2]), wide=wide)}")
+        fields.append(f"Original-Recipient: {_typed(orcpt[1].lower(), _clean(orcpt[2], MAX_ADDRESS), wide=wide)}")
     reply = notice.reply
     fields += [
         f"Final-Recipient: {_typed('rfc822', str(notice.recipient.address), wide=wide)}",
@@ -214,7 +215,7 @@ def _encoding(octets: bytes) -> str:
     return "" if octets.isascii() else "\r\nContent-Transfer-Encoding: 8bit"
 
 
-def _clean(text: str) -> str:
-    """One line of a value that others gave, cut to MAX_VALUE octets."""
-    line = _CONTROL.sub(" ", text).strip()
-    return line if len(line.encode()) <= MAX_VALUE else line.encode()[:MAX_VALUE].decode("utf-8", "ignore")
+def _clean(text: str, limit: int = MAX_VALUE) -> str:
+    """One line of a value that others gave, cut to `limit` octets."""
+    octets = _CONTROL.sub(" ", text).strip().encode()
+    return octets[:limit].decode("utf-8", "ignore")

@@ -187,7 +187,7 @@ class _Scanner:
         start = -1
         for line_start, line_end, closing in self._delimiter_lines(boundary, part.body_start, part.end):
             if start >= 0:
-                if self._parts <= 1:
+                if self._parts <= 1 and not closing:
                     break  # the last part that the limit allows takes all the rest
                 parts.append(self._part(start, max(start, line_start), digest=digest))
             start = -1 if closing else line_end

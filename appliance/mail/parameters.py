@@ -14,8 +14,8 @@ MAX_PARAMETERS = 200  # parameters of one field that are looked at, continuation
 _CACHED_OCTETS = 256  # only short values are worth keeping: `text/plain; charset=utf-8` and its like
 
 _TOKEN = rb"[^\s/;()<>@,\\\"\[\]?=\x00-\x1f\x7f-\xff]++"
-_TYPE = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+/\s*+(" + _TOKEN + rb")(?:\s++|(?=;|\Z))")
-_WORD = re.compile(rb"\s*+(" + _TOKEN + rb")")
+_TYPE = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+/\s*+(" + _TOKEN + rb")(?:\s++|(?=;|\Z));?+")
+_WORD = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+;?+")
 # One step of a contiguous walk, which never fails: a name if there is one, the value, the semicolon after it. The
 # value is taken with whatever stands in it, so that a semicolon in a quoted string never starts a parameter.
 _PARAMETER = re.compile(
@@ -54,7 +54,7 @@ def content_disposition(value: bytes) -> tuple[str, Parameters] | None:
     match = _WORD.match(value)
     if match is None:
         return None
-    return match[1].decode().lower(), _parameters(value, value.find(b";") + 1 or len(value))
+    return match[1].decode().lower(), _parameters(value, match.end())
 
 
 def parameter(parameters: Parameters, name: str) -> str | None:

@@ -19,10 +19,13 @@ MAX_ADDRESSES = 10_000  # addresses of one field that ENVELOPE lists
 
 # The forms nearly every field has: a name or none, one plain address, a comma or the end. The characters are such
 # that what matched can be put between quotes as it is.
-_ATEXT = rb"A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-"
+_ATEXT = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-]++"
 _SIMPLE = re.compile(
-    rb'[ \t]*+(?:(?:"([\x20-!#-\[\]-~]*+)"[ \t]*+|((?:[' + _ATEXT + rb"]++ ?+)*+))<([" + _ATEXT + rb"]++)@([A-Za-z0-9.\-]++)>"
-    rb"|([" + _ATEXT + rb"]++)@([A-Za-z0-9.\-]++))[ \t]*+(?:,|\Z)"
+    rb"""[ \t]*+
+    (?: (?: "([\x20-!#-\[\]-~]*+)"[ \t]*+ | ((?:ATEXT[ ]?+)*+) ) <(ATEXT)@([A-Za-z0-9.\-]++)>
+      | (ATEXT)@([A-Za-z0-9.\-]++) )
+    [ \t]*+ (?:,|\Z)""".replace(b"ATEXT", _ATEXT),
+    re.VERBOSE,
 )
 _NO_FIELDS = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
 
