@@ -9,6 +9,7 @@ from appliance.core import Core
 from appliance.hookspecs import Service, hookimpl
 from plugins.pop3.config import Pop3Config
 from plugins.pop3.listeners import listeners
+from plugins.pop3.lock import Locks
 
 
 @hookimpl
@@ -18,4 +19,4 @@ def settings() -> Sequence[Section]:
 
 @hookimpl
 def services(core: Core) -> Sequence[Service]:
-    return listeners(core)
+    return listeners(core, Locks())

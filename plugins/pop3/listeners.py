@@ -13,11 +13,10 @@ from plugins.pop3.session import Pop3Session
 TOO_MANY = b"-ERR [SYS/TEMP] Too many connections, try again later\r\n"
 
 
-def listeners(core: Core) -> list[Listener]:
+def listeners(core: Core, locks: Locks) -> list[Listener]:
     """One listener per kind of port; both share the maildrop locks, and follow the addresses in the settings."""
     config = core.settings[Pop3Config]
     limits = Limits(max_connections=config.max_connections, max_per_peer=config.max_per_peer)
-    locks = Locks()
 
     async def serve(connection: Connection) -> None:
         await Pop3Session(core, connection, locks).run()
