@@ -8,7 +8,7 @@ from appliance.config import Section
 from appliance.core import Core
 from appliance.hookspecs import Service, hookimpl
 from plugins.smtp.config import SmtpConfig
-from plugins.smtp.listeners import listeners
+from plugins.smtp.ports import listeners
 
 
 @hookimpl
