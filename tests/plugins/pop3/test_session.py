@@ -177,6 +177,13 @@ async def test_fetching_in_order_takes_few_trips_to_the_store(here: Office) -> N
     assert trips == [1, 1]
 
 
+async def test_headers_read_ahead_are_not_taken_for_messages(here: Office) -> None:
+    await here.put(*numbered(4))
+    answered = await here.play(LOGIN + b"TOP 1 0\r\nTOP 2 0\r\nRETR 3\r\nRETR 4\r\nTOP 3 0\r\nTOP 4 0\r\n")
+    assert answered.count(b"Text of message") == 2
+    assert answered.endswith(b"\r\n.\r\n+OK\r\nSubject: 3\r\n\r\n.\r\n+OK\r\nSubject: 4\r\n\r\n.\r\n")
+
+
 async def test_large_messages_go_out_in_pieces(here: Office) -> None:
     large = b"Subject: large\r\n\r\n" + b"." * 76 + b"\r\n" + (b"x" * 76 + b"\r\n." + b"\r\n") * 20_000 + b"end"
     await here.put(large, HELLO)
