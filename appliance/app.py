@@ -134,6 +134,7 @@ def _core(loaded: Loaded, store: Store) -> Core:
         config=lambda: core.settings[QueueConfig],
         hostname=lambda: core.settings[CoreConfig].hostname,
         submit=lambda *arguments, **named: core.intake.submit(*arguments, **named),
+        postmaster=lambda: core.settings[CoreConfig].postmaster or store.directory.first_account() or "",
     )
     core = Core(
         settings=settings,

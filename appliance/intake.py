@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MAX_TRANSFORM_CRASHES = 3  # then a message is filed as it was received
 _CRASHES_REMEMBERED = 1000
+_MESSAGE_ID_SHOWN = 200  # octets
 
 FULL = Reply(452, "4.3.1", "No room for mail at present, try again later")
 OVER_QUOTA = Reply(552, "5.2.2", "The recipient's mailbox is full")
@@ -307,7 +308,7 @@ class Intake:
             "accepted",
             f"{message.size} octets from {envelope.sender or '<>'} to "
             f"{', '.join([str(r.address) for r in envelope.recipients[:20]])}: "
-            f"{len(accepted.filed)} filed, {len(plan.wishes)} queued",
+            f"{len(accepted.filed)} filed, {len(plan.wishes)} queued, {_message_id(message)}",
         )
         if accepted.queue_id is not None:
             self._queue_notify(accepted, message)
@@ -334,6 +335,12 @@ def combine(replies: Sequence[Reply]) -> Reply:
 def new_trace_id() -> str:
     """A short name for one message's way, unguessable and fit for a queue id in Received."""
     return base64.b32encode(secrets.token_bytes(10)).decode().lower()
+
+
+def _message_id(message: Message) -> str:
+    """The Message-ID for the trace, by which people ask what became of a message."""
+    value = message.get(b"message-id")
+    return value.strip()[:_MESSAGE_ID_SHOWN].decode("ascii", "replace") if value else "no Message-ID"
 
 
 def _judged(verdict: Judgement) -> Reply:

@@ -25,6 +25,7 @@ class _Copy:
     accounts: dict[str, Account]
     aliases: dict[str, tuple[str, ...]]
     first_account: str | None
+    weak_in_use: bool
 
 
 class Directory:
@@ -66,6 +67,10 @@ class Directory:
         """The name of the oldest account that is enabled, or None."""
         return self._current().first_account
 
+    def weak_in_use(self) -> bool:
+        """Whether any account has opted in to SCRAM-SHA-1, CRAM-MD5 and APOP."""
+        return self._current().weak_in_use
+
     def _current(self) -> _Copy:
         if self._copy is None:
             self._copy = self._peek(_read)
@@ -80,4 +85,5 @@ def _read(db: sqlite3.Connection) -> _Copy:
         accounts={account.name: account for account in accounts},
         aliases=dict(list_aliases(db)),
         first_account=min(enabled, key=lambda account: account.id).name if enabled else None,
+        weak_in_use=any(account.weak_mechanisms for account in enabled),
     )
