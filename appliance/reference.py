@@ -145,7 +145,7 @@ def type_words(hint: Any) -> str:
     if origin in {typing.Union, types.UnionType}:
         return " or ".join(type_words(one) for one in arguments if one is not type(None)) + ", optional"
     if origin is Literal:
-        return " or ".join(toml(one) for one in arguments)
+        return "text: " + " or ".join(toml(one) for one in arguments)
     if origin is tuple:
         return f"list of {type_words(arguments[0])}"
     if origin is dict:

@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -83,10 +83,17 @@ class Trace:
 
     async def find(self, text: str, limit: int = 200) -> list[TraceRow]:
         """The last rows of a trace id, or whose words contain `text` (empty: all), oldest first, memory included."""
-        recent = [row for row in self._rows if not text or row.matches(text)]
+        return await self._last(lambda row: not text or row.matches(text), limit)
+
+    async def ways(self, trace_ids: Collection[str], limit: int = 1000) -> list[TraceRow]:
+        """The last rows of several messages, oldest first: what `find` found, each with its whole way."""
+        return await self._last(lambda row: row.trace_id in trace_ids, limit)
+
+    async def _last(self, wanted: Callable[[TraceRow], bool], limit: int) -> list[TraceRow]:
+        recent = [row for row in self._rows if wanted(row)]
         if len(recent) >= limit:
             return recent[-limit:]
-        stored = await self._soft.read(lambda db: _search(db, text, limit - len(recent)))
+        stored = await self._soft.read(lambda db: _search(db, wanted, limit - len(recent)))
         return [*(stored or ()), *recent]
 
     async def flush(self) -> None:
@@ -130,11 +137,11 @@ def _add(db: Database, batch: Sequence[TraceRow]) -> int:
     return len(batch)
 
 
-def _search(db: Database, text: str, limit: int) -> list[TraceRow]:
+def _search(db: Database, wanted: Callable[[TraceRow], bool], limit: int) -> list[TraceRow]:
     found: list[TraceRow] = []
     for (data,) in db.execute("SELECT data FROM trace ORDER BY id DESC"):
         rows = _unpacked(data)
-        found[:0] = [row for row in rows if not text or row.matches(text)]
+        found[:0] = [row for row in rows if wanted(row)]
         if len(found) >= limit:
             return found[-limit:]
     return found

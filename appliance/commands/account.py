@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -197,7 +198,7 @@ def app_password_remove(palomar: Palomar, name: str, label: str) -> None:
 def _new_password(from_stdin: bool) -> str:
     """Ask twice, or read one line. A password is never an argument, where every user of the machine could read it."""
     if from_stdin:
-        line = click.get_text_stream("stdin").readline(MAX_PASSWORD_LINE)
+        line = sys.stdin.readline(MAX_PASSWORD_LINE)
         return line.rstrip("\r\n")
     text: str = click.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True)
     return text

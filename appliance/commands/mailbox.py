@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def import_(palomar: Palomar, account: str, path: Path, into: str, as_json: bool
     """
     found = mailfiles.sources(path, decode_name=decode_mailbox)
     rows = []
-    with click.progressbar(length=sum(source.size for source in found), label="Importing", file=_stderr()) as bar:
+    with click.progressbar(length=sum(source.size for source in found), label="Importing", file=sys.stderr) as bar:
         for source in found:
             name = into if not source.folder else source.folder if into == "INBOX" else f"{into}/{source.folder}"
             items = _upload(source, bar.update)
@@ -124,7 +125,7 @@ def export(palomar: Palomar, account: str, name: str, path: Path, kind: str) -> 
     total = next(answer)["messages"]
     target = mailfiles.writer(path, kind)
     try:
-        with click.progressbar(length=total, label="Exporting", file=_stderr()) as bar:
+        with click.progressbar(length=total, label="Exporting", file=sys.stderr) as bar:
             for letter in _download(answer):
                 target.add(letter)
                 bar.update(1)
@@ -152,7 +153,3 @@ def _download(answer: Iterator[Any]) -> Iterator[Letter]:
             pieces.append(base64.b64decode(next(answer)))
             left -= len(pieces[-1])
         yield Letter(b"".join(pieces), (*item["flags"], *item["keywords"]), item["at"])
-
-
-def _stderr() -> Any:
-    return click.get_text_stream("stderr")

@@ -18,6 +18,7 @@ from appliance.mail.message import with_crlf
 MAX_MESSAGE = 256 << 20  # octets of one message; it is held in memory while it is read
 MAX_FROM_LINE = 1000  # octets
 
+_SEPARATOR = re.compile(rb"From .*\d:\d\d.* \d{4}\b")  # others forget to quote a sentence that begins with From
 _STATUS = re.compile(rb"^(X-)?Status:([^\n]*)\n", re.IGNORECASE | re.MULTILINE)
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 _FROM = re.compile(rb"^(>*From )", re.MULTILINE)
@@ -80,13 +81,13 @@ def read(source: Source) -> Iterator[tuple[Letter, int]]:
 
 
 def read_mbox(file: BinaryIO) -> Iterator[tuple[Letter, int]]:
-    """Split an mbox at each `From ` line that begins the file or follows an empty line."""
+    """Split an mbox at each `From ` line with a time that follows an empty line; the first needs no time."""
     lines: list[bytes] = []
     took = size = 0
     envelope = b""
-    after_empty = True
+    after_empty, seen = True, False
     for line in file:
-        if after_empty and line.startswith(b"From "):
+        if (after_empty and _SEPARATOR.match(line)) or (not seen and line.startswith(b"From ")):
             if envelope:
                 yield _mbox_letter(envelope, lines), took
             envelope, lines, took, size = line[:MAX_FROM_LINE], [], len(line), 0
@@ -96,7 +97,7 @@ def read_mbox(file: BinaryIO) -> Iterator[tuple[Letter, int]]:
             size += len(line)
             if size > MAX_MESSAGE:
                 raise CallError(f"a message passes {MAX_MESSAGE >> 20} MiB")
-        after_empty = line in {b"\n", b"\r\n"}
+        after_empty, seen = line in {b"\n", b"\r\n"}, True
     if envelope:
         yield _mbox_letter(envelope, lines), took
 

@@ -20,7 +20,7 @@ from appliance.commands.terminal import (
 from appliance.control import CallError
 
 COLUMNS = (
-    Column("id", "Entry", right=True),
+    Column("name", "Entry"),
     Column("recipient", "Recipient"),
     Column("sender", "Sender", lambda sender: sender or "<>"),
     Column("size", "Size", size_words, right=True),
@@ -46,7 +46,8 @@ all_option = click.option("--all", "everything", is_flag=True, help="All of the 
 def queue() -> None:
     """See and steer what waits for delivery.
 
-    TARGETS are entry numbers, as `palomar queue list` shows them, or recipient domains.
+    TARGETS are entries as `palomar queue list` names them (17.0, or 17 for all recipients of message 17), or
+    recipient domains.
     """
 
 
@@ -62,20 +63,22 @@ def list_(palomar: Palomar, domain: str | None, limit: int, as_json: bool) -> No
 
 
 @queue.command("show")
-@click.argument("entry", type=int)
+@click.argument("entry")
 @click.option("--message", is_flag=True, help="Print the header of the message too.")
 @json_option
 @click.pass_obj
-def show_(palomar: Palomar, entry: int, message: bool, as_json: bool) -> None:
-    """Show one waiting recipient."""
-    row = palomar.call("queue.show", entry=entry)
-    header = row["header"].splitlines()
+def show_(palomar: Palomar, entry: str, message: bool, as_json: bool) -> None:
+    """Show one ENTRY, or all those of a message."""
+    rows = palomar.call("queue.show", name=entry)
     if as_json:
-        print_json(row)
+        print_json(rows)
         return
-    show_fields(row, FIELDS, as_json=False)
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        show_fields(row, FIELDS, as_json=False)
     if message:
-        click.echo("\n" + "\n".join(map(clean, header)))
+        click.echo("\n" + "\n".join(map(clean, rows[0]["header"].splitlines())))
 
 
 @queue.command("hold")
@@ -127,10 +130,8 @@ def remove(palomar: Palomar, targets: tuple[str, ...], everything: bool, yes: bo
 
 def _steer(palomar: Palomar, call: str, targets: tuple[str, ...], everything: bool, word: str) -> None:
     if bool(targets) == everything:
-        raise CallError("say which", remedy="Name entry numbers or domains, or --all.")
-    entries = [int(target) for target in targets if target.isdecimal()]
-    domains = [target for target in targets if not target.isdecimal()]
-    count: int = palomar.call(call, entries=entries, domains=domains)
+        raise CallError("say which", remedy="Name entries or domains, or --all.")
+    names = [target for target in targets if target.replace(".", "").isdecimal()]
+    domains = [target for target in targets if target not in names]
+    count: int = palomar.call(call, names=names, domains=domains)
     done(f"{count} recipient{'' if count == 1 else 's'} {word}")
-    if not count and targets:
-        raise CallError("no such entry waits", remedy="`palomar queue list` shows what waits.", kind="NotFoundError")

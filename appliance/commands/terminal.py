@@ -154,7 +154,7 @@ def list_words(values: Iterable[str]) -> str:
     return ", ".join(values) or "-"
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType[int]):
     """A size on the command line: `500M`, `2GiB`, `0` for no limit."""
 
     name = "size"

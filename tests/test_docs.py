@@ -1,0 +1,83 @@
+"""The documents keep up with the code: generated references, hooks, links, and the plugin guide's examples."""
+
+from __future__ import annotations
+
+import re
+import types
+from pathlib import Path
+
+import pluggy
+import pytest
+
+from appliance import hookspecs, loading
+from appliance.cli import COMMANDS
+from appliance.commands.config import all_sections
+from appliance.config import Document, settings_from
+from appliance.dispatch import Dispatch
+from appliance.reference import hooks, hooks_document, settings, settings_document
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+HOOKS = [hook.name for hook in hooks()]
+TESTS = "\n".join(
+    path.read_text() for path in (ROOT / "tests").rglob("*.py") if path.resolve() != Path(__file__).resolve()
+)
+EXAMPLES = re.findall(r"```python\n(.*?)```", (DOCS / "plugins.md").read_text(), re.DOTALL)
+
+
+def test_the_settings_reference_is_not_stale() -> None:
+    assert (DOCS / "settings.md").read_text() == settings_document(all_sections()), "type: make docs"
+
+
+def test_the_hooks_reference_is_not_stale() -> None:
+    assert (DOCS / "hooks.md").read_text() == hooks_document(), "type: make docs"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    silent = [f"{one.section}.{one.name}" for one in settings(all_sections()) if not one.help.endswith((".", "?"))]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_is_explained_mentioned_and_tested(name: str) -> None:
+    assert getattr(hookspecs, name).__doc__
+    assert f"## {name}\n" in (DOCS / "hooks.md").read_text()
+    assert re.search(rf"\b{name}\b", TESTS), f"no test mentions the hook {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("plugins/*/README.md")]), ids=str
+)
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
+    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def test_every_command_is_in_the_changelog_or_the_operations_page() -> None:
+    text = (DOCS / "operations.md").read_text() + (ROOT / "CHANGELOG.md").read_text()
+    assert [name for name in COMMANDS if f"`{name}`" not in text and f"palomar {name}" not in text] == []
+
+
+def test_every_role_has_a_readme_with_a_checklist() -> None:
+    for name in loading.builtin_names():
+        text = (ROOT / "plugins" / name / "README.md").read_text()
+        assert re.search(r"\b(done|todo|exempt)\b", text, re.IGNORECASE), name
+
+
+def test_the_guide_has_three_examples() -> None:
+    assert len(EXAMPLES) == 3
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=["first", "second", "third"])
+def test_the_guide_s_examples_load(source: str) -> None:
+    """Each passes the checks that a real plugin passes, with its settings and its objects."""
+    plugin = types.ModuleType("example")
+    exec(compile(source, "plugins.md", "exec"), plugin.__dict__)
+    manager = pluggy.PluginManager("palomar")
+    manager.add_hookspecs(hookspecs)
+    loading.register(manager, "example", plugin)
+    dispatch = Dispatch(manager)
+    sections = [section for _, section in dispatch.gather("settings")]
+    read = settings_from(Document({}, Path("-"), {}), sections)
+    dispatch.attach(types.SimpleNamespace(settings=read))
+    assert manager.has_plugin("example")

@@ -1,0 +1,51 @@
+"""Rules about imports that the import contracts cannot name: every `protocol*.py` is pure."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+IMPURE = {"asyncio", "socket", "ssl", "sqlite3", "threading", "time", "random", "os", "secrets", "selectors"}
+PURE = sorted(
+    [
+        *ROOT.glob("plugins/**/protocol*.py"),
+        *ROOT.glob("appliance/mail/*.py"),
+        *ROOT.glob("appliance/wire/**/*.py"),
+        ROOT / "appliance" / "queue" / "schedule.py",
+    ]
+)
+OPEN_DOORS_CLOSED = {"cli", "commands", "app", "calls", "control", "controlclient", "supervisor", "loop", "demo"}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module imported at run time; those below `if TYPE_CHECKING` do not count."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_pure_modules_do_no_io_and_know_no_time(path: Path) -> None:
+    assert {name.partition(".")[0] for name in imports(path)} & IMPURE == set()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/*/**/*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_plugins_use_the_open_doors_only(path: Path) -> None:
+    role = path.relative_to(ROOT).parts[1]
+    for name in imports(path):
+        parts = name.split(".")
+        assert not (parts[0] == "appliance" and len(parts) > 1 and parts[1] in OPEN_DOORS_CLOSED), name
+        assert not (parts[0] == "plugins" and len(parts) > 1 and parts[1] != role), name
