@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pluggy
 
-from appliance import loading
+from appliance import demo, loading
 from appliance.auth import AuthConfig, Authenticator, installation_secret
 from appliance.calls import all_calls
 from appliance.config import (
@@ -181,25 +181,34 @@ async def opened(loaded: Loaded) -> AsyncIterator[Core]:
         await store.start()
         try:
             core = _core(loaded, store)
-            yield core
-            await loaded.dispatch.settle()
-            core.auth.close()
+            try:
+                yield core
+            finally:
+                await loaded.dispatch.settle()
+                await core.trace.flush()
+                core.auth.close()
         finally:
             await store.close()
 
 
-async def run(loaded: Loaded) -> int:
-    """Run the appliance until it is told to stop. Raises ConfigError before anything is half started."""
+async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
+    """Run the appliance until it is told to stop. Raises ConfigError before anything is half started.
+
+    `also` are services that start last, when everything else is ready.
+    """
     configure(loaded.settings[LogConfig])
     if problems := check(loaded):
         raise ConfigError(problems)
     async with opened(loaded) as core:
+        if found := await demo.problems(core):
+            raise ConfigError(found)
         services: list[Service] = [service for _, service in core.dispatch.gather("services", core=core)]
         _open_all(services)
         data = core.settings[CoreConfig].data
         core.certificates.load()
         control = ControlServer(core, all_calls(), data)
-        supervisor = Supervisor([core.trace, core.certificates, core.queue, *services, control], notifier=Notifier())
+        parts: list[Service] = [core.trace, core.certificates, core.queue, *services, control, *also]
+        supervisor = Supervisor(parts, notifier=Notifier())
         supervisor.on_reload(lambda: _reload(core, loaded))
         return await supervisor.run()
 
@@ -225,6 +234,9 @@ def _reload(core: Core, loaded: Loaded) -> bool:
         settings = settings_from(Document.read(loaded.path), loaded.settings.sections, known={})
     except ConfigError as error:
         log.error("configuration not reloaded:\n%s", error)
+        return False
+    if demo.is_noted(settings) and demo.reachable(settings) and not demo.reachable(core.settings):
+        log.error("configuration not reloaded: accounts may have the demo's password; a restart checks them first")
         return False
     if settings[CoreConfig].plugins != core.settings[CoreConfig].plugins:
         log.warning("plugins changed in %s: that takes a restart", loaded.path)
