@@ -9,12 +9,9 @@ from functools import lru_cache
 from appliance.mail.headers import text_of
 
 # Python looks a codec up by importing a module of that name, and remembers every name that it did not find. The
-# names come from strangers, so only those of real charsets are ever looked up. Left out are the codecs that are no
-# charsets, and those whose cost is not linear (punycode, idna).
+# names come from strangers, so only those of known charsets are ever looked up. Codecs whose cost is not linear
+# (punycode, idna) are not among them, and `bytes.decode` itself refuses those that are no charsets (hex, zlib).
 _EXTRA = frozenset(("utf_8", "utf_8_sig", "utf_7", "cp1252", "cp874", "cp720", "cp737", "cp775", "cp856", "koi8_u"))
-_NOT_CHARSETS = re.compile(
-    r"idna|punycode|undefined|(?:raw_)?unicode_escape|mbcs|oem|palmos|charmap|rot_13|(?:base64|bz2|hex|quopri|uu|zlib)_codec"
-)
 # What mail calls by a smaller charset's name is nearly always the larger one (WHATWG Encoding, section 4.2).
 _LARGER = {
     "ascii": "utf_8",
@@ -53,4 +50,4 @@ def _codec(charset: str) -> str:
     if name in _LARGER:
         return _LARGER[name]
     known = name in _EXTRA or name in aliases.values()
-    return name if known and not _NOT_CHARSETS.fullmatch(name) else "utf_8"
+    return name if known else "utf_8"

@@ -9,7 +9,7 @@ import msgspec
 
 from appliance.errors import MessageError
 from appliance.mail.headers import Field, scan_fields, unfold
-from appliance.mail.mailboxes import address_list
+from appliance.mail.addresslist import address_list
 from appliance.mail.message import Message
 from appliance.mail.mime import ENVELOPE_FIELDS, Part
 from appliance.mail.parameters import Parameters
@@ -86,7 +86,7 @@ def _addresses(value: bytes | None) -> bytes:
             return b"(%b)" % b"".join(out)
     # Whatever is left is read by the full grammar; no simple address ends inside of a group or a comment.
     rest = address_list(value[position:])[: MAX_ADDRESSES - len(out)]
-    out += [b"(%b %b %b %b)" % tuple(map(nstring, mailbox)) for mailbox in rest]
+    out += [b"(%b %b %b %b)" % tuple(map(nstring, entry)) for entry in rest]
     return b"(%b)" % b"".join(out) if out else b"NIL"
 
 

@@ -12,7 +12,7 @@ from appliance.mail.address import Address
 from appliance.mail.dsn import MAX_RETURNED, MAX_RETURNED_FULL, MAX_VALUE, Notice, compose
 from appliance.mail.dsnparse import parse
 from appliance.mail.envelope import Envelope, Recipient
-from appliance.mail.message import Message
+from appliance.mail.message import Message, with_crlf
 from appliance.mail.reply import Reply
 
 ANA = Address.parse("ana@palomar.test")
@@ -209,6 +209,7 @@ def test_nothing_that_others_said_breaks_out_of_its_line(text, peer, orcpt, envi
     recipient = Recipient(EVA.address, orcpt="rfc822;" + orcpt)
     notice = Notice(recipient, "failed", Reply(550, "5.0.0", text), peer=peer)
     message = write(notice, envid=envid, smtputf8=wide)
+    assert with_crlf(bytes(message.text)) == message.text
     names = [line.split(b":")[0] for line in part(message, 2).split(b"\r\n") if line[:1] not in (b" ", b"")]
     allowed = {b"Reporting-MTA", b"Original-Envelope-Id", b"Arrival-Date", b"Original-Recipient", b"Final-Recipient"}
     assert set(names) <= allowed | {b"Action", b"Status", b"Remote-MTA", b"Diagnostic-Code"}

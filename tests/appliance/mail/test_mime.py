@@ -161,6 +161,12 @@ def test_an_inner_boundary_that_is_the_outer_one_belongs_to_the_outer_part():
     assert kinds(structure(MIXED, *inner)) == ["multipart/mixed", "text/plain", "text/plain"]
 
 
+def test_a_part_without_any_octets_ends_where_it_starts():
+    text = b"--b\r\n\r\n--b--"
+    part = Message(MIXED + b"\r\n\r\n", text).structure.parts[0]
+    assert (part.header_start, part.body_start, part.end) == (5, 5, 5)
+
+
 def test_all_that_a_part_says_about_itself():
     part = structure(
         b'Content-Type: application/PDF; name="a.pdf"\r\n'

@@ -59,7 +59,10 @@ def test_more_parts_than_the_limit_are_left_in_the_last_one():
 def test_all_parts_of_all_levels_count():
     inner = b"Content-Type: multipart/mixed; boundary=c\r\n\r\n" + b"--c\r\n\r\nx\r\n" * 100 + b"--c--\r\n"
     outer = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + (b"--b\r\n" + inner) * 200
-    assert sum(1 for _ in Message.parse(outer).structure.walk()) == MAX_PARTS
+    root = Message.parse(outer).structure
+    assert sum(1 for _ in root.walk()) == MAX_PARTS
+    assert [len(part.parts) for part in root.parts[:3]] == [100, 100, 100]  # the first ones come first
+    assert len(root.parts[-1].parts) == 0
 
 
 def test_lines_that_only_begin_like_a_delimiter_are_counted_too():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import MessageError
-from appliance.mail.mailboxes import address_list
+from appliance.mail.addresslist import address_list
 from appliance.mail.message import Message
 from appliance.mail.mime import MAX_DEPTH
 from appliance.wire import imap_structure
@@ -94,7 +94,7 @@ def test_address_lists(to, wire):
     ).map(b"".join)
 )
 def test_the_fast_reader_agrees_with_the_full_grammar(value):
-    full = [b"(%b %b %b %b)" % tuple(map(nstring, mailbox)) for mailbox in address_list(value)]
+    full = [b"(%b %b %b %b)" % tuple(map(nstring, entry)) for entry in address_list(value)]
     assert imap_structure._addresses(value) == (b"(%b)" % b"".join(full) if full else b"NIL")
 
 

@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 )
 
 
-class Mailbox(NamedTuple):
+class ListedAddress(NamedTuple):
     """One entry of an address list, as octets: encoded words stay as they are, quoting is removed.
 
     `domain` None marks a group: its start has the group's name as `local`, its end has `local` None.
@@ -35,10 +35,10 @@ class Mailbox(NamedTuple):
     domain: bytes | None
 
 
-GROUP_END = Mailbox(None, None, None, None)
+GROUP_END = ListedAddress(None, None, None, None)
 
 
-def address_list(value: bytes) -> list[Mailbox]:
+def address_list(value: bytes) -> list[ListedAddress]:
     """Read the value of From, To, Cc and their like. Nothing is refused; what is no address is listed as one part."""
     reader = _Reader()
     for kind, token in _tokens(unfold(value)):
@@ -69,12 +69,12 @@ def _unquoted(token: bytes) -> bytes:
 
 
 class _Reader:
-    """Collects tokens until a comma, semicolon or the end makes one mailbox of them."""
+    """Collects tokens until a comma, semicolon or the end makes one entry of them."""
 
     __slots__ = ("_angle", "_at", "_comment", "_in_angle", "_in_group", "_list", "_spaced", "_words")
 
     def __init__(self) -> None:
-        self._list: list[Mailbox] = []
+        self._list: list[ListedAddress] = []
         self._in_group = False
         self._clear()
 
@@ -123,7 +123,7 @@ class _Reader:
             self._flush()
             self._end_group()
         elif sign == b":" and not self._in_group and self._angle is None and self._at < 0:
-            self._list.append(Mailbox(None, None, b"".join(self._words), None))
+            self._list.append(ListedAddress(None, None, b"".join(self._words), None))
             self._in_group = True
             self._clear()
         else:
@@ -135,7 +135,7 @@ class _Reader:
             self._list.append(GROUP_END)
             self._in_group = False
 
-    def finish(self) -> list[Mailbox]:
+    def finish(self) -> list[ListedAddress]:
         self._flush()
         self._end_group()
         return self._list
@@ -144,11 +144,11 @@ class _Reader:
         if self._angle is not None:
             route, local, domain = _split_route(self._angle)
             name = b"".join(self._words) or self._comment
-            self._list.append(Mailbox(name or None, route, local, domain))
+            self._list.append(ListedAddress(name or None, route, local, domain))
         elif self._words:
             at = self._at if self._at >= 0 else len(self._words)
             local = _packed(self._words[:at]) if self._at >= 0 else b"".join(self._words)
-            self._list.append(Mailbox(self._comment or None, None, local, _packed(self._words[at + 1 :])))
+            self._list.append(ListedAddress(self._comment or None, None, local, _packed(self._words[at + 1 :])))
         self._clear()
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.mail.mailboxes import GROUP_END, MAX_TOKENS, Mailbox, address_list
+from appliance.mail.addresslist import GROUP_END, MAX_TOKENS, ListedAddress, address_list
 
 
 def box(name, local, domain, route=None):
-    return Mailbox(name, route, local, domain)
+    return ListedAddress(name, route, local, domain)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,7 @@ def box(name, local, domain, route=None):
         (b"Ana <>", [box(b"Ana", b"", b"")]),
         (b"<a@b", [box(None, b"a", b"b")]),
         (b"<a@b, c@d", [box(None, b"a", b"b"), box(None, b"c", b"d")]),
+        (b"<a@b; c@d", [box(None, b"a", b"b"), box(None, b"c", b"d")]),
         (b"a@b>", [box(None, b"a", b"b>")]),
         (b"a@b@c", [box(None, b"a", b"b@c")]),
         (b"<a@b@c>", [box(None, b"a@b", b"c")]),
@@ -96,9 +97,9 @@ def test_hostile_lists_cost_linear_time_and_stop_at_the_limit(value):
 @given(st.lists(st.sampled_from(list(b'ab@.<>,"() :;\\[]\t'))).map(bytes) | st.binary(max_size=60))
 def test_any_octets_give_a_list(value):
     depth = 0
-    for mailbox in address_list(value):
-        if mailbox.domain is None:
-            depth += 1 if mailbox.local is not None else -1
+    for entry in address_list(value):
+        if entry.domain is None:
+            depth += 1 if entry.local is not None else -1
         assert depth in (0, 1)
     assert depth == 0
 
