@@ -22,6 +22,8 @@ from plugins.smtp.transaction import Mail
 
 log = logging.getLogger(__name__)
 
+SPOOL = "spool"  # the folder of large messages that are still arriving, in the data folder
+
 SHUTTING_DOWN = Reply(421, "4.3.2", "The service is shutting down, try again later")
 TIMED_OUT = Reply(421, "4.4.2", "Nothing came in time, closing")
 BROKEN = Reply(421, "4.3.0", "Local error in processing, closing")
@@ -69,6 +71,7 @@ class SmtpSession:
         "mail",
         "open",
         "session",
+        "spool_folder",
         "transactions",
     )
 
@@ -80,6 +83,7 @@ class SmtpSession:
         self.machine = machine
         self.config = core.settings[SmtpConfig]
         self.hostname = self.config.hostname or core.settings[CoreConfig].hostname
+        self.spool_folder = core.settings[CoreConfig].data / SPOOL
         self.extensions = extensions
         self.session = Session(
             id=connection.id,

@@ -181,7 +181,7 @@ def _body_refusal(mail: Mail | None) -> Reply | None:
 
 
 def _open_spool(session: SmtpSession, mail: Mail) -> None:
-    mail.spool = Spool(session.core.settings[CoreConfig].data / "spool")
+    mail.spool = Spool(session.spool_folder)
     mail.deadline = session.connection.loop.time() + session.config.data_deadline
 
 
