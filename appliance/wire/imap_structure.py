@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import msgspec
 
 from appliance.errors import MessageError
-from appliance.mail.headers import Field, scan_fields, unfold
 from appliance.mail.addresslist import address_list
+from appliance.mail.headers import Field, scan_fields, unfold
 from appliance.mail.message import Message
 from appliance.mail.mime import ENVELOPE_FIELDS, Part
 from appliance.mail.parameters import Parameters
