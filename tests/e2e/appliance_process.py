@@ -1,0 +1,180 @@
+"""The appliance as a process of its own, on free loopback ports, for real clients and servers to speak to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+START_S = 30.0
+STOP_S = 30.0
+PASSWORD = "correct horse"
+ACCOUNTS = ("ana@palomar.test", "luis@palomar.test")
+
+PORTS = ("mx", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now. They are all held open while they are chosen, so they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def wait_for(condition: Any, what: str, seconds: float = 20.0) -> Any:
+    """Poll until `condition()` is true and return what it returned; fail in words after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {seconds:g} s")
+
+
+def answers(port: int) -> bool:
+    """Whether something accepts connections there."""
+    with socket.socket() as sock:
+        sock.settimeout(1)
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass
+class Appliance:
+    """One appliance. `extra` is TOML that follows the settings made here; `top` goes above the first table."""
+
+    folder: Path
+    top: str = ""
+    extra: str = ""
+    zone: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.ports:
+            self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self.write_config()
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "palomar.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    def write_config(self) -> None:
+        """Write the files anew, before a start or a reload."""
+        at = {name: f'["127.0.0.1:{port}"]' for name, port in self.ports.items()}
+        (self.folder / "zone").write_text(
+            "$ORIGIN test.\n$TTL 60\n@ SOA ns hostmaster 1 60 60 60 60\n@ NS ns\n" + self.zone
+        )
+        self.config.write_text(f"""\
+hostname = "mail.palomar.test"
+domains = ["palomar.test"]
+data = "data"
+{self.top}
+[log]
+format = "text"
+
+[dns]
+zone_file = "zone"
+
+[store]
+reserve_mib = 1
+
+[smtp]
+mx = {at["mx"]}
+submission = {at["submission"]}
+submissions = {at["submissions"]}
+
+[imap4]
+listen = {at["imap"]}
+listen_tls = {at["imaps"]}
+
+[pop3]
+listen = {at["pop3"]}
+listen_tls = {at["pop3s"]}
+
+{self.extra}
+""")
+
+    def command(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one `palomar` command."""
+        done = subprocess.run(
+            [sys.executable, "-m", "appliance", "--config", str(self.config), *arguments],
+            input=stdin, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
+        )  # fmt: skip
+        if check and done.returncode != 0:
+            raise AssertionError(f"palomar {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def ask(self, *arguments: str) -> Any:
+        """Run one command with --json and return what it says."""
+        return json.loads(self.command(*arguments, "--json").stdout)
+
+    def add_accounts(self, *names: str, password: str = PASSWORD) -> None:
+        """Make accounts with one password."""
+        for name in names:
+            self.command("account", "add", name, "--password-stdin", stdin=password + "\n")
+
+    def start(self) -> None:
+        """Start, and wait until every port answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "appliance", "--config", str(self.config), "run"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self.environment},
+            )  # fmt: skip
+        wait_for(lambda: self._ended() or all(answers(port) for port in self.ports.values()), "start", START_S)
+        if self._ended():
+            raise AssertionError(f"the appliance ended at once:\n{self.log.read_text()}")
+
+    def stop(self) -> int:
+        """Stop in order (SIGTERM) and return the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it in the middle of whatever it does (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def reload(self) -> None:
+        """SIGHUP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
+    def _ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"it did not stop within {STOP_S:g} s:\n{self.log.read_text()[-3000:]}") from None
+
+    def __enter__(self) -> Appliance:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
