@@ -28,7 +28,8 @@ class AuthConfig:
     weak_mechanisms: Literal["opted-in", "always", "never"] = setting(
         "opted-in",
         "When to offer SCRAM-SHA-1, CRAM-MD5 and APOP: once any account has opted in, always, or never. "
-        "They work only for accounts that have opted in.",
+        "They work only for accounts that have opted in; some programs (curl) try CRAM-MD5 first where it is offered, "
+        "and fail then for all others.",
     )
     tls_on_loopback: bool = setting(
         False, "Ask for TLS before a login from this machine too. From elsewhere it is always asked for."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -58,6 +57,8 @@ def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) ->
 
 def _return_memory() -> None:
     """Have glibc give argon2's 19 MiB back after each use; by its defaults each thread would keep them for good."""
+    import ctypes  # half a MiB that a start without logins can do without
+
     with contextlib.suppress(OSError, AttributeError):  # another C library: it has its own ways
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _GIVE_BACK_ABOVE)

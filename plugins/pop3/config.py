@@ -17,7 +17,7 @@ class Pop3Config:
     listen_tls: tuple[Bind, ...] = setting(
         (Bind("", 995),), "The same with TLS from the first octet (RFC 8314), which mail programs prefer."
     )
-    mark_seen: bool = setting(True, "Mark messages as read for IMAP when a POP3 client has fetched them.")
+    mark_seen: bool = setting(True, "Mark messages as read for IMAP when a POP3 client has fetched them by RETR.")
     max_connections: int = setting(1000, "Connections at the same time, per kind of port.")
     max_per_peer: int = setting(100, "Connections at the same time from one IP address, per kind of port.")
     max_auth_failures: int = setting(3, "Failed logins over one connection, after which it is closed.")

@@ -87,9 +87,7 @@ class Maildrop:
 
     async def fetch(self, number: int) -> Message:
         """One whole message. Raises NotFoundError when it was removed by another client meanwhile, StoreError."""
-        message = await self._read(number, headers_only=False)
-        self._fetched.add(number)
-        return message
+        return await self._read(number, headers_only=False)
 
     async def fetch_header(self, number: int) -> Message:
         """One message with an empty text. Raises as `fetch` does."""
@@ -127,6 +125,10 @@ class Maildrop:
     async def _load(self, numbers: Sequence[int], *, headers_only: bool) -> list[Message]:
         rows = [MessageRow(*self._rows[number - 1]) for number in numbers]
         return await self._store.load_many(rows, headers_only=headers_only)
+
+    def mark_fetched(self, number: int) -> None:
+        """Note that the client has got a message by RETR. TOP does not count: who uses it does not want it noted."""
+        self._fetched.add(number)
 
     # ── deleting ──────────────────────────────────────────────────────────────────────────────────────────────────
 

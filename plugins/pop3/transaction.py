@@ -96,6 +96,7 @@ async def retr(session: Pop3Session, argument: bytes) -> None:
     message = await _read(session, _maildrop(session).fetch, number)
     if message is None:
         return
+    _maildrop(session).mark_fetched(number)
     head = b"+OK %d octets\r\n" % message.size
     if message.size <= WHOLE:
         await session.send(head + stuffed(bytes(message)))

@@ -138,7 +138,7 @@ async def test_unique_ids_last(here: Office) -> None:
 async def test_fetched_messages_are_marked_as_read(tmp_path: Path, mark_seen: bool) -> None:
     async with office(tmp_path, Pop3Config(mark_seen=mark_seen)) as here:
         await here.put(HELLO, HELLO)
-        await here.play(LOGIN + b"RETR 1\r\nTOP 2 0\r\nQUIT\r\n")
+        await here.play(LOGIN + b"RETR 1\r\nTOP 2 99999999\r\nQUIT\r\n")
         rows = here.store.peek(lambda db: list_rows(db, here.inbox()))
         assert [bool(row[1] & SEEN) for row in rows] == [mark_seen, False]
 
