@@ -31,10 +31,15 @@ def note(settings: Settings) -> None:
     _mark(settings).touch(mode=0o600)
 
 
+def is_noted(settings: Settings) -> bool:
+    """Whether an account of this data folder may have the password."""
+    return _mark(settings).exists()
+
+
 async def problems(core: Core) -> list[Problem]:
     """Accounts that still have the demo's password while others can reach us. To be asked before services start."""
     settings = core.settings
-    if not _mark(settings).exists() or not (name := reachable(settings)):
+    if not is_noted(settings) or not (name := reachable(settings)):
         return []
     accounts = await core.store.read(_with_password)
     if not accounts:
