@@ -26,7 +26,7 @@ class Schedule:
     first_pause_s: int = FIRST_PAUSE_S
     longest_pause_s: int = LONGEST_PAUSE_S
     max_age_s: int = MAX_AGE_S
-    warn_after_s: int = WARN_AFTER_S
+    warn_after_s: int = WARN_AFTER_S  # 0: never
 
     def pause_s(self, attempts: int) -> int:
         """The pause planned after that many attempts, without jitter; 0 before the first attempt."""
@@ -54,7 +54,7 @@ class Schedule:
 
     def warns(self, waited_s: int, warned: bool) -> bool:
         """Whether it is time for the one delay warning."""
-        return not warned and self.warn_after_s <= waited_s < self.max_age_s
+        return not warned and 0 < self.warn_after_s <= waited_s < self.max_age_s
 
 
 def host_pause_s(failures: int, longest_s: int = LONGEST_PAUSE_S) -> int:

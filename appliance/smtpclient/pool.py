@@ -40,7 +40,6 @@ class SmtpPool:
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._quitting: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     async def deliver(
         self, key: Hashable, source: Source, envelope: Envelope, recipients: Sequence[Recipient], message: Message
@@ -71,7 +70,6 @@ class SmtpPool:
 
     async def close(self) -> None:
         """End all idle connections politely, within the time that QUIT is given."""
-        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -103,7 +101,7 @@ class SmtpPool:
         if not client.usable:
             client.abort()
             return
-        if self._closed or client.sent >= self._max_messages or now - client.opened_at >= self._max_age_s:
+        if client.sent >= self._max_messages or now - client.opened_at >= self._max_age_s:
             self._quit(client)
             return
         client.used_at = now

@@ -125,12 +125,3 @@ async def test_a_verdict_is_final_whatever_other_hosts_would_say() -> None:
         assert await send(pool, first, second) == "failed"
         assert second.sessions == []
         await pool.close()
-
-
-async def test_nothing_is_kept_after_close() -> None:
-    pool = SmtpPool()
-    await pool.close()
-    async with running(FakeServer()) as server:
-        await send(pool, server)
-        assert pool.idle == 0
-        await until(lambda: server.open_now == 0)

@@ -1,0 +1,152 @@
+"""One attempt: load the message, let plugins change it, hand it to its transport, check what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from appliance.dispatch import HookFailedError
+from appliance.errors import NotFoundError, PluginError, StoreError
+from appliance.mail.delivery import Outcome
+from appliance.mail.envelope import Recipient
+from appliance.mail.message import Message
+from appliance.mail.reply import Reply
+from appliance.queue.destinations import Group
+
+if TYPE_CHECKING:
+    from appliance.dispatch import Dispatch
+    from appliance.hookspecs import Transport
+    from appliance.store import Store
+
+log = logging.getLogger(__name__)
+
+MAX_DELIVERY_S = 4 * 3600.0  # a transport that takes longer hangs; the largest message over a slow line does not
+CACHED_OCTETS = 32 << 20  # of messages just accepted, kept until their first attempt
+MAX_CACHED = 256 << 10  # octets of one such message; larger ones live in files that are about to go
+MAX_OCTETS = 64 << 20  # of messages loaded at once; a larger one goes alone
+
+
+class MessageCache:
+    """Messages that were accepted a moment ago: most are sent at once and need not be read back."""
+
+    def __init__(self) -> None:
+        self._messages: dict[int, Message] = {}
+        self._uses: dict[int, int] = {}  # deliveries to come, where there are several
+        self._octets = 0
+
+    def put(self, body_id: int, message: Message) -> None:
+        """Keep a message if it is small and held in memory, rather than the oldest ones."""
+        size = message.size
+        if not isinstance(message.text, bytes) or size > MAX_CACHED:
+            return
+        self._messages[body_id] = message
+        self._octets += size
+        while self._octets > CACHED_OCTETS:
+            self._forget(next(iter(self._messages)))
+
+    def expect(self, body_id: int, uses: int) -> None:
+        """Say how many deliveries will ask for a message."""
+        if body_id in self._messages:
+            self._uses[body_id] = uses
+
+    def get(self, body_id: int) -> Message | None:
+        """The message, if it is here."""
+        return self._messages.get(body_id)
+
+    def done(self, body_id: int) -> None:
+        """One delivery has ended; with the last one the message goes."""
+        left = self._uses.get(body_id, 1) - 1
+        if left > 0:
+            self._uses[body_id] = left
+        else:
+            self._forget(body_id)
+
+    def _forget(self, body_id: int) -> None:
+        self._uses.pop(body_id, None)
+        message = self._messages.pop(body_id, None)
+        if message is not None:
+            self._octets -= message.size
+
+
+class Attempts:
+    """Delivers groups by the transports it is given, within a bound on what is in memory at once."""
+
+    def __init__(self, *, store: Store, dispatch: Dispatch) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._octets = 0
+        self._room = asyncio.Event()
+        self.transports: dict[str, Transport] = {}
+        self.cache = MessageCache()
+
+    def add_transports(self, transports: Iterable[Transport]) -> None:
+        """Make ways out known. Raises PluginError when two have one name."""
+        for transport in transports:
+            if transport.name in self.transports:
+                raise PluginError(f"two plugins bring a transport {transport.name!r}")
+            self.transports[transport.name] = transport
+
+    async def load(self, group: Group) -> Message | None:
+        """The group's message as it was accepted; None if the store does not give it, which is logged."""
+        message = self.cache.get(group.queued.body_id)
+        if message is not None:
+            return message
+        try:
+            return await self._store.load(group.queued.body_id)
+        except (NotFoundError, StoreError) as error:
+            log.error("%s: the queued message cannot be read: %s", group.queued.trace_id, error)
+            return None
+
+    async def deliver(self, group: Group) -> tuple[list[Outcome], Message | None]:
+        """Try once. Returns one outcome per entry, in their order, and the message as it was accepted."""
+        size = group.queued.size
+        while self._octets and self._octets + size > MAX_OCTETS:
+            self._room.clear()
+            await self._room.wait()
+        self._octets += size
+        try:
+            message = await self.load(group)
+            if message is None:
+                return self._all(group, Reply(451, "4.3.0", "the message cannot be read from the store")), None
+            return await self._deliver(group, message), message
+        finally:
+            self._octets -= size
+            self._room.set()
+
+    async def _deliver(self, group: Group, message: Message) -> list[Outcome]:
+        transport = self.transports.get(group.route.transport)
+        if transport is None:
+            name = group.route.transport
+            return self._all(group, Reply(451, "4.3.5", f"no loaded plugin brings the transport {name!r}"))
+        envelope = group.envelope()
+        try:
+            changed = await self._dispatch.transform_outbound(envelope=envelope, message=message, route=group.route)
+        except HookFailedError as error:
+            return self._all(group, replace(error.reply, text=f"{error.reply.text} (a plugin refused to pass it on)"))
+        try:
+            async with asyncio.timeout(MAX_DELIVERY_S):
+                outcomes = await transport.deliver(envelope, envelope.recipients, changed, group.route)
+        except Exception as error:
+            log.exception("%s: transport %s failed", group.queued.trace_id, transport.name)
+            reply = Reply(451, "4.3.0", f"the transport {transport.name!r} failed", reason=repr(error))
+            return self._all(group, reply)
+        return self._matched(group, envelope.recipients, outcomes, transport.name)
+
+    def _matched(
+        self, group: Group, recipients: Sequence[Recipient], outcomes: Sequence[Outcome], name: str
+    ) -> list[Outcome]:
+        """One outcome per recipient is the contract; whoever has none was not delivered for all we know."""
+        if len(outcomes) == len(recipients) and all(
+            outcome.recipient is recipient for outcome, recipient in zip(outcomes, recipients, strict=True)
+        ):
+            return list(outcomes)
+        log.error("%s: transport %s did not answer for every recipient once", group.queued.trace_id, name)
+        given = {outcome.recipient.address.key: outcome for outcome in outcomes}
+        reply = Reply(451, "4.3.0", f"the transport {name!r} gave no answer for this recipient")
+        return [given.get(one.address.key) or Outcome(one, "deferred", reply) for one in recipients]
+
+    def _all(self, group: Group, reply: Reply) -> list[Outcome]:
+        return [Outcome(entry.recipient, "deferred", reply) for entry in group.entries]

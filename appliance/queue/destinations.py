@@ -1,0 +1,187 @@
+"""What the queue has in hand: due entries, grouped by message and destination, and which destination may work.
+
+Only a window of the queue is in memory. A destination that has its share waits for the rest to be read later, so that
+ten thousand messages for one slow host do not keep the others from leaving.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from appliance.mail.delivery import Route
+from appliance.mail.envelope import Envelope
+from appliance.mail.reply import Reply
+from appliance.queue.schedule import host_pause_s
+from appliance.store.model import QueuedMessage, QueueEntry
+
+WINDOW = 2000  # recipients in hand
+SHARE = 1000  # of them, at most so many for one destination
+MAX_GROUP = 100  # recipients of one delivery
+MAX_REMEMBERED = 5000  # destinations without work whose failures are remembered
+
+
+def envelope_of(queued: QueuedMessage, entries: Sequence[QueueEntry]) -> Envelope:
+    """The envelope of a queued message for some of its recipients."""
+    return Envelope(
+        queued.sender,
+        [entry.recipient for entry in entries],
+        ret=queued.ret,
+        envid=queued.envid,
+        body=queued.body,
+        smtputf8=queued.smtputf8,
+        size=queued.size,
+    )
+
+
+@dataclass(slots=True)
+class Group:
+    """Recipients of one message that go the same way: one delivery."""
+
+    queued: QueuedMessage
+    route: Route
+    entries: list[QueueEntry] = field(default_factory=list)
+
+    def envelope(self) -> Envelope:
+        """The envelope for the transport."""
+        return envelope_of(self.queued, self.entries)
+
+
+@dataclass(slots=True, eq=False)
+class Destination:
+    """One way out: a transport, its next hop and policy. Times are those of a clock that only grows, in seconds."""
+
+    route: Route
+    groups: deque[Group] = field(default_factory=deque)
+    waiting: int = 0  # recipients in `groups`
+    active: int = 0  # deliveries under way
+    failures: int = 0  # attempts in a row at which it could not be reached
+    failed_at: float = 0.0
+    reason: Reply | None = None  # the last failure
+    resume_at: float = 0.0
+    in_line: bool = False
+    more: bool = False  # due entries for it were left in the store
+
+    def push(self, group: Group) -> None:
+        """Add a delivery."""
+        self.groups.append(group)
+        self.waiting += len(group.entries)
+
+    def pop(self) -> Group:
+        """Take the next delivery."""
+        group = self.groups.popleft()
+        self.waiting -= len(group.entries)
+        return group
+
+    def limit(self, most: int) -> int:
+        """How many deliveries may be under way: one feeler while it is not known to be back."""
+        return 1 if self.failures else most
+
+    def failed(self, started_at: float, now: float, reason: Reply) -> None:
+        """Note that an attempt did not reach it. Attempts that ran side by side count once."""
+        self.reason = reason
+        if started_at <= self.failed_at:
+            return
+        self.failures += 1
+        self.failed_at = now
+        self.resume_at = now + host_pause_s(self.failures)
+
+    def reached(self) -> None:
+        """Note that it answers."""
+        self.failures = 0
+        self.resume_at = 0.0
+
+
+class InHand:
+    """The window: which entries are in memory, in which destination, and what came in while the store was read."""
+
+    def __init__(self) -> None:
+        self.entries: set[int] = set()
+        self.destinations: dict[Route, Destination] = {}
+        self.full = False  # due entries were left in the store for want of room
+        self._left_meanwhile: set[int] | None = None
+
+    def destination(self, route: Route) -> Destination:
+        """The destination of a route."""
+        found = self.destinations.get(route)
+        if found is None:
+            found = self.destinations[route] = Destination(route)
+        return found
+
+    def add(self, pairs: Iterable[tuple[QueuedMessage, QueueEntry]]) -> list[Destination]:
+        """Take entries in hand, as far as window and shares allow. Returns the destinations that got some."""
+        groups: dict[tuple[int, Route], Group] = {}
+        touched: dict[Route, Destination] = {}
+        for queued, entry in pairs:
+            if entry.id in self.entries or (self._left_meanwhile and entry.id in self._left_meanwhile):
+                continue
+            destination = self.destination(entry.route)
+            if len(self.entries) >= WINDOW:
+                self.full = True
+                break
+            if destination.waiting >= SHARE:
+                destination.more = True
+                continue
+            self.entries.add(entry.id)
+            touched[entry.route] = destination
+            group = groups.get((queued.id, entry.route))
+            if group is None or len(group.entries) >= MAX_GROUP:
+                group = groups[queued.id, entry.route] = Group(queued, entry.route)
+                destination.push(group)
+            group.entries.append(entry)
+            destination.waiting += 1
+        return list(touched.values())
+
+    def leave(self, entry_ids: Iterable[int]) -> None:
+        """Forget entries whose settlement is in the store."""
+        ids = set(entry_ids)
+        self.entries -= ids
+        if self._left_meanwhile is not None:
+            self._left_meanwhile |= ids
+
+    def begin_reading(self, *, everything: bool) -> None:
+        """From here on, what leaves is remembered: a view of the store taken before still shows it as due.
+
+        With `everything`, it will be found out anew for whom entries are left in the store.
+        """
+        self._left_meanwhile = set()
+        if everything:
+            self.full = False
+            for destination in self.destinations.values():
+                destination.more = False
+
+    def wants_more(self, destination: Destination) -> bool:
+        """Whether a destination that has just worked, or the window, has room for what was left in the store."""
+        if self.full and len(self.entries) <= WINDOW // 2:
+            return True
+        return destination.more and destination.waiting <= SHARE // 2
+
+    def end_reading(self) -> None:
+        """The reading is over."""
+        self._left_meanwhile = None
+
+    def drop_waiting(self) -> None:
+        """Put everything back that is not under way: the store has changed and is to be read again."""
+        for destination in self.destinations.values():
+            for group in destination.groups:
+                self.entries.difference_update(entry.id for entry in group.entries)
+            destination.groups.clear()
+            destination.waiting = 0
+
+    def forget_failures(self) -> None:
+        """Let every destination be tried at once."""
+        for destination in self.destinations.values():
+            destination.reached()
+
+    def prune(self) -> None:
+        """Drop destinations without work; those that failed are kept longer, up to MAX_REMEMBERED."""
+        idle = list(self._idle())
+        for destination in idle:
+            if not destination.failures or len(idle) > MAX_REMEMBERED:
+                del self.destinations[destination.route]
+
+    def _idle(self) -> Iterator[Destination]:
+        for destination in self.destinations.values():
+            if not destination.groups and not destination.active and not destination.in_line:
+                yield destination

@@ -1,0 +1,404 @@
+"""The queue at work: what is due goes to its transport, what comes of it is written down and told to the sender."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from appliance.errors import NotFoundError, StoreError
+from appliance.mail.delivery import Outcome
+from appliance.mail.dsn import Notice
+from appliance.mail.message import Message
+from appliance.mail.reply import Reply
+from appliance.queue.attempt import Attempts
+from appliance.queue.bounces import Bounces, Submit
+from appliance.queue.config import QueueConfig
+from appliance.queue.destinations import WINDOW, Destination, Group, InHand, envelope_of
+from appliance.queue.settlement import Item, Settlement
+from appliance.queue.verdicts import Verdict, judge
+from appliance.store import queue as rows
+
+if TYPE_CHECKING:
+    from appliance.dispatch import Dispatch
+    from appliance.hookspecs import Transport
+    from appliance.store import Accepted, Database, QueuedMessage, QueueEntry, Store
+    from appliance.trace import Trace
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+Look: TypeAlias = Literal["", "new", "all"]
+Pairs: TypeAlias = "list[tuple[QueuedMessage, QueueEntry]]"
+
+LOOKS = 200  # notified messages looked up in one turn of the loop
+PAGE = 500  # entries read from the store at once
+LONGEST_SLEEP_S = 60.0  # then the store is looked at in any case: the clock may have been set
+TURN = 20  # deliveries of one destination in a row while others wait for a place
+SPREAD_S = 30.0  # within which messages for a destination that is to be tried again come back
+
+
+class QueueRunner:
+    """The service "queue", and the door through which commands reach the queue.
+
+    `now` gives epoch seconds, `clock` seconds that only grow; tests hand in their own, and their own `random`.
+    """
+
+    name = "queue"
+    after: Sequence[str] = ("store",)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        dispatch: Dispatch,
+        trace: Trace,
+        config: Callable[[], QueueConfig],
+        hostname: Callable[[], str],
+        submit: Submit,
+        postmaster: Callable[[], str] = lambda: "",
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        random: random.Random = random.Random(),  # noqa: B008, S311 - spreads retries, guards nothing
+    ) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._trace = trace
+        self._config = config
+        self._now = now
+        self._clock = clock
+        self._random = random
+        self._attempts = Attempts(store=store, dispatch=dispatch)
+        self._bounces = Bounces(submit=submit, trace=trace, hostname=hostname, postmaster=postmaster, now=now)
+        self._settlement = Settlement(store, self._settled)
+        self._hand = InHand()
+        self._line: deque[Destination] = deque()  # destinations with work, waiting for a place
+        self._workers: set[asyncio.Task[None]] = set()
+        self._notified: list[int] = []
+        self._wake = asyncio.Event()
+        self._look: Look = "all"  # whether the store is to be read
+        self._looked_at = 0.0  # by the clock, when everything due was looked at
+        self._seen_until = 0  # epoch seconds; what fell due before is in hand, or known to be left
+        self._changes = 0  # how often commands have changed the queue under us
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    def add_transports(self, transports: Iterable[Transport]) -> None:
+        """Make ways out known. Raises PluginError when two have one name."""
+        self._attempts.add_transports(transports)
+
+    def notify(self, accepted: Accepted | None = None, message: Message | None = None) -> None:
+        """Say that there is new work. With what was `accepted`, its entries alone are looked at; with the `message`,
+        it need not be read back. Cheap; to be called on the loop.
+        """
+        if accepted is None or accepted.queue_id is None:
+            self._look = "all"
+        elif len(self._notified) + len(self._hand.entries) >= WINDOW:
+            self._hand.full = True
+            return
+        else:
+            self._notified.append(accepted.queue_id)
+            if message is not None:
+                self._attempts.cache.put(accepted.body_id, message)
+        self._wake.set()
+
+    # ── the service ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Work until cancelled; then give deliveries under way their grace, and write down what came of them."""
+        self._hand = InHand()
+        self._line.clear()
+        self._stopping = False
+        self._look = "all"
+        writer = asyncio.create_task(self._settlement.run())
+        ready()
+        try:
+            while True:
+                self._wake.clear()
+                self._take_notified()
+                if self._look:
+                    await self._refill(everything=self._look == "all")
+                self._start_workers()
+                await self._wake.wait()
+        finally:
+            await self._stop(writer)
+
+    async def reload(self) -> None:
+        """Settings are looked up when they are needed."""
+        self._wake.set()
+
+    async def _stop(self, writer: asyncio.Task[None]) -> None:
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=self._config().grace)
+        for task in (*self._workers, writer):
+            task.cancel()
+        await asyncio.wait([*self._workers, writer])
+        try:
+            await self._settlement.flush()
+        except StoreError as error:
+            log.error("what became of the last deliveries could not be written; they will be repeated: %s", error)
+        for transport in self._attempts.transports.values():
+            if (close := getattr(transport, "close", None)) is not None:
+                await close()
+
+    # ── from the store into the hand ──────────────────────────────────────────────────────────────────────────────
+
+    def _take_notified(self) -> None:
+        """Take new messages in hand by a short look at their rows."""
+        notified, self._notified = self._notified[:LOOKS], self._notified[LOOKS:]
+        if not notified:
+            return
+        if self._notified:
+            self._wake.set()  # the rest in another turn of the loop
+        now = int(self._now())
+
+        def look(db: Database) -> Pairs:
+            pairs: Pairs = []
+            for message_id in notified:
+                try:
+                    queued, entries = rows.entries_of(db, message_id)
+                except NotFoundError:
+                    continue  # settled already: it had been found in another way
+                due = [(queued, one) for one in entries if one.state == "active" and one.next_at <= now]
+                pairs += due
+                if len(due) > 1:
+                    self._attempts.cache.expect(queued.body_id, len({one.route for _, one in due}))
+            return pairs
+
+        self._take(self._store.peek(look))
+
+    async def _refill(self, *, everything: bool) -> None:
+        """Read due entries until the window is full, and find out when to look again.
+
+        Without `everything`, only those that fell due since the last look.
+        """
+        self._look = ""
+        hand = self._hand
+        hand.prune()
+        now = int(self._now())
+        first = (-1, -1) if everything or now < self._seen_until else (self._seen_until - 1, -1)
+        after, changes = first, self._changes
+        hand.begin_reading(everything=everything)
+        try:
+            while len(hand.entries) < WINDOW:
+                page = await self._store.read(lambda db, after=after: rows.due(db, now, PAGE, after=after))  # type: ignore[misc]
+                if self._changes != changes:
+                    # A command held or removed entries meanwhile: this page may still show them as due.
+                    after, changes = first, self._changes
+                    continue
+                self._take(page)
+                if len(page) < PAGE:
+                    break
+                last = page[-1][1]
+                after = (last.next_at, last.id)
+            else:
+                hand.full = True
+            next_at = await self._store.read(lambda db: rows.next_due_at(db, now))
+        finally:
+            hand.end_reading()
+        self._seen_until = now
+        if everything:
+            self._looked_at = self._clock()
+        self._set_timer(LONGEST_SLEEP_S if next_at is None else next_at - self._now())
+
+    def _take(self, pairs: Iterable[tuple[QueuedMessage, QueueEntry]]) -> None:
+        for destination in self._hand.add(pairs):
+            self._line_up(destination)
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = min(max(seconds, 0.0), LONGEST_SLEEP_S)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        everything = self._clock() - self._looked_at >= LONGEST_SLEEP_S
+        self._look = "all" if everything or self._look == "all" else "new"
+        self._wake.set()
+
+    # ── deliveries ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _line_up(self, destination: Destination) -> None:
+        if destination.groups and not destination.in_line and destination.active < self._limit(destination):
+            destination.in_line = True
+            self._line.append(destination)
+
+    def _limit(self, destination: Destination) -> int:
+        """Deliveries that may be under way to a destination; a transport may have a say by a method `deliveries`."""
+        config = self._config()
+        limit = config.deliveries_per_destination
+        transport = self._attempts.transports.get(destination.route.transport)
+        if (own := getattr(transport, "deliveries", None)) is not None:
+            limit = min(limit, own(destination.route))
+        return destination.limit(limit)
+
+    def _start_workers(self) -> None:
+        """Give destinations in line a place each, in turn, as long as there are places."""
+        total = self._config().deliveries
+        while self._line and len(self._workers) < total and not self._stopping:
+            destination = self._line.popleft()
+            destination.in_line = False
+            if not destination.groups:
+                continue
+            destination.active += 1
+            task = asyncio.get_running_loop().create_task(self._work(destination, destination.pop()))
+            self._workers.add(task)
+            task.add_done_callback(self._workers.discard)
+            self._line_up(destination)
+
+    async def _work(self, destination: Destination, group: Group) -> None:
+        """Serve one destination until it has nothing left, or others want the place."""
+        turns = 0
+        try:
+            while True:
+                if destination.resume_at > self._clock():
+                    await self._suspend(destination, group)
+                else:
+                    await self._attempt(destination, group)
+                if not destination.groups or self._stopping or destination.active > self._limit(destination):
+                    break
+                turns += 1
+                if turns >= TURN and self._line:
+                    break
+                group = destination.pop()
+        except Exception:
+            # The entries stay as they were; the next reading finds them again.
+            log.exception("%s: delivery by %s broke off", group.queued.trace_id, group.route)
+            self._hand.leave(entry.id for entry in group.entries)
+        finally:
+            destination.active -= 1
+            self._line_up(destination)
+            if self._hand.wants_more(destination):
+                self._look = "all"
+            self._wake.set()
+
+    async def _attempt(self, destination: Destination, group: Group) -> None:
+        started_at = self._clock()
+        outcomes, message = await self._attempts.deliver(group)
+        if all(outcome.unreachable for outcome in outcomes):
+            destination.failed(started_at, self._clock(), outcomes[0].reply)
+        else:
+            destination.reached()
+        await self._conclude(destination, group, outcomes, message, (self._clock() - started_at) * 1000)
+
+    async def _suspend(self, destination: Destination, group: Group) -> None:
+        """Put off a delivery without trying: its destination has just been out of reach."""
+        words = f": {destination.reason.text}" if destination.reason else ""
+        reply = Reply(451, "4.4.1", f"put off, {destination.route.next_hop} could not be reached a moment ago{words}")
+        outcomes = [Outcome(entry.recipient, "deferred", reply, unreachable=True) for entry in group.entries]
+        await self._conclude(destination, group, outcomes, None, 0.0)
+
+    async def _conclude(
+        self, destination: Destination, group: Group, outcomes: Sequence[Outcome], message: Message | None, ms: float
+    ) -> None:
+        """Decide about every entry, tell the sender, and have it written down: in this order, so that a crash
+        repeats a notice rather than loses it.
+        """
+        now = int(self._now())
+        resume_at = 0
+        if (pause := destination.resume_at - self._clock()) > 0:
+            resume_at = now + 1 + round(pause + SPREAD_S * self._random.random())
+        schedule, chance = self._config().schedule, self._random.random()
+        verdicts: Sequence[Verdict] = [
+            judge(entry, outcome, now=now, schedule=schedule, chance=chance, resume_at=resume_at)
+            for entry, outcome in zip(group.entries, outcomes, strict=True)
+        ]
+        for verdict in verdicts:
+            self._record(group, verdict, ms)
+        if notices := [verdict.notice for verdict in verdicts if verdict.notice is not None]:
+            verdicts = await self._tell(group, notices, verdicts, message)
+        self._attempts.cache.done(group.queued.body_id)
+        await self._settlement.add(group.queued, verdicts)
+
+    async def _tell(
+        self, group: Group, notices: Sequence[Notice], verdicts: Sequence[Verdict], message: Message | None
+    ) -> Sequence[Verdict]:
+        """Send the notices. If they cannot be stored, failures stay in the queue until they can."""
+        queued = group.queued
+        original = message or await self._attempts.load(group) or Message(b"", b"")
+        try:
+            await self._bounces.tell(
+                group.envelope(), original, notices, trace_id=queued.trace_id, arrived_at=queued.created_at
+            )
+        except StoreError as error:
+            log.error("%s: a notice to the sender could not be stored: %s", queued.trace_id, error)
+            return [self._put_off(verdict) for verdict in verdicts]
+        return verdicts
+
+    def _put_off(self, verdict: Verdict) -> Verdict:
+        """The verdict without its notice: a failure is tried again, a warning given another time."""
+        if verdict.notice is None or verdict.outcome.status == "delivered":
+            return verdict
+        entry = verdict.entry
+        now = int(self._now())
+        next_at = self._config().schedule.next_at(entry.attempts + 1, now, self._random.random())
+        return Verdict(
+            entry,
+            verdict.outcome,
+            next_at=next_at,
+            tried_at=now,
+            waited_s=verdict.waited_s,
+            delay_warned=entry.delay_warned,
+        )
+
+    def _record(self, group: Group, verdict: Verdict, ms: float) -> None:
+        outcome = verdict.outcome
+        via = f" by {outcome.peer}" if outcome.peer else ""
+        again = f"; next attempt in {verdict.next_at - verdict.tried_at} s" if verdict.next_at else ""
+        self._trace.record(
+            group.queued.trace_id,
+            group.route.transport,
+            outcome.status,
+            f"{outcome.recipient.address}{via}: {outcome.reply}{again}",
+            ms,
+        )
+
+    def _settled(self, items: Sequence[Item]) -> None:
+        """What is on the disk leaves the hand; plugins hear of what is final."""
+        self._hand.leave(verdict.entry.id for _, verdict in items)
+        for queued, verdict in items:
+            if not verdict.next_at:
+                envelope = envelope_of(queued, [verdict.entry])
+                self._dispatch.delivery_settled(envelope=envelope, outcome=verdict.outcome)
+
+    # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def list(self, *, domain: str | None = None, after: int = 0, limit: int = 1000) -> Pairs:
+        """What is queued, by entry id, of one recipient domain if given. `after` is the last id of the page before."""
+        return await self._store.read(lambda db: rows.list_queue(db, domain=domain, after=after, limit=limit))
+
+    async def hold(self, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
+        """Keep recipients back until they are released; what is under way just now is not stopped. Returns how many."""
+        return await self._change(lambda db: rows.hold(db, entry_ids, domain=domain))
+
+    async def release(self, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
+        """Let held recipients go on, now. Returns how many."""
+        return await self._change(lambda db: rows.release(db, entry_ids, domain=domain))
+
+    async def retry(self, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
+        """Try waiting recipients now, destinations that were out of reach included. Returns how many."""
+        self._hand.forget_failures()
+        return await self._change(lambda db: rows.retry(db, entry_ids, domain=domain))
+
+    async def remove(self, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
+        """Remove recipients without telling the sender. Returns how many."""
+        removed = await self._change(lambda db: rows.remove(db, entry_ids, domain=domain))
+        return len(removed)
+
+    async def _change(self, fn: Callable[[Database], T]) -> T:
+        """Change rows, and read the queue anew."""
+        result = await self._store.write(fn)
+        self._changes += 1
+        self._hand.drop_waiting()
+        self._look = "all"
+        self._wake.set()
+        return result
