@@ -10,7 +10,7 @@ from plugins.imap4.protocol_parse import MAX_MAILBOX, Cursor, GrammarError, mail
 MAX_PATTERNS = 50  # patterns of one LIST (RFC 5258)
 DELIMITER = "/"
 
-STATUS_ITEMS = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE", "DELETED")
+STATUS_ITEMS = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE")
 _SELECTION = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
 _RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE"})
 

@@ -1,0 +1,104 @@
+"""The small commands: CAPABILITY, NOOP, CHECK, LOGOUT, ID, ENABLE, NAMESPACE, and the greeting."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from appliance.wire.imap import string
+from plugins.imap4.protocol_command import Command, Enable, Identify, State
+from plugins.imap4.protocol_respond import CRLF, untagged
+
+if TYPE_CHECKING:
+    from plugins.imap4.session import ImapSession
+
+log = logging.getLogger(__name__)
+
+_BASE = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE")
+_AFTER_LOGIN = (
+    "NAMESPACE",
+    "CHILDREN",
+    "SPECIAL-USE",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "STATUS=SIZE",
+    "UIDPLUS",
+    "MOVE",
+    "UNSELECT",
+    "MULTIAPPEND",
+)
+_LOGGED_CHARACTERS = 200  # of what a client says about itself
+
+
+def capabilities(session: ImapSession) -> str:
+    """What works in the present state, and nothing else (RFC 3501 section 6.1.1)."""
+    names = list(_BASE)
+    if session.machine.state is not State.NOT_AUTHENTICATED:
+        return " ".join((*names, *_AFTER_LOGIN, f"APPENDLIMIT={session.config.max_append}"))
+    facts = session.session
+    if facts.tls is None and facts.peer_ip:
+        names.append("STARTTLS")
+    if session.core.auth.allowed(facts):
+        names += [f"AUTH={mechanism}" for mechanism in session.core.auth.mechanisms(facts)]
+    else:
+        names.append("LOGINDISABLED")
+    return " ".join(names)
+
+
+def greeting(session: ImapSession) -> bytes:
+    """The first line of the connection."""
+    return untagged("OK", f"{session.hostname} Palomar is ready", f"CAPABILITY {capabilities(session)}")
+
+
+async def capability(session: ImapSession, command: Command) -> str:
+    """CAPABILITY (section 6.1.1)."""
+    session.connection.write(f"* CAPABILITY {capabilities(session)}\r\n".encode())
+    return "CAPABILITY completed"
+
+
+async def noop(session: ImapSession, command: Command) -> str:
+    """NOOP (section 6.1.2): the news are told by the session, as after any command."""
+    return "NOOP completed"
+
+
+async def check(session: ImapSession, command: Command) -> str:
+    """CHECK (section 6.4.1): everything answered is on the disk already."""
+    return "CHECK completed"
+
+
+async def logout(session: ImapSession, command: Command) -> str:
+    """LOGOUT (section 6.1.3)."""
+    session.deselect()
+    session.hang_up("Logging out")
+    return "LOGOUT completed"
+
+
+async def identify(session: ImapSession, command: Identify) -> str:
+    """ID (RFC 2971)."""
+    if command.fields:
+        log.info("client says it is %s", str(dict(command.fields))[:_LOGGED_CHARACTERS])
+    fields = (("name", "Palomar"), ("version", _version()), ("vendor", "Palomar"))
+    session.connection.write(
+        b"* ID (" + b" ".join(string(name) + b" " + string(value) for name, value in fields) + b")" + CRLF
+    )
+    return "ID completed"
+
+
+def _version() -> str:
+    try:
+        return version("palomar")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+async def enable(session: ImapSession, command: Enable) -> str:
+    """ENABLE (RFC 5161): nothing that is offered needs to be enabled, and unknown names are ignored."""
+    session.connection.write(b"* ENABLED\r\n")
+    return "ENABLE completed"
+
+
+async def namespace(session: ImapSession, command: Command) -> str:
+    """NAMESPACE (RFC 2342): one's own mailboxes, no others and none shared."""
+    session.connection.write(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    return "NAMESPACE completed"

@@ -1,0 +1,149 @@
+"""What a FETCH needs, and how its responses are made from rows of the store. Without I/O of its own.
+
+Most answers are columns: one sequence of values per data item, formatted row by row with one template, which is an
+order of magnitude faster than asking each item about each message. Items that need a message's text are made one
+message at a time, see `fetch_section.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from appliance.store.messages import Row, headers, list_rows, parts, structures
+from appliance.wire.imap import bodystructure, unpack
+from plugins.imap4.batches import spans
+from plugins.imap4.fetch_section import header_section
+from plugins.imap4.protocol_fetch import FetchItem
+from plugins.imap4.protocol_respond import internal_date, literal
+
+if TYPE_CHECKING:
+    from appliance.store import Database
+
+T = TypeVar("T", bound=tuple[Any, ...])
+
+_UID = FetchItem("UID", b"UID")
+_FLAGS = FetchItem("FLAGS", b"FLAGS")
+_FRAGMENTS = {"UID": b"UID %d", "FLAGS": b"FLAGS (%b)", "RFC822.SIZE": b"RFC822.SIZE %d"}
+_FROM_ROWS = frozenset({"RFC822.SIZE", "INTERNALDATE", "BODY"})
+_FROM_STRUCTURES = frozenset({"ENVELOPE", "BODYSTRUCTURE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some of the messages asked for: parallel columns of what the view knows about them."""
+
+    numbers: Sequence[int]
+    uids: Sequence[int]
+    flags: Sequence[bytes]
+
+
+class Plan:
+    """The items of one FETCH, sorted by where their values come from."""
+
+    __slots__ = ("items", "needs_headers", "needs_rows", "needs_structures", "needs_texts", "sets_seen", "template")
+
+    def __init__(self, items: Sequence[FetchItem], *, with_uid: bool) -> None:
+        if with_uid and _UID not in items:
+            items = (_UID, *items)
+        names = {item.name for item in items}
+        self.items = tuple(items)
+        self.sets_seen = any(item.sets_seen for item in items)
+        self.needs_texts = any(_needs_text(item) for item in items)
+        self.needs_headers = "BODY[]" in names and not self.needs_texts
+        self.needs_rows = bool(names & _FROM_ROWS) or self.needs_texts
+        self.needs_structures = bool(names & _FROM_STRUCTURES)
+        fragments = (_FRAGMENTS.get(item.name, item.label.replace(b"%", b"%%") + b" %b") for item in items)
+        self.template = b"* %d FETCH (" + b" ".join(fragments) + b")\r\n"
+
+    def with_flags(self) -> Plan:
+        """The same with FLAGS, for a FETCH that has changed them."""
+        return self if _FLAGS in self.items else Plan((*self.items, _FLAGS), with_uid=False)
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether the view does not know everything."""
+        return self.needs_rows or self.needs_structures or self.needs_headers
+
+    def render_view(self, batch: Batch) -> bytes:
+        """The responses to items that the view knows."""
+        columns = [batch.uids if item.name == "UID" else batch.flags for item in self.items]
+        template = self.template
+        return b"".join([template % row for row in zip(batch.numbers, *columns, strict=True)])
+
+    def render(self, db: Database, mailbox_id: int, batch: Batch) -> tuple[bytes, int]:
+        """The responses of a batch, and how many of its messages are not there any more. For a reader thread."""
+        uids = list(batch.uids)
+        wanted = spans(uids)
+        rows: Sequence[Row | None] = ()
+        shapes: Sequence[tuple[int, bytes, bytes] | None] = ()
+        heads: Sequence[tuple[int, bytes] | None] = ()
+        if self.needs_rows:
+            rows = _aligned(uids, wanted, lambda first, last: list_rows(db, mailbox_id, first - 1, last))
+        if self.needs_structures:
+            shapes = _aligned(uids, wanted, lambda first, last: structures(db, mailbox_id, first, last))
+        if self.needs_headers:
+            heads = _aligned(uids, wanted, lambda first, last: headers(db, mailbox_id, first, last))
+        numbers, flags = batch.numbers, batch.flags
+        gone = 0
+        if None in rows or None in shapes or None in heads:
+            sources = [source for source in (rows, shapes, heads) if source]
+            keep = [None not in values for values in zip(*sources, strict=True)]
+            gone = keep.count(False)
+            numbers, flags = list(compress(numbers, keep)), list(compress(flags, keep))
+            uids = list(compress(uids, keep))
+            rows, shapes, heads = list(compress(rows, keep)), list(compress(shapes, keep)), list(compress(heads, keep))
+        columns = [self._column(item, db, uids, flags, rows, shapes, heads) for item in self.items]  # type: ignore[arg-type]
+        template = self.template
+        return b"".join([template % values for values in zip(numbers, *columns, strict=True)]), gone
+
+    def _column(
+        self,
+        item: FetchItem,
+        db: Database,
+        uids: Sequence[int],
+        flags: Sequence[bytes],
+        rows: Sequence[Row],
+        shapes: Sequence[tuple[int, bytes, bytes]],
+        heads: Sequence[tuple[int, bytes]],
+    ) -> Sequence[int | bytes]:
+        match item.name:
+            case "UID":
+                return uids
+            case "FLAGS":
+                return flags
+            case "RFC822.SIZE":
+                return [row[3] for row in rows]
+            case "INTERNALDATE":
+                return [internal_date(row[4]) for row in rows]
+            case "ENVELOPE":
+                return [shape[1] for shape in shapes]
+            case "BODYSTRUCTURE":
+                return [shape[2] for shape in shapes]
+            case "BODY":
+                return [plain_structure(db, row[5]) for row in rows]
+        return [literal(header_section(item, header)) for _, header in heads]
+
+
+def plain_structure(db: Database, body_id: int) -> bytes:
+    """BODY: the structure without extension data. It is rarely asked for, so it is not kept ready."""
+    return bodystructure(unpack(parts(db, body_id)), extended=False)
+
+
+def _needs_text(item: FetchItem) -> bool:
+    """Whether an item cannot be answered from the header alone."""
+    section = item.section
+    return section is not None and (bool(section.path) or section.text in {"", "TEXT"})
+
+
+def _aligned(
+    uids: list[int], wanted: Sequence[tuple[int, int]], read: Callable[[int, int], Iterable[T]]
+) -> Sequence[T | None]:
+    """The rows of `uids`, which begin with their uid, in that order; None for those that are not there."""
+    found = [row for span in wanted for row in read(*span)]
+    if len(found) == len(uids) and [row[0] for row in found] == uids:
+        return found
+    by_uid = {row[0]: row for row in found}
+    return [by_uid.get(uid) for uid in uids]

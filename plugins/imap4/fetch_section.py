@@ -1,0 +1,95 @@
+"""BODY[…] in all its forms: which octets of a message an item means (RFC 3501 section 6.4.5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from appliance.mail.headers import select_fields
+from appliance.mail.message import Message, Part
+from appliance.mail.mime import locate
+from plugins.imap4.protocol_fetch import FetchItem, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Octets = list[bytes | memoryview]  # pieces that follow one another
+
+_NIL = b" NIL"
+
+
+def header_section(item: FetchItem, header: bytes) -> bytes:
+    """The octets of an item that needs the message's header only."""
+    assert item.section is not None
+    header = _fields(item.section, header)
+    if item.partial is not None:
+        first, count = item.partial
+        return header[first : first + count]
+    return header
+
+
+def section_pieces(item: FetchItem, message: Message, structure: Callable[[], Part]) -> Iterator[bytes | memoryview]:
+    """An item with its label as it goes over the wire: ` NIL` where the message has no such part."""
+    section = item.section
+    assert section is not None
+    yield item.label
+    octets = _section(section, message, structure)
+    if octets is None:
+        yield _NIL
+        return
+    if item.partial is not None:
+        octets = cut(octets, *item.partial)
+    yield b" {%d}\r\n" % sum(map(len, octets))
+    yield from octets
+
+
+def cut(octets: Octets, first: int, count: int) -> Octets:
+    """`count` octets from the octet `first` on, or fewer where they end."""
+    found: Octets = []
+    for piece in octets:
+        if count and first < len(piece):
+            part = memoryview(piece)[first : first + count]
+            found.append(part)
+            count -= len(part)
+        first = max(0, first - len(piece))
+    return found
+
+
+def _section(section: Section, message: Message, structure: Callable[[], Part]) -> Octets | None:
+    if not section.path:
+        if section.text == "":
+            return [message.header, message.text]
+        if section.text == "TEXT":
+            return [message.text]
+        return [_fields(section, message.header)]
+    what = "HEADER" if section.fields else section.text
+    span = locate(structure(), section.path, what)
+    if span is None:
+        return None
+    text = memoryview(message.text)[span.start : span.end]
+    return [_fields(section, bytes(text))] if section.fields else [text]
+
+
+def _fields(section: Section, header: bytes) -> bytes:
+    """All of a header, or the fields that the section names, with an empty line behind."""
+    if not section.fields:
+        return header
+    if section.text == "HEADER.FIELDS" and header.endswith(b"\r\n"):
+        found = b"".join(_pattern(section.fields).findall(b"\n" + header))
+        return found[1:] + b"\n\r\n" if found else b"\r\n"
+    return select_fields(header, section.fields, keep=section.text == "HEADER.FIELDS")
+
+
+@lru_cache(maxsize=64)
+def _pattern(fields: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    """Fields with the line end before them. Letters as classes keep the search for that line end fast."""
+    names = b"|".join(b"".join(map(_either_case, name.decode("ascii"))) for name in fields)
+    return re.compile(rb"\n(?:%b)[ \t]*+:.*+(?:\n[ \t].*+)*+" % names)
+
+
+def _either_case(character: str) -> bytes:
+    if character.isalpha():
+        return f"[{character.upper()}{character}]".encode()
+    return re.escape(character.encode())

@@ -1,0 +1,62 @@
+"""The ports of the role: IMAP with STARTTLS, and with TLS from the first octet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from appliance.config import Bind
+from appliance.connection import Connection
+from appliance.core import Core
+from appliance.listener import Limits, Listener
+from plugins.imap4.config import Imap4Config
+from plugins.imap4.protocol import ImapServer
+from plugins.imap4.session import ImapSession
+from plugins.imap4.shared import Shared
+
+
+class ImapListener(Listener):
+    """A listener that also waits for what its sessions have left to be written."""
+
+    def __init__(self, name: str, shared: Shared, *, setting: str, implicit_tls: bool = False) -> None:
+        core = shared.core
+        config = core.settings[Imap4Config]
+
+        async def serve(connection: Connection) -> None:
+            await ImapSession(shared, connection).run()
+
+        super().__init__(
+            name,
+            _binds(core, setting),
+            machine=ImapServer,
+            serve=serve,
+            certificates=core.certificates,
+            implicit_tls=implicit_tls,
+            limits=Limits(max_connections=config.max_connections, max_per_peer=config.max_per_peer),
+            busy_reply=b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
+            setting=f"imap4.{setting}",
+        )
+        self._shared = shared
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled, then finish."""
+        try:
+            await super().run(ready)
+        finally:
+            await self._shared.recent.settle()
+
+
+def listeners(core: Core) -> list[Listener]:
+    """One listener per kind of port; it follows the addresses in the settings."""
+    shared = Shared(core)
+    return [
+        ImapListener("imap", shared, setting="listen"),
+        ImapListener("imaps", shared, setting="listen_tls", implicit_tls=True),
+    ]
+
+
+def _binds(core: Core, setting: str) -> Callable[[], Sequence[Bind]]:
+    def binds() -> Sequence[Bind]:
+        addresses: Sequence[Bind] = getattr(core.settings[Imap4Config], setting)
+        return addresses
+
+    return binds

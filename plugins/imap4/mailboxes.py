@@ -1,0 +1,199 @@
+"""Commands on mailbox names: CREATE to STATUS (RFC 3501 section 6.3), with LIST of RFC 5258, 5819 and 6154."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from appliance.store import mailboxes
+from appliance.store.messages import list_flags
+from appliance.store.model import DELIMITER, Mailbox
+from plugins.imap4.protocol_command import ListNames, OnMailbox, Rename, Status
+from plugins.imap4.protocol_list import ListQuery, Patterns
+from plugins.imap4.protocol_respond import name_line, status_line
+from plugins.imap4.refusal import RefusalError
+
+if TYPE_CHECKING:
+    from appliance.store import Database
+    from plugins.imap4.recent import Recent
+    from plugins.imap4.session import ImapSession
+
+_WILDCARDS = frozenset("%*")
+_CRITERIA = ("SUBSCRIBED", "SPECIAL-USE")  # selection options that choose names, as CHILDINFO quotes them
+
+
+async def create(session: ImapSession, command: OnMailbox) -> str:
+    """CREATE (section 6.3.3)."""
+    _check_name(command.mailbox)
+    account = session.account.id
+    await session.core.store.write(lambda db: mailboxes.create_mailbox(db, account, command.mailbox))
+    return "CREATE completed"
+
+
+async def delete(session: ImapSession, command: OnMailbox) -> str:
+    """DELETE (section 6.3.4). A session that deletes the mailbox it has selected leaves it first."""
+    account, store = session.account.id, session.core.store
+    mailbox = store.peek(lambda db: mailboxes.get_mailbox(db, account, command.mailbox))
+    if mailbox is not None and session.selected is not None and session.selected.mailbox_id == mailbox.id:
+        session.deselect()
+    await store.write(lambda db: mailboxes.delete_mailbox(db, account, command.mailbox))
+    return "DELETE completed"
+
+
+async def rename(session: ImapSession, command: Rename) -> str:
+    """RENAME (section 6.3.5)."""
+    _check_name(command.target)
+    account = session.account.id
+    await session.core.store.write(lambda db: mailboxes.rename_mailbox(db, account, command.mailbox, command.target))
+    return "RENAME completed"
+
+
+async def subscribe(session: ImapSession, command: OnMailbox) -> str:
+    """SUBSCRIBE and UNSUBSCRIBE (sections 6.3.6 and 6.3.7). The mailbox need not be there."""
+    account, wanted = session.account.id, command.verb == "SUBSCRIBE"
+    if wanted:
+        _check_name(command.mailbox)
+    await session.core.store.write(lambda db: mailboxes.set_subscribed(db, account, command.mailbox, subscribed=wanted))
+    return f"{command.verb} completed"
+
+
+def _check_name(name: str) -> None:
+    if not _WILDCARDS.isdisjoint(name):
+        raise RefusalError("A mailbox name cannot hold % or *", "CANNOT")
+
+
+# ── LIST, LSUB ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def list_names(session: ImapSession, command: ListNames) -> str:
+    """LIST in its plain and its extended form."""
+    query = command.query
+    if query.asks_delimiter:
+        session.connection.write(b'* LIST (\\Noselect) "/" ""\r\n')
+        return "LIST completed"
+    account, recent = session.account.id, session.shared.recent
+    names = await session.core.store.read(lambda db: _Names(db, account, subscriptions=_wants_subscriptions(query)))
+    for line in names.lines(query):
+        session.connection.write(line.octets)
+        if query.status and line.mailbox is not None and line.mailbox.selectable:
+            session.connection.write(await _status_line(session, recent, line.mailbox, query.status))
+    return "LIST completed"
+
+
+async def list_subscribed(session: ImapSession, command: ListNames) -> str:
+    r"""LSUB (section 6.3.9): a name that `%` cuts short is told as \Noselect."""
+    query = command.query
+    if query.asks_delimiter:
+        session.connection.write(b'* LSUB (\\Noselect) "/" ""\r\n')
+        return "LSUB completed"
+    account = session.account.id
+    subscribed = await session.core.store.read(lambda db: set(mailboxes.list_subscriptions(db, account)))
+    patterns = Patterns(query.patterns)
+    found = {name: () for name in subscribed if patterns.match(name)}
+    places = {
+        parent: ("\\Noselect",)
+        for name in subscribed
+        if name not in found
+        for parent in _parents(name)
+        if parent not in found and patterns.match(parent)
+    }
+    for name, attributes in sorted({**places, **found}.items(), key=lambda item: _order(item[0])):
+        session.connection.write(name_line("LSUB", attributes, name))
+    return "LSUB completed"
+
+
+def _wants_subscriptions(query: ListQuery) -> bool:
+    return "SUBSCRIBED" in query.selection | query.wanted
+
+
+class _Line:
+    __slots__ = ("mailbox", "octets")
+
+    def __init__(self, octets: bytes, mailbox: Mailbox | None) -> None:
+        self.octets = octets
+        self.mailbox = mailbox
+
+
+class _Names:
+    """All names of an account at one moment, and what LIST says of each."""
+
+    def __init__(self, db: Database, account_id: int, *, subscriptions: bool) -> None:
+        self._mailboxes = {mailbox.name: mailbox for mailbox in mailboxes.list_mailboxes(db, account_id)}
+        self._parents = {parent for name in self._mailboxes for parent in _parents(name)}
+        self._subscribed = set(mailboxes.list_subscriptions(db, account_id)) if subscriptions else set()
+
+    def lines(self, query: ListQuery) -> Iterator[_Line]:
+        """The responses to a LIST, in the order of the names."""
+        patterns = Patterns(query.patterns)
+        selected = self._selected(query)
+        above: set[str] = set()
+        hidden: set[str] = set()
+        if "RECURSIVEMATCH" in query.selection:
+            above = {parent for name in selected for parent in _parents(name)}
+            # A parent is told for the sake of children only if the patterns do not reach them (RFC 5258 section 3.5).
+            hidden = {parent for name in selected if not patterns.match(name) for parent in _parents(name)}
+        criteria = b" ".join(b'"%b"' % option.encode() for option in _CRITERIA if option in query.selection)
+        for name in sorted(filter(patterns.match, selected | hidden), key=_order):
+            childinfo = b' ("CHILDINFO" (%b))' % criteria if name in above else b""
+            line = name_line("LIST", self._attributes(name), name, childinfo)
+            yield _Line(line, self._mailboxes.get(name))
+
+    def _selected(self, query: ListQuery) -> set[str]:
+        """The names that the selection options leave."""
+        names = self._subscribed if "SUBSCRIBED" in query.selection else set(self._mailboxes)
+        if "SPECIAL-USE" in query.selection:
+            names = {name for name in names if (mailbox := self._mailboxes.get(name)) and mailbox.special_use}
+        return names
+
+    def _attributes(self, name: str) -> list[str]:
+        mailbox = self._mailboxes.get(name)
+        found: list[str] = []
+        if mailbox is None:
+            found.append("\\NonExistent")
+        elif not mailbox.selectable:
+            found.append("\\Noselect")
+        found.append("\\HasChildren" if name in self._parents else "\\HasNoChildren")
+        if name in self._subscribed:
+            found.append("\\Subscribed")
+        if mailbox is not None and mailbox.special_use:
+            found.append(mailbox.special_use)
+        return found
+
+
+def _parents(name: str) -> Iterator[str]:
+    end = name.rfind(DELIMITER)
+    while end > 0:
+        yield name[:end]
+        end = name.rfind(DELIMITER, 0, end)
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name != "INBOX", name
+
+
+# ── STATUS ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def status(session: ImapSession, command: Status) -> str:
+    """STATUS (section 6.3.10)."""
+    account = session.account.id
+    mailbox = session.core.store.peek(lambda db: mailboxes.get_mailbox(db, account, command.mailbox))
+    if mailbox is None or not mailbox.selectable:
+        raise RefusalError("There is no such mailbox", "NONEXISTENT")
+    session.connection.write(await _status_line(session, session.shared.recent, mailbox, command.items))
+    return "STATUS completed"
+
+
+async def _status_line(session: ImapSession, recent: Recent, mailbox: Mailbox, items: tuple[str, ...]) -> bytes:
+    values = {
+        "MESSAGES": mailbox.messages,
+        "UIDNEXT": mailbox.uidnext,
+        "UIDVALIDITY": mailbox.uidvalidity,
+        "UNSEEN": mailbox.unseen,
+        "SIZE": mailbox.bytes,
+        "RECENT": 0,
+    }
+    if "RECENT" in items and (first := recent.first(mailbox.id)) < mailbox.uidnext:
+        rows = await session.core.store.read(lambda db: list_flags(db, mailbox.id, first - 1))
+        values["RECENT"] = len(rows)
+    return status_line(mailbox.name, [(item, values[item]) for item in items])

@@ -1,0 +1,142 @@
+"""SEARCH and UID SEARCH (RFC 3501 section 6.4.4).
+
+Keys that the view answers are decided first, here; only the messages they leave are looked into, on a reader thread
+and in batches, so that other connections and a waiting checkpoint get their turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from appliance.store.messages import headers, list_rows, parts
+from appliance.store.model import MessageRow
+from appliance.wire.imap import unpack
+from plugins.imap4.batches import groups, spans
+from plugins.imap4.protocol_command import Search
+from plugins.imap4.protocol_respond import search_line
+from plugins.imap4.protocol_search import CHARSETS, And, Date, Header, Key, Not, Or, Size, Text
+from plugins.imap4.refusal import RefusalError
+from plugins.imap4.search_match import Subject, Test, compile_key
+from plugins.imap4.search_view import by_view
+
+if TYPE_CHECKING:
+    from appliance.mail.message import Message
+    from appliance.store import Database
+    from plugins.imap4.selected import Selected
+    from plugins.imap4.session import ImapSession
+
+BATCH = 1_000  # messages whose rows and headers are searched by one hop to a thread
+TEXT_BATCH = 8 << 20  # octets of messages whose texts are searched by one hop …
+TEXT_BATCH_MESSAGES = 500  # … and their number
+
+# What a key looks at, cheapest first.
+VIEW, ROWS, HEADERS, TEXTS = range(4)
+
+
+async def search(session: ImapSession, command: Search) -> str:
+    """Answer with message numbers, or UIDs for UID SEARCH, ascending."""
+    if command.key is None:
+        raise RefusalError("The charset is not supported", f"BADCHARSET ({' '.join(CHARSETS)})")
+    selected = session.mailbox
+    indexes = await find(session, selected, command.key)
+    numbers = selected.view.uids_at(indexes) if command.uid else [index + 1 for index in indexes]
+    session.connection.write(search_line(numbers))
+    return f"{command.verb} completed"
+
+
+async def find(session: ImapSession, selected: Selected, key: Key) -> Sequence[int]:
+    """The indexes of the messages that match, ascending."""
+    keys = key.keys if isinstance(key, And) else (key,)
+    indexes: Sequence[int] = range(len(selected.view))
+    for one in keys:
+        if cost(one) == VIEW:
+            indexes = by_view(selected.view, one, indexes)
+    for depth in (ROWS, HEADERS, TEXTS):
+        left = tuple(one for one in keys if cost(one) == depth)
+        if left and indexes:
+            indexes = await _by_store(session, selected, And(left), depth, indexes)
+    return indexes
+
+
+def cost(key: Key) -> int:
+    """What has to be looked at for a key: VIEW, ROWS, HEADERS or TEXTS."""
+    match key:
+        case Size():
+            return ROWS
+        case Date():
+            return HEADERS if key.sent else ROWS
+        case Header():
+            return HEADERS
+        case Text():
+            return TEXTS
+        case Not():
+            return cost(key.key)
+        case Or():
+            return max(cost(key.first), cost(key.second))
+        case And():
+            return max(map(cost, key.keys))
+    return VIEW
+
+
+async def _by_store(
+    session: ImapSession, selected: Selected, key: Key, depth: int, indexes: Sequence[int]
+) -> list[int]:
+    """Those of `indexes` that match a key which the view cannot answer. Messages that are gone do not."""
+    test = compile_key(key, selected.view)
+    found: list[int] = []
+    for start in range(0, len(indexes), BATCH):
+        chosen = indexes[start : start + BATCH]
+        places = dict(zip(selected.view.uids_at(chosen), chosen, strict=True))
+        if depth == TEXTS:
+            found += await _by_text(session, selected.mailbox_id, test, places)
+        else:
+            scan = _scan(selected.mailbox_id, test, places, with_headers=depth == HEADERS)
+            found += await session.core.store.read(scan)
+    return found
+
+
+def _scan(
+    mailbox_id: int, test: Test, places: dict[int, int], *, with_headers: bool
+) -> Callable[[Database], list[int]]:
+    """What a reader thread does for a batch. `places` are uids with their indexes, ascending."""
+
+    def scan(db: Database) -> list[int]:
+        found = []
+        for first, last in spans(list(places)):
+            heads = dict(headers(db, mailbox_id, first, last)) if with_headers else {}
+            for uid, _, _, size, internal_at, _, _ in list_rows(db, mailbox_id, first - 1, last):
+                index = places.get(uid)
+                if index is not None and test(Subject(index, size, internal_at, heads.get(uid, b""))):
+                    found.append(index)
+        return found
+
+    return scan
+
+
+async def _by_text(session: ImapSession, mailbox_id: int, test: Test, places: dict[int, int]) -> list[int]:
+    store = session.core.store
+
+    def read(db: Database) -> list[MessageRow]:
+        wanted = spans(list(places))
+        rows = (row for first, last in wanted for row in list_rows(db, mailbox_id, first - 1, last))
+        return [MessageRow(*row) for row in rows if row[0] in places]
+
+    def look(db: Database, row: MessageRow, message: Message) -> bool:
+        index = places[row.uid]
+        return test(
+            Subject(
+                index,
+                row.size,
+                row.internal_at,
+                message.header,
+                message.text,
+                lambda: unpack(parts(db, row.body_id)),
+            )
+        )
+
+    found: list[int] = []
+    for group in groups(await store.read(read), TEXT_BATCH, TEXT_BATCH_MESSAGES):
+        verdicts = await store.each(group, look)
+        found += [places[row.uid] for row, verdict in zip(group, verdicts, strict=True) if verdict]
+    return found

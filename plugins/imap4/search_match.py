@@ -1,0 +1,241 @@
+"""Whether one message matches a search key: keys compiled into functions of what is known about the message.
+
+Texts compare as `appliance.mail.text.search_form` says. Decoding and folding every text would take most of the time,
+so each test first looks for reasons why there can be no match, and only then does what the rule says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from appliance.mail.charsets import decode
+from appliance.mail.dates import parse_date
+from appliance.mail.headers import scan_fields
+from appliance.mail.mime import Part
+from appliance.mail.text import decode_words, html_to_text, part_octets, search_form
+from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
+from plugins.imap4.search_view import by_view
+
+if TYPE_CHECKING:
+    from plugins.imap4.view import View
+
+MAX_TEXT = 4 << 20  # encoded octets of one message's texts that BODY and TEXT look at
+_SECONDS_A_DAY = 86400
+_EPOCH = date(1970, 1, 1).toordinal()
+_ASCII = bytes(range(128))
+_MARKUP = re.compile(rb"<[/!?a-z][^>]*+>?+")  # at least what html_to_text leaves out as tags
+_HARMLESS = re.compile(
+    rb"&(?:amp|lt|gt|quot|apos|nbsp|(?:[aeiou](?:uml|acute|grave|circ)|ccedil|ntilde|[lr][sd]quo|[mn]dash|euro|bull|copy);)"
+)  # entities that are no ASCII letters and do not fold into any
+_WORDS = re.compile(r"[a-z0-9]{3,}+")
+
+
+def _no_structure() -> Part:
+    raise AssertionError("a key of texts was tested without a text")
+
+
+class Subject:
+    """One message that is searched. Header and text are empty where no key looks at them."""
+
+    __slots__ = ("_lower", "header", "index", "internal_at", "size", "structure", "text")
+
+    def __init__(
+        self,
+        index: int,
+        size: int,
+        internal_at: int,
+        header: bytes = b"",
+        text: bytes | memoryview = b"",
+        structure: Callable[[], Part] = _no_structure,
+    ) -> None:
+        self.index = index
+        self.size = size
+        self.internal_at = internal_at
+        self.header = header
+        self.text = text
+        self.structure = structure
+        self._lower: bytes | None = None
+
+    @property
+    def lower(self) -> bytes:
+        """The header in lower case."""
+        if self._lower is None:
+            self._lower = self.header.lower()
+        return self._lower
+
+
+Test = Callable[[Subject], bool]
+
+
+def compile_key(key: Key, view: View) -> Test:
+    """Make the test for a key. Keys that the view answers are answered for all its messages at once."""
+    match key:
+        case And():
+            tests = [compile_key(one, view) for one in key.keys]
+            return lambda subject: all(test(subject) for test in tests)
+        case Or():
+            first, second = compile_key(key.first, view), compile_key(key.second, view)
+            return lambda subject: first(subject) or second(subject)
+        case Not():
+            test = compile_key(key.key, view)
+            return lambda subject: not test(subject)
+        case Size():
+            larger, octets = key.larger, key.octets
+            return lambda subject: subject.size > octets if larger else subject.size < octets
+        case Date():
+            return _sent(key) if key.sent else _received(key)
+        case Header():
+            return _header(key.field, key.needle)
+        case Text():
+            return _text(key.needle, with_header=key.header)
+    indexes = by_view(view, key, range(len(view)))
+    found = indexes if isinstance(indexes, range) else frozenset(indexes)
+    return lambda subject: subject.index in found
+
+
+# ── dates ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _compare(key: Date) -> Callable[[int], bool]:
+    day = key.day
+    if key.relation == "BEFORE":
+        return lambda other: other < day
+    if key.relation == "SINCE":
+        return lambda other: other >= day
+    return lambda other: other == day
+
+
+def _received(key: Date) -> Test:
+    fits = _compare(key)
+    return lambda subject: fits(_EPOCH + subject.internal_at // _SECONDS_A_DAY)
+
+
+def _sent(key: Date) -> Test:
+    """By the day that stands in the Date field, whatever its zone (RFC 3501 section 6.4.4)."""
+    fits = _compare(key)
+    pattern = _field_pattern(b"date")
+
+    def test(subject: Subject) -> bool:
+        match = pattern.search(subject.header)
+        sent = parse_date(match[1]) if match else None
+        return sent is not None and fits(sent.toordinal())
+
+    return test
+
+
+# ── header fields ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@lru_cache(maxsize=64)
+def _field_pattern(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"(?im)^%b[ \t]*+:(.*+(?:\n[ \t].*+)*+)" % re.escape(name))
+
+
+def _header(field: bytes, needle: str) -> Test:
+    form = search_form(needle)
+    pattern = _field_pattern(field)
+    if not form:
+        return lambda subject: pattern.search(subject.header) is not None
+    name = b"\n" + field
+    may_hold = _header_filter(form)
+
+    def test(subject: Subject) -> bool:
+        lower = subject.lower
+        if not may_hold(lower) or not (name in lower or lower.startswith(field)):
+            return False
+        return any(form in search_form(decode_words(value)) for value in pattern.findall(subject.header))
+
+    return test
+
+
+def _header_filter(form: str) -> Callable[[bytes], bool]:
+    """Whether a lower-case header can hold a text at all. Folding may part its words, but not a word."""
+    word = max(_WORDS.findall(form), key=len, default="").encode() if form.isascii() else b""
+    if not word:
+        return lambda lower: form.isascii() or b"=?" in lower or not lower.isascii()
+    return lambda lower: word in lower or b"=?" in lower or not lower.isascii()
+
+
+# ── texts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _text(needle: str, *, with_header: bool) -> Test:
+    form = search_form(needle)
+    may_hold = _header_filter(form)
+    in_part = _part_test(form)
+
+    def in_header(header: bytes, lower: bytes) -> bool:
+        if not may_hold(lower):
+            return False
+        return any(form in search_form(decode_words(header[field.start : field.end])) for field in scan_fields(header))
+
+    def test(subject: Subject) -> bool:
+        if not form or (with_header and in_header(subject.header, subject.lower)):
+            return True
+        left = MAX_TEXT
+        for part in subject.structure().walk():
+            if part.type == "text" and left > 0:
+                if in_part(part, subject.text, left):
+                    return True
+                left -= part.size
+            elif part.message is not None:
+                inner = bytes(subject.text[part.message.header_start : part.message.body_start])
+                if in_header(inner, inner.lower()):
+                    return True
+        return False
+
+    return test
+
+
+def _part_test(form: str) -> Callable[[Part, bytes | memoryview, int], bool]:
+    """The test for one text part; at most so many encoded octets of it are looked at."""
+    word = max(_WORDS.findall(form), key=len, default="").encode() if form.isascii() else b""
+
+    def test(part: Part, text: bytes | memoryview, limit: int) -> bool:
+        octets = part_octets(part, text, limit)
+        charset = part.param("charset")
+        if _keeps_ascii(charset):
+            lower = octets.lower()
+            markup = part.subtype == "html"
+            if markup:
+                lower = _MARKUP.sub(b"", lower)
+            if word and word not in lower:
+                # The word is not there as it stands: only other characters that fold into it could make it up.
+                entities = markup and b"&" in lower and b"&" in _HARMLESS.sub(b"", lower)
+                if not entities and (lower.isascii() or not _folds_to_ascii(lower, charset)):
+                    return False
+            elif word == form_octets and not markup and lower.isascii():
+                return True
+            elif not form.isascii() and lower.isascii() and not (markup and b"&" in lower):
+                return False
+        body = decode(octets, charset or "us-ascii")
+        return form in search_form(html_to_text(body) if part.subtype == "html" else body)
+
+    form_octets = form.encode()
+    return test
+
+
+_ASCII_KEEPERS = re.compile(
+    r"us-ascii|ascii|utf-?8|iso-?8859-\d+|latin-?\d|windows-125\d|cp125\d|koi8-[ru]", re.IGNORECASE
+)
+
+
+@lru_cache(maxsize=128)
+def _keeps_ascii(charset: str | None) -> bool:
+    """Whether an octet below 128 always is its ASCII character in this charset, and nothing else."""
+    return charset is None or _ASCII_KEEPERS.fullmatch(charset) is not None
+
+
+def _folds_to_ascii(octets: bytes, charset: str | None) -> bool:
+    """Whether a character beyond ASCII stands there that search_form turns into ASCII: `ß`, `ﬁ`, `Ａ`."""
+    beyond = decode(octets.translate(None, _ASCII), charset or "us-ascii")
+    return any(_has_ascii_form(character) for character in set(beyond))
+
+
+@lru_cache(maxsize=4096)
+def _has_ascii_form(character: str) -> bool:
+    return any(letter.isalnum() and letter.isascii() for letter in search_form(character))

@@ -1,0 +1,235 @@
+"""One IMAP connection: greets, hands each command to its function, tells what has changed, and says goodbye.
+
+The commands are in modules by family; each function returns the text of its OK, or raises. `HANDLERS` is the list.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from appliance.config import CoreConfig
+from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTimeoutError
+from appliance.errors import ApplianceError, NotFoundError, ProtocolError
+from appliance.mail.session import Session
+from appliance.store.model import Account
+from appliance.tlslink import TlsError
+from plugins.imap4 import append, basic, fetch, idle, login, mailboxes, opening, search, store_flags, transfer
+from plugins.imap4.config import Imap4Config
+from plugins.imap4.protocol import CONTINUE as CONTINUE_LINE
+from plugins.imap4.protocol import AppendMessage, BadCommand, Continue, ImapServer, Line
+from plugins.imap4.protocol_command import Command, State
+from plugins.imap4.protocol_respond import tagged, untagged
+from plugins.imap4.refusal import refusal_line
+from plugins.imap4.selected import Selected
+from plugins.imap4.shared import Shared
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[["ImapSession", Any], Awaitable[str]]
+
+HANDLERS: dict[str, Handler] = {
+    "CAPABILITY": basic.capability,
+    "NOOP": basic.noop,
+    "CHECK": basic.check,
+    "LOGOUT": basic.logout,
+    "ID": basic.identify,
+    "ENABLE": basic.enable,
+    "NAMESPACE": basic.namespace,
+    "STARTTLS": login.starttls,
+    "LOGIN": login.login,
+    "AUTHENTICATE": login.authenticate,
+    "SELECT": opening.select,
+    "EXAMINE": opening.select,
+    "CLOSE": opening.close,
+    "UNSELECT": opening.unselect,
+    "CREATE": mailboxes.create,
+    "DELETE": mailboxes.delete,
+    "RENAME": mailboxes.rename,
+    "SUBSCRIBE": mailboxes.subscribe,
+    "UNSUBSCRIBE": mailboxes.subscribe,
+    "LIST": mailboxes.list_names,
+    "LSUB": mailboxes.list_subscribed,
+    "STATUS": mailboxes.status,
+    "FETCH": fetch.fetch,
+    "SEARCH": search.search,
+    "STORE": store_flags.store,
+    "COPY": transfer.copy,
+    "MOVE": transfer.move,
+    "EXPUNGE": transfer.expunge,
+    "UID EXPUNGE": transfer.expunge,
+    "IDLE": idle.idle,
+}
+# Message numbers must not move under these; their forms with UID do not use any (RFC 3501 section 7.4.1).
+_BY_NUMBER = frozenset({"FETCH", "STORE", "SEARCH"})
+
+
+class ImapSession:
+    """The state of one connection. Settings are those at its start."""
+
+    __slots__ = (
+        "_account",
+        "auth_failures",
+        "config",
+        "connection",
+        "core",
+        "errors",
+        "hostname",
+        "is_idle",
+        "machine",
+        "open",
+        "selected",
+        "session",
+        "shared",
+    )
+
+    def __init__(self, shared: Shared, connection: Connection) -> None:
+        machine = connection.machine
+        assert isinstance(machine, ImapServer)
+        self.shared = shared
+        self.core = shared.core
+        self.connection = connection
+        self.machine = machine
+        self.config = self.core.settings[Imap4Config]
+        self.hostname = self.core.settings[CoreConfig].hostname
+        self.session = Session(
+            id=connection.id,
+            role="imap",
+            peer_ip=connection.peer_ip,
+            peer_port=connection.peer_port,
+            local_ip=connection.local_ip,
+            local_port=connection.local_port,
+            tls=connection.tls,
+        )
+        self._account: Account | None = None
+        self.selected: Selected | None = None
+        self.open = True
+        self.is_idle = False
+        self.errors = 0  # bad commands in a row
+        self.auth_failures = 0
+
+    async def run(self) -> None:
+        """Serve until one side ends it. ProtocolError, TlsError and ConnectionLostError are left to the listener."""
+        try:
+            self.connection.write(basic.greeting(self))
+            while self.open:
+                timeout = self.config.idle_timeout if self._account else self.config.login_timeout
+                await self._handle(await self.connection.next_event(timeout))
+        except IdleTimeoutError:
+            self.hang_up("Autologout, nothing came for too long")
+        except (ProtocolError, ConnectionLostError, TlsError):
+            raise
+        except Exception:
+            self.hang_up("Internal error, closing", "SERVERBUG")
+            raise
+        finally:
+            self.deselect()
+            if self._account is not None:
+                self.shared.leave(self._account.id)
+
+    # ── for the commands ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def account(self) -> Account:
+        """The account of the login; commands that are permitted only after it use this."""
+        assert self._account is not None
+        return self._account
+
+    @property
+    def mailbox(self) -> Selected:
+        """The selected mailbox; commands that are permitted only with one use this."""
+        assert self.selected is not None
+        return self.selected
+
+    def log_in(self, account: Account, login_name: str) -> None:
+        """Enter the authenticated state. The session must have been admitted."""
+        self._account = account
+        self.session.account, self.session.login = account.name, login_name
+        self.auth_failures = 0
+        self.machine.state = State.AUTHENTICATED
+
+    def select(self, selected: Selected) -> None:
+        """Enter the selected state."""
+        self.selected = selected
+        self.machine.state = State.SELECTED
+
+    def deselect(self) -> None:
+        """Leave the selected state, if it is that."""
+        if self.selected is not None:
+            self.selected.close()
+            self.selected = None
+            self.machine.state = State.AUTHENTICATED
+
+    def wake(self) -> None:
+        """Something has changed in the selected mailbox: in IDLE that is told at once."""
+        if self.is_idle:
+            self.connection.wake()
+
+    def hang_up(self, text: str, code: str = "") -> None:
+        """Say BYE; the connection is closed after that."""
+        self.connection.write(untagged("BYE", text, code))
+        self.open = False
+
+    async def line(self) -> bytes:
+        """Wait for a line that is no command: an answer within AUTHENTICATE."""
+        self.machine.expect_line()
+        while True:
+            event = await self.connection.next_event(self.config.login_timeout)
+            if type(event) is Line:
+                return event.data
+
+    async def tell_news(self, *, expunges: bool) -> None:
+        """Write what has changed in the selected mailbox. Ends the session when that is gone."""
+        if self.selected is None or not self.selected.has_news:
+            return
+        try:
+            self.connection.write(await self.selected.news(expunges=expunges))
+        except NotFoundError:
+            self.hang_up("The selected mailbox was deleted")
+
+    # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _handle(self, event: object) -> None:
+        if isinstance(event, Command):
+            await self._command(event)
+        elif type(event) is Continue:
+            self.connection.write(CONTINUE_LINE)
+        elif type(event) is AppendMessage:
+            await append.append(self, event)
+        elif type(event) is BadCommand:
+            self.bad(event)
+        else:
+            assert event is WAKE, event
+        if self.connection.stopping and self.open:
+            self.hang_up("The service is shutting down, try again later", "UNAVAILABLE")
+
+    async def _command(self, command: Command) -> None:
+        try:
+            text = await HANDLERS[command.verb](self, command)
+        except (ProtocolError, ConnectionLostError, TlsError, IdleTimeoutError):
+            raise
+        except ApplianceError as error:
+            line = refusal_line(command.tag, error)
+            if line is None:
+                raise
+            log.debug("%s: %s", command.verb, error)
+            await self.finish(command, line)
+            return
+        if text:
+            self.errors = 0
+            await self.finish(command, tagged(command.tag, "OK", text))
+
+    async def finish(self, command: Command, line: bytes) -> None:
+        """Tell what has changed, then complete the command."""
+        by_number = command.verb in _BY_NUMBER and not getattr(command, "uid", False)
+        await self.tell_news(expunges=not by_number)
+        if self.open or command.verb == "LOGOUT":
+            self.connection.write(line)
+
+    def bad(self, event: BadCommand) -> None:
+        """Answer a command that cannot be read; too many in a row end the session."""
+        self.connection.write(tagged(event.tag, "BAD", event.text, "TOOBIG" if event.too_big else ""))
+        self.errors += 1
+        if self.errors > self.config.max_errors:
+            self.hang_up("Too many bad commands")

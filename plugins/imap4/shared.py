@@ -1,0 +1,32 @@
+"""What all IMAP sessions of the appliance share."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from appliance.core import Core
+from plugins.imap4.recent import Recent
+
+
+class Shared:
+    """The core, the claims of recent messages, and how many sessions each account has."""
+
+    __slots__ = ("core", "recent", "sessions")
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.recent = Recent(core.store)
+        self.sessions: Counter[int] = Counter()  # account id → sessions logged in
+
+    def admit(self, account_id: int, most: int) -> bool:
+        """Count one more session of an account; False, and not counted, if it has `most` already."""
+        if self.sessions[account_id] >= most:
+            return False
+        self.sessions[account_id] += 1
+        return True
+
+    def leave(self, account_id: int) -> None:
+        """One session of an account has ended."""
+        self.sessions[account_id] -= 1
+        if self.sessions[account_id] <= 0:
+            del self.sessions[account_id]

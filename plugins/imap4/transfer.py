@@ -1,0 +1,102 @@
+"""COPY, MOVE and EXPUNGE (RFC 3501 sections 6.4.3 and 6.4.7, RFC 4315, RFC 6851)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from appliance.errors import NotFoundError
+from appliance.store import messages
+from appliance.store.mailboxes import get_mailbox, mailbox_by_id
+from plugins.imap4.protocol_command import Command, Copy, UidExpunge
+from plugins.imap4.protocol_parse import SequenceSet
+from plugins.imap4.protocol_respond import untagged
+from plugins.imap4.refusal import RefusalError
+from plugins.imap4.view import uid_set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from appliance.store import Database, Mailbox
+    from plugins.imap4.session import ImapSession
+
+
+async def copy(session: ImapSession, command: Copy) -> str:
+    """COPY: all of them or none, in one write."""
+    source, uids, target = _parties(session, command)
+    pairs = await _write(session, lambda db: messages.copy(db, source, uids, target.id)) if uids else []
+    if not pairs:
+        return "COPY completed, no messages found"
+    _notify_moved(session, target, pairs)
+    return f"[{_copyuid(target, pairs)}] COPY completed"
+
+
+async def move(session: ImapSession, command: Copy) -> str:
+    """MOVE. COPYUID comes before the EXPUNGE responses, which the news bring (RFC 6851 section 4.3)."""
+    if session.mailbox.read_only:
+        raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
+    source, uids, target = _parties(session, command)
+    pairs = await _write(session, lambda db: messages.move(db, source, uids, target.id)) if uids else []
+    if not pairs:
+        return "MOVE completed, no messages found"
+    session.connection.write(untagged("OK", "Moved", _copyuid(target, pairs)))
+    _notify_moved(session, target, pairs)
+    return "MOVE completed"
+
+
+async def expunge(session: ImapSession, command: Command) -> str:
+    """EXPUNGE and UID EXPUNGE."""
+    if session.mailbox.read_only:
+        raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
+    members = command.members if isinstance(command, UidExpunge) else None
+    await expunge_deleted(session, members)
+    return f"{command.verb} completed"
+
+
+async def expunge_deleted(session: ImapSession, members: SequenceSet | None) -> None:
+    r"""Remove the messages that are \Deleted, of some UIDs or of all."""
+    selected = session.mailbox
+    uids: Sequence[int] | None = None
+    if members is not None:
+        uids = list(selected.view.uids_at(selected.view.select(members, by_uid=True)))
+        if not uids:
+            return
+    gone = await session.core.store.write(lambda db: messages.expunge(db, selected.mailbox_id, uids))
+    if gone:
+        session.core.dispatch.message_expunged(account=session.account.name, mailbox=_present_name(session), uids=gone)
+
+
+def _parties(session: ImapSession, command: Copy) -> tuple[int, Sequence[int], Mailbox]:
+    """The source's id, the UIDs, and the target. Raises RefusalError with TRYCREATE."""
+    selected = session.mailbox
+    indexes = selected.view.select(command.members, by_uid=command.uid)
+    target = session.core.store.peek(lambda db: get_mailbox(db, session.account.id, command.mailbox))
+    if target is None or not target.selectable:
+        raise RefusalError("There is no such mailbox", "TRYCREATE")
+    return selected.mailbox_id, list(selected.view.uids_at(indexes)), target
+
+
+async def _write(session: ImapSession, work: Callable[[Database], list[tuple[int, int]]]) -> list[tuple[int, int]]:
+    try:
+        return await session.core.store.write(work, origin=session)
+    except NotFoundError as error:
+        raise RefusalError("The mailbox was deleted", "TRYCREATE") from error
+
+
+def _notify_moved(session: ImapSession, target: Mailbox, pairs: Sequence[tuple[int, int]]) -> None:
+    session.core.dispatch.message_moved(
+        account=session.account.name,
+        source=_present_name(session),
+        target=target.name,
+        uids=[new for _, new in pairs],
+    )
+
+
+def _present_name(session: ImapSession) -> str:
+    """The selected mailbox may have been renamed by another session."""
+    mailbox = session.core.store.peek(lambda db: mailbox_by_id(db, session.mailbox.mailbox_id))
+    return session.mailbox.name if mailbox is None else mailbox.name
+
+
+def _copyuid(target: Mailbox, pairs: Sequence[tuple[int, int]]) -> str:
+    old, new = uid_set([old for old, _ in pairs]), uid_set([new for _, new in pairs])
+    return f"COPYUID {target.uidvalidity} {old.decode()} {new.decode()}"

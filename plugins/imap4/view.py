@@ -1,0 +1,238 @@
+r"""What one session knows of its mailbox: message numbers, UIDs and flags, as small arrays. Without I/O.
+
+A message number is a place in the view, so the view changes only when the client is told (RFC 3501 section 7.4.1).
+Flags are kept as one octet a message, a place in a palette of the values in use; a mailbox without gaps keeps its
+UIDs as a range. 100,000 messages take about half a megabyte at most, 1,000 some 5 KB.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import compress
+
+from appliance.store.model import FIRST_KEYWORD_BIT, SYSTEM_FLAGS
+from plugins.imap4.protocol_parse import GrammarError, SequenceSet
+
+_WIDEST = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF}  # palettes by the octets of a mark
+_WIDER = {1: "H", 2: "I"}
+
+
+class View:
+    """Messages in the order of their UIDs. Indexes count from 0, message numbers from 1."""
+
+    __slots__ = ("_marks", "_palette", "_places", "_recent", "_texts", "keywords", "uids")
+
+    def __init__(self, uids: Sequence[int], flags: Iterable[int], keywords: tuple[str, ...]) -> None:
+        self.keywords = keywords
+        self._palette: list[int] = []
+        self._places: dict[int, int] = {}
+        self._texts: list[bytes] = []
+        self._recent: list[tuple[int, int]] = []  # first and last uid
+        self._marks: bytearray | array[int] = bytearray()
+        self.uids: range | array[int] = range(0)
+        self.append(uids, flags)
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    # ── looking up ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def index(self, uid: int) -> int:
+        """The place of a UID, or -1."""
+        place = bisect_left(self.uids, uid)
+        return place if place < len(self.uids) and self.uids[place] == uid else -1
+
+    def flags(self, index: int) -> int:
+        """The flag bits of one message."""
+        return self._palette[self._marks[index]]
+
+    def select(self, members: SequenceSet, *, by_uid: bool, strict: bool = True) -> Sequence[int]:
+        """The indexes that a set of message numbers or UIDs means, ascending, each once.
+
+        UIDs that are not there are left out; message numbers that are not there are an error if `strict`
+        (RFC 3501 section 9, seq-number).
+        """
+        spans = [self._uid_span(*member) if by_uid else self._number_span(*member, strict) for member in members]
+        if len(spans) == 1:
+            return spans[0]
+        chosen: list[int] = []
+        for span in sorted((span for span in spans if span), key=lambda span: span.start):
+            start = span.start if not chosen or chosen[-1] < span.start else chosen[-1] + 1
+            chosen.extend(range(start, span.stop))
+        return chosen
+
+    def _number_span(self, first: int, last: int, strict: bool) -> range:
+        count = len(self.uids)
+        first, last = sorted((first or count, last or count))
+        if strict and (last > count or first == 0):
+            raise GrammarError("no such message number")
+        return range(max(first, 1) - 1, min(last, count))
+
+    def _uid_span(self, first: int, last: int) -> range:
+        if not self.uids:
+            return range(0)
+        greatest = self.uids[-1]
+        first, last = sorted((first or greatest, last or greatest))
+        return range(bisect_left(self.uids, first), bisect_left(self.uids, last + 1))
+
+    def uids_at(self, indexes: Sequence[int]) -> Sequence[int]:
+        """The UIDs of messages."""
+        if isinstance(indexes, range) and indexes.step == 1:
+            return self.uids[indexes.start : indexes.stop]
+        return [self.uids[index] for index in indexes]
+
+    def flags_at(self, indexes: Sequence[int]) -> list[int]:
+        """The flag bits of messages."""
+        palette = self._palette
+        return [palette[mark] for mark in self._marks_at(indexes)]
+
+    def with_flags(self, indexes: Sequence[int], bits: int, *, present: bool) -> list[int]:
+        """Those of `indexes` whose messages have all of `bits`, or (not `present`) do not."""
+        wanted = bytearray((value & bits == bits) is present for value in self._palette)
+        return list(compress(indexes, map(wanted.__getitem__, self._marks_at(indexes))))
+
+    def _marks_at(self, indexes: Sequence[int]) -> Sequence[int]:
+        if isinstance(indexes, range) and indexes.step == 1:
+            return self._marks[indexes.start : indexes.stop]
+        return [self._marks[index] for index in indexes]
+
+    # ── flags as text ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def flag_texts(self, indexes: Sequence[int]) -> list[bytes]:
+        r"""The flags of messages as they stand between the parentheses of FLAGS, \Recent included."""
+        texts = self._texts
+        if len(texts) < len(self._palette):
+            texts.extend(flag_text(value, self.keywords) for value in self._palette[len(texts) :])
+        plain = [texts[mark] for mark in self._marks_at(indexes)]
+        if self._recent:
+            for place, index in enumerate(indexes):
+                if self.is_recent(self.uids[index]):
+                    plain[place] = b"\\Recent " + plain[place] if plain[place] else b"\\Recent"
+        return plain
+
+    def set_keywords(self, keywords: tuple[str, ...]) -> None:
+        """Take over the names of the mailbox's keywords."""
+        self.keywords = keywords
+        self._texts.clear()
+
+    @property
+    def keyword_mask(self) -> int:
+        """The bits of the keywords whose names are known."""
+        return ((1 << len(self.keywords)) - 1) << FIRST_KEYWORD_BIT
+
+    # ── \Recent ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def add_recent(self, first: int, last: int) -> None:
+        """Make the UIDs from `first` to `last` recent in this session."""
+        if first > last:
+            return
+        if self._recent and self._recent[-1][1] + 1 >= first:
+            self._recent[-1] = (self._recent[-1][0], max(last, self._recent[-1][1]))
+        else:
+            self._recent.append((first, last))
+
+    def is_recent(self, uid: int) -> bool:
+        """Whether a UID is recent in this session."""
+        return any(first <= uid <= last for first, last in self._recent)
+
+    def count_recent(self) -> int:
+        """How many messages are recent."""
+        return sum(len(self._uid_span(first, last)) for first, last in self._recent)
+
+    # ── changing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, uids: Sequence[int], flags: Iterable[int]) -> None:
+        """Add messages with UIDs above all others, ascending."""
+        if not uids:
+            return
+        follows = not self.uids or (isinstance(self.uids, range) and self.uids[-1] + 1 == uids[0])
+        if follows and uids[-1] - uids[0] + 1 == len(uids):
+            self.uids = range(self.uids[0] if self.uids else uids[0], uids[-1] + 1)
+        else:
+            if isinstance(self.uids, range):
+                self.uids = array("I", self.uids)
+            self.uids.extend(uids)
+        self._extend(flags)
+
+    def set_flags(self, index: int, flags: int) -> bool:
+        """Note the flags of one message. Returns whether they are other ones than before."""
+        if self._palette[self._marks[index]] == flags:
+            return False
+        place = self._place(flags)
+        self._marks[index] = place
+        return True
+
+    def remove(self, indexes: Sequence[int]) -> None:
+        """Take messages out; later ones move up."""
+        if not indexes:
+            return
+        keep = bytearray(b"\1") * len(self.uids)
+        for index in indexes:
+            keep[index] = 0
+        self.uids = _packed(compress(self.uids, keep))
+        marks = compress(self._marks, keep)
+        self._marks = bytearray(marks) if isinstance(self._marks, bytearray) else array(self._marks.typecode, marks)
+
+    def _extend(self, flags: Iterable[int]) -> None:
+        places = self._places
+        for value in flags:
+            mark = places.get(value)
+            self._marks.append(self._place(value) if mark is None else mark)
+
+    def _place(self, flags: int) -> int:
+        place = self._places.get(flags)
+        if place is None:
+            width = 1 if isinstance(self._marks, bytearray) else self._marks.itemsize
+            if len(self._palette) > _WIDEST[width]:
+                self._tidy()
+                if len(self._palette) > _WIDEST[width]:
+                    self._marks = array(_WIDER[width], self._marks)
+            place = self._places[flags] = len(self._palette)
+            self._palette.append(flags)
+        return place
+
+    def _tidy(self) -> None:
+        """Forget the values that no message has any more."""
+        used = sorted(set(self._marks))
+        new = {old: place for place, old in enumerate(used)}
+        for index, mark in enumerate(self._marks):
+            self._marks[index] = new[mark]
+        self._palette = [self._palette[old] for old in used]
+        self._places.clear()
+        self._places.update((flags, place) for place, flags in enumerate(self._palette))
+        self._texts.clear()
+
+
+def _packed(uids: Iterable[int]) -> range | array[int]:
+    packed = array("I", uids)
+    if packed and packed[-1] - packed[0] + 1 == len(packed):
+        return range(packed[0], packed[-1] + 1)
+    return packed
+
+
+def flag_text(bits: int, keywords: Sequence[str]) -> bytes:
+    r"""Flag bits as they are written: `\Seen $Work`. Bits without a name are left out."""
+    names = [name for bit, name in enumerate(SYSTEM_FLAGS) if bits >> bit & 1]
+    named = bits >> FIRST_KEYWORD_BIT
+    if named:
+        names += [name for bit, name in enumerate(keywords) if named >> bit & 1]
+    return " ".join(names).encode()
+
+
+def uid_set(uids: Sequence[int]) -> bytes:
+    """Ascending UIDs as a set: `1:4,7` (RFC 4315 section 3)."""
+    if not uids:
+        return b""
+    if uids[-1] - uids[0] + 1 == len(uids):
+        return b"%d:%d" % (uids[0], uids[-1]) if len(uids) > 1 else b"%d" % uids[0]
+    pieces: list[bytes] = []
+    first = last = uids[0]
+    for uid in uids[1:]:
+        if uid != last + 1:
+            pieces.append(b"%d:%d" % (first, last) if last > first else b"%d" % first)
+            first = uid
+        last = uid
+    pieces.append(b"%d:%d" % (first, last) if last > first else b"%d" % first)
+    return b",".join(pieces)
