@@ -7,7 +7,7 @@ registry's business. Unlike the standard library's codec (IDNA 2003) this keeps 
 from __future__ import annotations
 
 from appliance.errors import AddressError
-from appliance.mail.address import MAX_DOMAIN, MAX_LABEL
+from appliance.mail.address import MAX_DOMAIN, MAX_LABEL, normal_domain
 
 PREFIX = "xn--"
 
@@ -43,7 +43,8 @@ def _a_label(label: str) -> str:
 def _u_label(label: str) -> str:
     try:
         text = label[len(PREFIX) :].encode("ascii").decode("punycode")
-    except UnicodeError:
+        sound = not text.isascii() and normal_domain(text) == text
+    except (UnicodeError, AddressError):
         return label
     # Only a label that converts back to itself is an A-label; else two texts would mean one domain.
-    return text if not text.isascii() and PREFIX + text.encode("punycode").decode("ascii") == label.lower() else label
+    return text if sound and PREFIX + text.encode("punycode").decode("ascii") == label.lower() else label
