@@ -22,6 +22,7 @@ from appliance.config import (
     Settings,
     StoreConfig,
     core_settings,
+    read_settings,
     settings_from,
 )
 from appliance.control import ControlServer
@@ -79,23 +80,38 @@ def find_config(path: Path | None = None) -> Path:
 
 def load(path: Path | None = None) -> Loaded:
     """Read the file and load its plugins. Raises ConfigError with every problem of both."""
+    loaded, problems = _read(path)
+    if problems:
+        raise ConfigError(problems)
+    return loaded
+
+
+def examine(path: Path | None = None, *, running: bool = False) -> tuple[Loaded, list[Problem]]:
+    """Read the file and say all that is wrong with it, what a start would trip over included.
+
+    Where something is wrong, `Loaded` is good for looking at only. Raises ConfigError when the file cannot be read.
+    """
+    loaded, problems = _read(path)
+    return loaded, [*problems, *_unsaid(problems, check(loaded, running=running))]
+
+
+def _read(path: Path | None) -> tuple[Loaded, list[Problem]]:
     document = Document.read(find_config(path))
     core, problems = core_settings(document)
     manager, broken = loading.load(core.plugins, core.plugin_folder)
     problems += [_plugin_problem(document, core, name, text) for name, text in broken]
     dispatch = Dispatch(manager)
-    sections = list(SECTIONS)
     try:
-        sections += [section for _, section in dispatch.gather("settings")]
-        settings = settings_from(document, sections, known=_tables_of_others(core))
+        sections = [*SECTIONS, *(section for _, section in dispatch.gather("settings"))]
     except PluginError as error:
         raise ConfigError([*problems, document.problem(("plugins",), str(error))]) from error
-    except ConfigError as error:
-        known = {(problem.setting, problem.line) for problem in problems}
-        problems += [problem for problem in error.problems if (problem.setting, problem.line) not in known]
-    if problems:
-        raise ConfigError(problems)
-    return Loaded(document.path, settings, manager, dispatch)
+    settings, found = read_settings(document, sections, known=_tables_of_others(core))
+    return Loaded(document.path, settings, manager, dispatch), [*problems, *_unsaid(problems, found)]
+
+
+def _unsaid(said: Sequence[Problem], more: Sequence[Problem]) -> list[Problem]:
+    known = {(problem.setting, problem.line) for problem in said}
+    return [problem for problem in more if (problem.setting, problem.line) not in known]
 
 
 def _plugin_problem(document: Document, core: CoreConfig, name: str, text: str) -> Problem:
@@ -112,12 +128,14 @@ def check(loaded: Loaded, *, running: bool = False) -> list[Problem]:
     """What a start would trip over: ports, certificates, folders. `running`: our own process holds the ports now."""
     settings = loaded.settings
     problems = preflight(settings, ports=not running)
-    problems += [settings.problem(p.setting, p.text, p.remedy) for p in tls_problems(settings[TlsConfig])]
+    made = {section.cls for section in settings.sections}
+    found = tls_problems(settings[TlsConfig]) if TlsConfig in made else []
     try:
-        Resolver(settings[DnsConfig])
+        if DnsConfig in made:
+            Resolver(settings[DnsConfig])
     except ConfigError as error:
-        problems += [settings.problem(p.setting, p.text, p.remedy) for p in error.problems]
-    return problems
+        found += error.problems
+    return problems + [settings.problem(one.setting, one.text, one.remedy) for one in found]
 
 
 def _core(loaded: Loaded, store: Store) -> Core:

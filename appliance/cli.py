@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from appliance import __version__
+from appliance.app import CONFIG_VARIABLE
 from appliance.commands.context import Palomar
 from appliance.commands.terminal import clean, fail
 from appliance.control import CallError
@@ -81,7 +82,8 @@ def _palomar_of(ctx: click.Context) -> Palomar:
 @click.option(
     "-c",
     "--config",
-    envvar="PALOMAR_CONFIG",
+    envvar=CONFIG_VARIABLE,
+    is_eager=True,  # known before --help, which lists the commands of its plugins
     type=click.Path(dir_okay=False, path_type=Path),
     help="The configuration file; otherwise ./palomar.toml or /etc/palomar/palomar.toml.",
 )

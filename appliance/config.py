@@ -26,6 +26,8 @@ from appliance.mail.address import normal_domain
 T = TypeVar("T")
 Key = tuple[str | int, ...]
 
+_BAD: Any = object()  # what is made of a value that does not fit
+
 WIDEST_RELAY_NETWORK = {4: 8, 6: 16}  # prefix lengths; anything wider is as good as a default route
 
 
@@ -206,7 +208,7 @@ def core_settings(document: Document) -> tuple[CoreConfig, list[Problem]]:
     tables = [Section(name, object) for name, value in document.data.items() if isinstance(value, dict)]
     problems: list[Problem] = []
     value = _fill(document, Section("", CoreConfig), [*CORE_SECTIONS, *tables], problems)
-    return (value if isinstance(value, CoreConfig) else CoreConfig()), problems
+    return (CoreConfig() if value is _BAD else typing.cast("CoreConfig", value)), problems
 
 
 def settings_from(
@@ -216,12 +218,25 @@ def settings_from(
 
     `known` maps names of tables that exist but are not loaded to the plugin that would bring them, for the remedy.
     """
+    settings, problems = read_settings(document, sections, known=known)
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def read_settings(
+    document: Document, sections: Sequence[Section], *, known: Mapping[str, str] | None = None
+) -> tuple[Settings, list[Problem]]:
+    """Fill every section as far as that goes, so that the rest can be checked too.
+
+    Where there are problems, wrong settings have their defaults, and sections that cannot be made at all are not
+    among `Settings.sections`.
+    """
     problems: list[Problem] = []
     values = {section.cls: _fill(document, section, sections, problems) for section in sections}
     problems += _unknown_tables(document, sections, known or {})
-    if problems:
-        raise ConfigError(problems)
-    return Settings(values, document, sections)
+    made = [section for section in sections if values[section.cls] is not _BAD]
+    return Settings({section.cls: values[section.cls] for section in made}, document, made), problems
 
 
 def _unknown_tables(document: Document, sections: Sequence[Section], known: Mapping[str, str]) -> Iterator[Problem]:
@@ -242,7 +257,7 @@ def _fill(document: Document, section: Section, sections: Sequence[Section], pro
     table = document.table(section.name)
     if table is None:
         problems.append(document.problem(key, "must be a table", f"Write [{section.name}] and settings below it."))
-        return None
+        return _BAD
     prefix = f"{section.name}." if section.name else ""
     inner = {
         s.name[len(prefix) :].split(".")[0] for s in sections if s.name.startswith(prefix) and s.name != section.name
@@ -257,7 +272,7 @@ def _fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
 
 
 def _dataclass(document: Document, key: Key, cls: type, table: dict[str, Any], problems: list[Problem]) -> object:
-    """Make one instance from a table, or None when something is wrong with it."""
+    """Make one instance from a table, with the defaults in place of wrong settings; _BAD when that cannot be."""
     hints = typing.get_type_hints(cls)
     fields = _fields(cls)
     before = len(problems)
@@ -265,37 +280,44 @@ def _dataclass(document: Document, key: Key, cls: type, table: dict[str, Any], p
     for name, value in table.items():
         if name not in fields:
             problems.append(document.problem((*key, name), "there is no such setting.", _nearest(name, fields)))
-        else:
-            values[name] = _value(document, (*key, name), hints[name], value, problems)
+        elif (made := _value(document, (*key, name), hints[name], value, problems)) is not _BAD:
+            values[name] = made
     for name, field in fields.items():
+        if isinstance(field.default, Path) and field.default != Path() and name not in values:
+            values[name] = document.path.parent / field.default
         if name not in table and field.default is MISSING and field.default_factory is MISSING:
             problems.append(document.problem(key, f"needs the setting {name!r}.", f"Add {name} = …"))
-    if len(problems) > before:
-        return None
     try:
         return cls(**values)
+    except TypeError:
+        if len(problems) > before:
+            return _BAD  # a setting without default is missing or wrong, and that is said already
+        raise
     except ValueError as error:
-        named = next((name for name in fields if re.search(rf"\b{name}\b", str(error))), None)
-        problems.append(document.problem((*key, named) if named else key, str(error)))
-        return None
+        if len(problems) == before:
+            named = next((name for name in fields if re.search(rf"\b{name}\b", str(error))), None)
+            problems.append(document.problem((*key, named) if named else key, str(error)))
+        return _BAD
 
 
 def _value(document: Document, key: Key, hint: Any, value: Any, problems: list[Problem]) -> Any:
-    """Convert one TOML value to the annotated type; records a problem and returns None when it does not fit."""
+    """Convert one TOML value to the annotated type; records a problem and returns _BAD when it does not fit."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in {typing.Union, types.UnionType} and type(None) in arguments:
         return _value(document, key, next(a for a in arguments if a is not type(None)), value, problems)
     if dataclasses.is_dataclass(hint) and hint is not Bind and isinstance(value, dict):
         return _dataclass(document, key, typing.cast("type", hint), value, problems)
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis and isinstance(value, list):
-        return tuple(_value(document, (*key, n), arguments[0], item, problems) for n, item in enumerate(value))
+        items = tuple(_value(document, (*key, n), arguments[0], item, problems) for n, item in enumerate(value))
+        return _BAD if any(item is _BAD for item in items) else items
     if origin is dict and isinstance(value, dict):
-        return {name: _value(document, (*key, name), arguments[1], item, problems) for name, item in value.items()}
+        table = {name: _value(document, (*key, name), arguments[1], item, problems) for name, item in value.items()}
+        return _BAD if any(item is _BAD for item in table.values()) else table
     try:
         return _plain(document, hint, value)
     except ValueError as error:  # msgspec's ValidationError is one
         problems.append(document.problem(key, str(error).replace(" - at `$`", "") + "."))
-        return None
+        return _BAD
 
 
 def _plain(document: Document, hint: Any, value: Any) -> Any:

@@ -15,7 +15,8 @@ from appliance.errors import Problem
 
 def preflight(settings: Settings, *, ports: bool = True) -> list[Problem]:
     """Every problem a start would meet. With `ports`, addresses are tried out; without, only compared."""
-    return [*_claimed_twice(settings), *(_taken(settings) if ports else ()), *_data_folder(settings)]
+    folder = _data_folder(settings) if any(section.cls is CoreConfig for section in settings.sections) else ()
+    return [*_claimed_twice(settings), *(_taken(settings) if ports else ()), *folder]
 
 
 def binds(settings: Settings) -> Iterator[tuple[str, Bind]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import click
 
-from appliance.app import check as problems_of
+from appliance.app import examine
 from appliance.commands.context import Palomar
 from appliance.commands.terminal import Column, done, json_option, print_json, show_fields
+from appliance.config import Document, core_settings
 from appliance.errors import ConfigError, Problem
 
 
@@ -25,11 +25,9 @@ def check(palomar: Palomar, as_json: bool) -> None:
     problems = _problems(palomar)
     if as_json:
         print_json([dataclasses.asdict(problem) for problem in problems])
-        if problems:
-            raise click.exceptions.Exit(2)
-        return
+        raise click.exceptions.Exit(2 if problems else 0)
     if problems:
-        raise ConfigError(list(problems))
+        raise ConfigError(problems)
     done(f"{palomar.path}: no problems")
     if palomar.is_running():
         lines = palomar.call("status")
@@ -37,8 +35,11 @@ def check(palomar: Palomar, as_json: bool) -> None:
         show_fields({str(n): value for n, (_, value) in enumerate(lines)}, columns, as_json=False)
 
 
-def _problems(palomar: Palomar) -> Sequence[Problem]:
+def _problems(palomar: Palomar) -> list[Problem]:
     try:
-        return problems_of(palomar.loaded, running=palomar.is_running())
+        problems = examine(palomar.path)[1]
+        if problems and palomar.is_running(core_settings(Document.read(palomar.path))[0].data):
+            problems = examine(palomar.path, running=True)[1]  # it is we who hold the ports
     except ConfigError as error:
-        return error.problems
+        problems = error.problems
+    return problems

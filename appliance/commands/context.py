@@ -54,10 +54,10 @@ class Palomar:
         """Ask for an answer that comes piece by piece. Raises CallError."""
         return self._connected().stream(name, **arguments)
 
-    def is_running(self) -> bool:
-        """Whether an appliance answers for the data folder of this configuration."""
+    def is_running(self, folder: Path | None = None) -> bool:
+        """Whether an appliance answers for the data folder, that of this configuration if none is given."""
         if self._control is None:
-            self._control = SocketControl.connect(self.core_config.data)
+            self._control = SocketControl.connect(folder or self.core_config.data)
         return isinstance(self._control, SocketControl)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import click
 
 import appliance
 from appliance import demo
-from appliance.app import Loaded, load
+from appliance.app import Loaded, examine
 from appliance.app import run as run_appliance
 from appliance.commands.context import Palomar
 from appliance.config import Settings
@@ -38,23 +38,31 @@ Ctrl-C stops it.
 @click.pass_obj
 def run(palomar: Palomar, with_demo: bool) -> None:
     """Run the appliance until it is told to stop (SIGTERM, SIGINT); SIGHUP reads the configuration again."""
-    loaded = _demo() if with_demo else palomar.loaded
+    loaded = _demo() if with_demo else _examined(palomar.path)
     also = [_Banner(loaded.settings)] if with_demo else []
     raise click.exceptions.Exit(run_loop(lambda: run_appliance(loaded, also=also)))
+
+
+def _examined(path: Path) -> Loaded:
+    """The configuration, fit for a start. Raises ConfigError with everything that is wrong."""
+    loaded, problems = examine(path)
+    if problems:
+        raise ConfigError(problems)
+    return loaded
 
 
 def _demo() -> Loaded:
     """The demo's configuration, with its accounts made. Raises ConfigError if it is not for this machine alone."""
     if not DEMO_CONFIG.is_file():
         raise CallError(f"{DEMO_CONFIG} is not there", remedy="The demo runs in a checkout of the source: make run.")
-    loaded = load(DEMO_CONFIG)
-    if name := demo.reachable(loaded.settings):
-        text = "others can reach this address; the demo stays on the loopback."
-        raise ConfigError([loaded.settings.problem(name, text, "Take it back to 127.0.0.1.")])
     palomar = Palomar(DEMO_CONFIG)
     try:
         if palomar.is_running():
-            raise CallError("the demo runs already", remedy="Stop it with Ctrl-C in its terminal, or use it.")
+            raise CallError("the demo runs already", remedy="Use it, or stop it with Ctrl-C in its terminal.")
+        loaded = _examined(DEMO_CONFIG)
+        if name := demo.reachable(loaded.settings):
+            text = "others can reach this address; the demo stays on the loopback."
+            raise ConfigError([loaded.settings.problem(name, text, "Take it back to 127.0.0.1.")])
         known = {row["name"] for row in palomar.call("account.list")}
         for name in demo.ACCOUNTS:
             if name not in known:

@@ -1,0 +1,199 @@
+"""Each group of commands, on a store that no appliance holds."""
+
+from __future__ import annotations
+
+import mailbox as stdlib_mailbox
+from pathlib import Path
+
+import pytest
+
+from appliance.lock import FolderLock
+from tests.appliance.cli.conftest import PASSWORD, Shell
+
+ANA, LUIS = "ana@palomar.test", "luis@palomar.test"
+MESSAGE = (
+    "From: Ana <ana@palomar.test>\nTo: luis@palomar.test\nBcc: ana@palomar.test,\n ana@palomar.test\nSubject: x\n\ny\n"
+)
+
+
+def test_accounts_are_added_listed_and_shown(office: Shell) -> None:
+    rows = office.good("account", "list", "--json").json
+    assert [row["name"] for row in rows] == [ANA, LUIS]
+    assert ANA in office.good("account", "list").out
+    assert office.good("account", "show", ANA, "--json").json == rows[0]
+
+
+def test_a_password_is_asked_for_twice(shell: Shell) -> None:
+    shell.good("account", "add", ANA, input=f"{PASSWORD}\n{PASSWORD}\n")
+    done = shell("account", "password", ANA, input=f"{PASSWORD}\nanother horse\n")
+    assert done.code != 0
+    assert "do not match" in done.err
+
+
+def test_account_settings(office: Shell) -> None:
+    office.good("account", "quota", ANA, "2G")
+    office.good("account", "disable", ANA)
+    office.good("account", "redirect", ANA, "ana@elsewhere.test")
+    office.good("account", "weak", ANA, "on", "--password-stdin", input=f"{PASSWORD}\n")
+    row = office.good("account", "show", ANA, "--json").json
+    assert (row["quota_bytes"], row["enabled"], row["redirect"], row["weak"]) == (
+        2 << 30,
+        False,
+        "ana@elsewhere.test",
+        True,
+    )
+    office.good("account", "enable", ANA)
+    office.good("account", "redirect", ANA)
+    office.good("account", "weak", ANA, "off")
+    row = office.good("account", "show", ANA, "--json").json
+    assert (row["enabled"], row["redirect"], row["weak"]) == (True, "", False)
+
+
+def test_an_application_password_is_shown_once(office: Shell) -> None:
+    made = office.good("account", "app-password", "add", ANA, "phone", "--json").json
+    assert made["login"] == "ana+phone@palomar.test"
+    assert made["password"] not in office.good("account", "app-password", "list", ANA).out
+    assert "login:    ana+tablet@palomar.test" in office.good("account", "app-password", "add", ANA, "tablet").out
+    office.good("account", "app-password", "remove", ANA, "phone")
+    assert [row["label"] for row in office.good("account", "app-password", "list", ANA, "--json").json] == ["tablet"]
+
+
+def test_deleting_asks_first(office: Shell) -> None:
+    assert office("account", "delete", ANA, input="n\n").code != 0
+    assert len(office.good("account", "list", "--json").json) == 2
+    office.good("account", "delete", ANA, input="y\n")
+    office.good("account", "delete", LUIS, "--yes")
+    assert office.good("account", "list", "--json").json == []
+    assert office.good("account", "list").err == "There are no accounts; add one.\n"
+
+
+def test_domains_and_aliases(office: Shell) -> None:
+    office.good("domain", "add", "example.org", "--kind", "backup")
+    office.good("domain", "catch-all", "palomar.test", ANA)
+    rows = {row["name"]: row for row in office.good("domain", "list", "--json").json}
+    assert rows["example.org"]["kind"] == "backup"
+    assert rows["palomar.test"]["catch_all"] == ANA
+    office.good("domain", "catch-all", "palomar.test")
+    office.good("domain", "remove", "example.org")
+    assert len(office.good("domain", "list").out.splitlines()) == 2
+    office.good("alias", "add", "office@palomar.test", ANA, LUIS)
+    office.good("alias", "remove", "office@palomar.test", LUIS)
+    assert office.good("alias", "list", "--json").json == [{"address": "office@palomar.test", "targets": [ANA]}]
+    office.good("alias", "remove", "office@palomar.test")
+
+
+def test_mailboxes(office: Shell) -> None:
+    office.good("mailbox", "create", ANA, "Projects/Harbour")
+    office.good("mailbox", "rename", ANA, "Projects/Harbour", "Harbour")
+    office.good("mailbox", "subscribe", ANA, "Harbour", "--off")
+    rows = {row["name"]: row for row in office.good("mailbox", "list", ANA, "--json").json}
+    assert not rows["Harbour"]["subscribed"]
+    assert office("mailbox", "delete", ANA, "Harbour", input="n\n").code != 0
+    office.good("mailbox", "delete", ANA, "Harbour", "--yes")
+    assert "Harbour" not in office.good("mailbox", "list", ANA).out
+
+
+def test_a_maildir_with_subfolders_comes_in_and_goes_out(office: Shell, tmp_path: Path) -> None:
+    source = stdlib_mailbox.Maildir(tmp_path / "Maildir")
+    message = stdlib_mailbox.MaildirMessage(b"Subject: Harbour\n\nquay\n")
+    message.set_subdir("cur")
+    message.set_flags("FS")
+    source.add(message)
+    source.add_folder("Sent.2025").add(b"Subject: Sent\n\ntext\n")
+    done = office.good("mailbox", "import", ANA, tmp_path / "Maildir", "--json").json
+    assert [(row["mailbox"], row["messages"]) for row in done] == [("INBOX", 1), ("Sent/2025", 1)]
+    office.good("mailbox", "import", ANA, tmp_path / "Maildir", "--into", "Old")
+    assert {"Old", "Old/Sent/2025"} <= {row["name"] for row in office.good("mailbox", "list", ANA, "--json").json}
+    office.good("mailbox", "export", ANA, "INBOX", tmp_path / "out", "--format", "maildir")
+    (back,) = stdlib_mailbox.Maildir(tmp_path / "out", create=False)
+    assert (back["Subject"], back.get_flags(), back.get_payload()) == ("Harbour", "FS", "quay\n")  # type: ignore[union-attr]
+
+
+def test_an_mbox_comes_in_and_goes_out(office: Shell, tmp_path: Path) -> None:
+    source = stdlib_mailbox.mbox(tmp_path / "in.mbox")
+    for number in range(100):
+        source.add(b"Subject: %d\n\nFrom here on\n" % number)
+    source.close()
+    assert "100 messages" in office.good("mailbox", "import", ANA, tmp_path / "in.mbox").out
+    office.good("mailbox", "export", ANA, "INBOX", tmp_path / "out.mbox")
+    back = [message["Subject"] for message in stdlib_mailbox.mbox(tmp_path / "out.mbox")]
+    assert back == [str(number) for number in range(100)]
+    assert office("mailbox", "export", ANA, "INBOX", tmp_path / "out.mbox").code == 1
+
+
+def inbox(office: Shell, account: str, tmp_path: Path) -> list[str]:
+    target = tmp_path / f"{account}.mbox"
+    target.unlink(missing_ok=True)
+    office.good("mailbox", "export", account, "INBOX", target)
+    return [message.as_string() for message in stdlib_mailbox.mbox(target)]
+
+
+def test_a_whole_message_is_sent_from_standard_input(office: Shell, tmp_path: Path) -> None:
+    done = office.good("send", "-t", input=MESSAGE)
+    assert "accepted as" in done.out
+    (message,) = inbox(office, LUIS, tmp_path)
+    assert "Subject: x\n" in message
+    assert "Bcc" not in message
+    assert "\nMessage-ID: <" in message
+    assert "\nDate: " in message
+    assert len(inbox(office, ANA, tmp_path)) == 1
+
+
+def test_a_message_is_written_from_flags(office: Shell, tmp_path: Path) -> None:
+    office.good("send", "--from", ANA, "--to", LUIS, "--subject", "Füße", "--text", "At one?")
+    (message,) = inbox(office, LUIS, tmp_path)
+    assert f"From: {ANA}\n" in message
+    assert "Subject: =?utf-8?" in message
+    assert message.endswith("At one?\n")
+
+
+def test_text_without_a_header_is_all_text(office: Shell, tmp_path: Path) -> None:
+    office.good("send", "-f", ANA, LUIS, input="just words\n")
+    (message,) = inbox(office, LUIS, tmp_path)
+    assert f"From: {ANA}\n" in message
+    assert message.endswith("\n\njust words\n")
+
+
+def test_a_refused_recipient_is_an_error(office: Shell) -> None:
+    done = office("send", "-f", ANA, "nobody@palomar.test", input=MESSAGE)
+    assert done.code == 1
+    assert "nobody@palomar.test: 550" in done.err
+    assert office("send", "-f", ANA, input=MESSAGE).err.startswith("error: the message has no recipients")
+    assert office("send", "--to", LUIS, "--subject", "a\nBcc: x", "--text", "x").code == 1
+
+
+def test_the_trace_of_a_sent_message(office: Shell) -> None:
+    sent = office.good("send", "-t", "--json", input=MESSAGE).json
+    rows = office.good("trace", sent["trace_id"], "--json").json
+    assert {row["trace_id"] for row in rows} == {sent["trace_id"]}
+    told = office.good("trace", LUIS).out
+    assert told.startswith(sent["trace_id"])
+    assert "intake" in told
+    assert "Nothing is known" in office.good("trace", "<no.such@id>").err
+
+
+@pytest.mark.parametrize("command", ["hold", "release", "retry", "remove"])
+def test_queue_commands_want_to_be_told_which(office: Shell, command: str) -> None:
+    for arguments in ([], ["--all", "1"]):
+        more = ["--yes"] if command == "remove" else []
+        done = office("queue", command, *arguments, *more)
+        assert (done.code, "say which" in done.err) == (1, True)
+    done = office("queue", command, "99.0", *(["--yes"] if command == "remove" else []))
+    assert (done.code, "no entry 99.0" in done.err) == (1, True)
+
+
+def test_an_empty_queue(office: Shell) -> None:
+    assert office.good("queue", "list", "--json").json == []
+    assert office.good("queue", "list").err == "Nothing waits.\n"
+    assert office.good("queue", "flush").out == "0 recipients scheduled\n"
+    assert office("queue", "show", "1").code == 1
+
+
+def test_a_folder_that_another_process_holds(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.commands.context.BUSY_S", 0.0)
+    with FolderLock.take(tmp_path / "data"):
+        done = shell("account", "list")
+    assert done.code == 1
+    assert "is in use by another process" in done.err
+    assert "remedy:" in done.err
+    shell.good("account", "list")
