@@ -10,9 +10,11 @@ from pathlib import Path
 from appliance.errors import StoreError
 from appliance.store.model import Change
 
-# Measured with 4 KiB messages in groups of ten: pages of 2 KiB write a quarter less to the log than pages of 4 KiB
-# (a group touches many pages that hold one changed row each), at the same CPU; 1 KiB makes large rows slow.
-PAGE_SIZE = 2048
+# Measured with 4 KiB messages in groups of ten (octets written per octet of mail, checkpoints included, with and
+# without compression): pages of 1 KiB 2.5 and 3.1, of 2 KiB 3.2 and 3.5, of 4 KiB 3.7 and 4.0. A group touches many
+# pages that hold one changed row each, and rows of 3 KiB leave less room empty in small pages. Reading 10,000
+# envelopes takes 17 ms instead of 15.
+PAGE_SIZE = 1024
 WRITER_CACHE_KIB = 4096
 READER_CACHE_KIB = 1024
 LOOP_CACHE_KIB = 512

@@ -16,7 +16,7 @@ from appliance.errors import StoreError
 from appliance.store.database import LOOP_CACHE_KIB, Database, connect, primary_code
 from appliance.store.schema import Migration, migrate
 
-CHECKPOINT_FRAMES = 1000  # of log after which it is carried over, on the same thread
+CHECKPOINT_BYTES = 2 << 20  # of log after which it is carried over, on the same thread
 RETRY_S = 30.0  # after a failure, nothing is tried for so long
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -95,7 +95,7 @@ class SoftStore:
 
     def _checkpoint(self, db: Database) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if self._path.with_name(self._path.name + "-wal").stat().st_size > CHECKPOINT_FRAMES * 2072:
+            if self._path.with_name(self._path.name + "-wal").stat().st_size > CHECKPOINT_BYTES:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _put_aside(self) -> None:
