@@ -169,6 +169,8 @@ class Connection(asyncio.Protocol):
                 self._flush()
             if self._write_paused:
                 await self.drain()  # a peer that pipelines but does not read waits for itself
+                waited = True
+                continue  # the machine may have been fed meanwhile
             if self._wake:
                 self._wake = False
                 return WAKE
@@ -416,9 +418,11 @@ class Connection(asyncio.Protocol):
             return 0
         held = transport.get_write_buffer_size()
         sock = transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return held
         try:
             packed = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-        except OSError:  # the socket is closed already, or of a kind that does not tell
+        except OSError:  # a kind of socket that does not tell
             return held
         return held + int(struct.unpack("i", packed)[0])
 
@@ -436,7 +440,10 @@ class Connection(asyncio.Protocol):
             self._discarded = 0
             if self._paused:
                 self._resume_reading()
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:  # the peer has reset the connection: nobody is left to read our last words
+                linger = False
         self._closing = True
         if not linger:
             transport.close()
