@@ -6,7 +6,6 @@ import re
 import types
 from pathlib import Path
 
-import pluggy
 import pytest
 
 from appliance import hookspecs, loading
@@ -14,6 +13,11 @@ from appliance.cli import COMMANDS
 from appliance.commands.config import all_sections
 from appliance.config import Document, settings_from
 from appliance.dispatch import Dispatch
+from appliance.mail.address import Address
+from appliance.mail.delivery import Route
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.message import Message
+from appliance.mail.session import Session
 from appliance.reference import hooks, hooks_document, settings, settings_document
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +26,7 @@ HOOKS = [hook.name for hook in hooks()]
 TESTS = "\n".join(
     path.read_text() for path in (ROOT / "tests").rglob("*.py") if path.resolve() != Path(__file__).resolve()
 )
+EXAMPLE_NAMES = ("printer_guard", "shouting", "tickets")
 EXAMPLES = re.findall(r"```python\n(.*?)```", (DOCS / "plugins.md").read_text(), re.DOTALL)
 
 
@@ -64,20 +69,39 @@ def test_every_role_has_a_readme_with_a_checklist() -> None:
         assert re.search(r"\b(done|todo|exempt)\b", text, re.IGNORECASE), name
 
 
-def test_the_guide_has_three_examples() -> None:
-    assert len(EXAMPLES) == 3
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    """A folder with the guide's examples as single files, named as the guide names them."""
+    for name, source in zip(EXAMPLE_NAMES, EXAMPLES, strict=True):
+        (tmp_path / f"{name}.py").write_text(source)
+    return tmp_path
 
 
-@pytest.mark.parametrize("source", EXAMPLES, ids=["first", "second", "third"])
-def test_the_guide_s_examples_load(source: str) -> None:
+def test_the_guide_s_examples_load(examples: Path) -> None:
     """Each passes the checks that a real plugin passes, with its settings and its objects."""
-    plugin = types.ModuleType("example")
-    exec(compile(source, "plugins.md", "exec"), plugin.__dict__)
-    manager = pluggy.PluginManager("palomar")
-    manager.add_hookspecs(hookspecs)
-    loading.register(manager, "example", plugin)
+    manager, problems = loading.load(EXAMPLE_NAMES, examples)
+    assert problems == []
     dispatch = Dispatch(manager)
     sections = [section for _, section in dispatch.gather("settings")]
-    read = settings_from(Document({}, Path("-"), {}), sections)
-    dispatch.attach(types.SimpleNamespace(settings=read))
-    assert manager.has_plugin("example")
+    assert {section.name for section in sections} == {"shouting", "tickets"}
+    core = types.SimpleNamespace(settings=settings_from(Document({}, Path("-"), {}), sections))
+    assert [one.name for _, one in dispatch.gather("transports", core=core)] == ["tickets"]
+    assert [one.name for _, one in dispatch.gather("services", core=core)] == ["tickets-report"]
+
+
+async def test_the_guide_s_examples_do_what_it_says(examples: Path) -> None:
+    manager, _ = loading.load(EXAMPLE_NAMES, examples)
+    dispatch = Dispatch(manager)
+    sections = [section for _, section in dispatch.gather("settings")]
+    dispatch.attach(types.SimpleNamespace(settings=settings_from(Document({}, Path("-"), {}), sections)))
+    session, envelope = Session("s1", "mx", peer_ip="192.0.2.7"), Envelope(None)
+    printer, ticket = (Recipient(Address.parse(one)) for one in ("printer@palomar.test", "x@tickets.example"))
+    refusal = await dispatch.smtp_recipient(session=session, envelope=envelope, recipient=printer)
+    assert refusal is not None
+    assert refusal.code == 550
+    assert await dispatch.smtp_recipient(session=session, envelope=envelope, recipient=ticket) is None
+    assert await dispatch.own_recipient(recipient=ticket) == "relay"
+    assert await dispatch.route_recipient(envelope=envelope, recipient=ticket) == Route("tickets", "tickets.example")
+    loud = Message.parse(b"Subject: BUY THIS BOAT\r\n\r\n")
+    findings = await dispatch.score_message(session=session, envelope=envelope, message=loud, findings=())
+    assert [(one.result, one.score) for one in findings] == [("loud", 2.0)]
