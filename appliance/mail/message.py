@@ -29,11 +29,12 @@ class Message:
 
     __slots__ = ("_fields", "_structure", "header", "text")
 
-    def __init__(self, header: bytes, text: Buffer) -> None:
+    def __init__(self, header: bytes, text: Buffer, structure: Part | None = None) -> None:
+        """`structure` is the MIME tree where it is known already: it is not scanned again."""
         self.header = header
         self.text: bytes | memoryview = text if isinstance(text, bytes) else memoryview(text)
         self._fields: tuple[Field, ...] | None = None
-        self._structure: Part | None = None
+        self._structure = structure
 
     @classmethod
     def parse(cls, raw: Buffer) -> Message:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from appliance.errors import NotFoundError, StoreError
-from appliance.mail.message import Message
+from appliance.mail.message import Message, Part
 from appliance.store.segments import Extent, Segments
 from appliance.wire import imap
 
@@ -106,6 +106,7 @@ def _pays(stored: int, size: int) -> bool:
 
 
 _BODY = "SELECT codec, text_size, segment, position, stored, header, text FROM body WHERE id = ?"
+_BODY_AND_PARTS = "SELECT codec, text_size, segment, position, stored, parts, header, text FROM body WHERE id = ?"
 _HEADER = "SELECT header FROM body WHERE id = ?"
 _PREFIX = "SELECT prefix FROM filing WHERE id = ?"
 
@@ -122,10 +123,33 @@ def load(db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: in
     if segment is not None:
         text = segments.read(segment, position, stored)
     if codec == ZSTD:
-        text = _decompressed(body_id, text, text_size)
+        text = _decompressed(body_id, text, text_size + 1)
     if len(text) != text_size:
         raise StoreError(f"body {body_id} has {len(text)} octets of text instead of {text_size}")
     return Message(_prefix(db, filing_id) + header, text)
+
+
+def load_start(
+    db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: int | None, reach: Callable[[Part], int]
+) -> Message:
+    """One message with its stored structure and only as many octets of its text as `reach` says of that structure.
+
+    The parts that people read stand before the attachments, so what is behind them need not be unpacked.
+    """
+    row = db.execute(_BODY_AND_PARTS, (body_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no body {body_id}")
+    codec, text_size, segment, position, stored, packed, header, text = row
+    structure = imap.unpack(packed)
+    wanted = max(0, min(reach(structure), text_size))
+    if not wanted:
+        return Message(_prefix(db, filing_id) + header, b"", structure)
+    if segment is not None:
+        text = segments.read(segment, position, stored)
+    text = _decompressed(body_id, text, wanted) if codec == ZSTD else text[:wanted]
+    if len(text) != wanted:
+        raise StoreError(f"body {body_id} has {len(text)} octets of text instead of {text_size}")
+    return Message(_prefix(db, filing_id) + header, text, structure)
 
 
 def load_header(db: sqlite3.Connection, body_id: int, filing_id: int | None) -> Message:
@@ -146,9 +170,9 @@ def _prefix(db: sqlite3.Connection, filing_id: int | None) -> bytes:
     return prefix
 
 
-def _decompressed(body_id: int, text: bytes, size: int) -> bytes:
+def _decompressed(body_id: int, text: bytes, most: int) -> bytes:
     try:
-        octets: bytes = zstd.ZstdDecompressor().decompress(text, max_length=size + 1)
+        octets: bytes = zstd.ZstdDecompressor().decompress(text, max_length=most)
     except zstd.ZstdError as error:
         raise StoreError(f"body {body_id} is damaged: {error}") from error
     return octets
