@@ -10,7 +10,7 @@ import base64
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from appliance.config import CoreConfig
@@ -25,32 +25,20 @@ from appliance.mail.message import Message
 from appliance.mail.received import MAX_HOPS, count_received
 from appliance.mail.reply import Reply, most_severe
 from appliance.mail.session import Session
-from appliance.routing import Routed, Router
-from appliance.store import Accepted, Account, Filing, QueueWish, Store
+from appliance.planning import OVER_QUOTA, STORED, Plan, Planner, Transaction
+from appliance.routing import Router
+from appliance.store import Accepted, Store
 from appliance.trace import Trace
 
 log = logging.getLogger(__name__)
 
-MAX_TRANSFORM_CRASHES = 3  # then a message is filed as it was received
-_CRASHES_REMEMBERED = 1000
 _MESSAGE_ID_SHOWN = 200  # octets
 
 FULL = Reply(452, "4.3.1", "No room for mail at present, try again later")
-OVER_QUOTA = Reply(552, "5.2.2", "The recipient's mailbox is full")
 FILLED_UP = Reply(452, "4.2.2", "A recipient's mailbox has just filled up, try again later")
 LOOP = Reply(554, "5.4.6", f"Mail loop: more than {MAX_HOPS} Received fields")
 STORE_FAILED = Reply(451, "4.3.0", "The message could not be stored, try again later")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
-
-
-@dataclass(slots=True)
-class Transaction:
-    """One mail transaction: what RCPT found out about each recipient is kept for the end of DATA."""
-
-    session: Session
-    envelope: Envelope
-    trace_id: str
-    routed: list[Sequence[Routed]] = field(default_factory=list)  # one item per recipient of the envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +48,6 @@ class Submitted:
     accepted: Accepted | None
     trace_id: str
     refused: tuple[tuple[Recipient, Reply], ...] = ()
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What will be stored for one message, and the reply to each recipient if that succeeds."""
-
-    filings: dict[tuple[int, str], Filing] = field(default_factory=dict)
-    wishes: dict[str, QueueWish] = field(default_factory=dict)
-    replies: list[Reply] = field(default_factory=list)
 
 
 class Intake:
@@ -87,7 +66,7 @@ class Intake:
         self._dispatch = dispatch
         self._trace = trace
         self._queue_notify = queue_notify
-        self._crashes: dict[bytes, int] = {}
+        self._planner = Planner(store, dispatch)
         self.router = Router(dispatch, config)
 
     def reload(self, config: CoreConfig) -> None:
@@ -134,7 +113,7 @@ class Intake:
         verdict = judge(findings)
         if verdict.action in {"refuse", "defer"}:
             return self._refused(transaction, _judged(verdict))
-        plan = await self._plan(transaction, received, findings, verdict)
+        plan = await self._planner.plan(transaction, received, findings, verdict)
         return await self._store_plan(transaction, received, plan)
 
     async def submit(
@@ -163,7 +142,7 @@ class Intake:
                 refused.append((recipient, reply))
         if not transaction.envelope.recipients:
             return Submitted(None, transaction.trace_id, tuple(refused))
-        plan = await self._plan(transaction, message, (), Judgement("accept", 0.0))
+        plan = await self._planner.plan(transaction, message, (), Judgement("accept", 0.0))
         accepted = await self._commit(transaction, message, plan)
         return Submitted(accepted, transaction.trace_id, tuple(refused))
 
@@ -178,7 +157,7 @@ class Intake:
                 return _outcome(recipient, routed)
             transaction.envelope.recipients.append(recipient)
             transaction.routed.append(routed)
-            plan = await self._plan(transaction, message, (), Judgement("accept", 0.0), defer=False)
+            plan = await self._planner.plan(transaction, message, (), Judgement("accept", 0.0), defer=False)
             if plan.replies[0].positive:
                 await self._commit(transaction, message, plan)
             return _outcome(recipient, plan.replies[0])
@@ -202,83 +181,7 @@ class Intake:
         )
         return findings
 
-    async def _plan(
-        self,
-        transaction: Transaction,
-        message: Message,
-        findings: Sequence[Finding],
-        verdict: Judgement,
-        *,
-        defer: bool = True,
-    ) -> _Plan:
-        """Decide filings and queue entries for every recipient.
-
-        With `defer`, a local recipient that cannot be filed now becomes a queue entry when other recipients can be
-        served and the peer hears only one reply.
-        """
-        plan = _Plan()
-        single_reply = defer and transaction.session.role != "lmtp"
-        for given, routed in zip(transaction.envelope.recipients, transaction.routed, strict=True):
-            plan.replies.append(await self._plan_recipient(transaction, message, findings, verdict, routed, plan))
-            log.debug("%s: %s", given.address, plan.replies[-1])
-        if single_reply and any(reply.positive for reply in plan.replies):
-            for index, reply in enumerate(plan.replies):
-                if not reply.positive:
-                    for one in transaction.routed[index]:
-                        plan.wishes.setdefault(one.recipient.address.key, QueueWish(one.recipient, one.route))
-                    plan.replies[index] = _STORED
-        return plan
-
-    async def _plan_recipient(
-        self,
-        transaction: Transaction,
-        message: Message,
-        findings: Sequence[Finding],
-        verdict: Judgement,
-        routed: Sequence[Routed],
-        plan: _Plan,
-    ) -> Reply:
-        """Add one envelope recipient to the plan; its parts are added all or not at all."""
-        filings: list[Filing] = []
-        wishes: list[QueueWish] = []
-        for one in routed:
-            account = self._store.directory.account(one.route.next_hop) if one.route.transport == "local" else None
-            if account is None:
-                wishes.append(QueueWish(one.recipient, one.route))
-                continue
-            filed = await self._file(transaction.envelope, one.recipient, account, message, findings)
-            if isinstance(filed, Reply):
-                return filed
-            filings += filed
-        for filing in filings:
-            if verdict.action == "junk" and filing.mailbox == "INBOX":
-                filing = replace(filing, mailbox="Junk")
-            plan.filings.setdefault((filing.account_id, filing.mailbox), filing)
-        for wish in wishes:
-            plan.wishes.setdefault(wish.recipient.address.key, wish)
-        return _STORED
-
-    async def _file(
-        self, envelope: Envelope, recipient: Recipient, account: Account, message: Message, findings: Sequence[Finding]
-    ) -> Sequence[Filing] | Reply:
-        """Ask the MDA where the message goes in one account."""
-        try:
-            filed = await self._dispatch.file_message(
-                envelope=envelope, recipient=recipient, account=account, message=message, findings=findings
-            )
-        except HookFailedError as error:
-            return error.reply
-        if filed is None:
-            return Reply(
-                451, "4.3.5", "No plugin files mail for this recipient", reason="file_message: nobody answered"
-            )
-        if not isinstance(filed, Reply) and account.quota_bytes:
-            octets = sum(len(filing.prefix) + message.size for filing in filed)
-            if account.used_bytes + octets > account.quota_bytes:
-                return OVER_QUOTA
-        return filed
-
-    async def _store_plan(self, transaction: Transaction, message: Message, plan: _Plan) -> list[Reply]:
+    async def _store_plan(self, transaction: Transaction, message: Message, plan: Plan) -> list[Reply]:
         if not any(reply.positive for reply in plan.replies):
             worst = most_severe(plan.replies)
             assert worst is not None
@@ -294,9 +197,9 @@ class Intake:
             log.exception("message from %s could not be stored", transaction.envelope.sender)
             return self._refused(transaction, replace(STORE_FAILED, reason=str(error)))
         stored = Reply(250, "2.0.0", f"Stored as {transaction.trace_id}")
-        return [stored if reply is _STORED else reply for reply in plan.replies]
+        return [stored if reply is STORED else reply for reply in plan.replies]
 
-    async def _commit(self, transaction: Transaction, message: Message, plan: _Plan) -> Accepted:
+    async def _commit(self, transaction: Transaction, message: Message, plan: Plan) -> Accepted:
         """The promise: this returns after the fsync."""
         envelope = transaction.envelope
         accepted = await self._store.accept(
@@ -321,7 +224,6 @@ class Intake:
 
 
 _RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
-_STORED = Reply(250, "2.0.0", "Stored")
 
 
 def combine(replies: Sequence[Reply]) -> Reply:

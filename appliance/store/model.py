@@ -8,6 +8,7 @@ from typing import Literal
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
+from appliance.mail.message import Message
 
 SYSTEM_FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")  # bit 0 to bit 4 of `flags`
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = (1 << bit for bit in range(5))
@@ -94,6 +95,7 @@ class Filing:
     prefix: bytes = b""  # this filing's own header lines: Return-Path, Delivered-To, Authentication-Results
     flags: int = 0
     keywords: tuple[str, ...] = ()
+    variant: Message | None = None  # what this account gets instead of the shared message (a decrypted one)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.envelope import Envelope
-from appliance.mail.message import Message
+from appliance.mail.message import Message, Part
 from appliance.store import bodies, compaction
 from appliance.store.bodies import PreparedBody
 from appliance.store.changes import Changes
@@ -164,20 +164,29 @@ class Store:
         return [bodies.load(db, self._segments, row.body_id, row.filing_id) for row in rows]
 
     async def each(
-        self, rows: Sequence[MessageRow], fn: Callable[[Database, MessageRow, Message], T]
+        self,
+        rows: Sequence[MessageRow],
+        fn: Callable[[Database, MessageRow, Message], T],
+        *,
+        reach: Callable[[Part], int] | None = None,
     ) -> list[T | None]:
         """Run `fn` on each stored message on a reader thread, and return what it returns, in the order of `rows`.
 
         Only one message is in memory at a time, so `fn` must not keep it. None stands for one expunged meanwhile.
+        `reach` tells, from the structure, how many octets of the text are needed; the rest is not even unpacked.
         """
+
+        def load(db: Database, row: MessageRow) -> Message:
+            if reach is None:
+                return bodies.load(db, self._segments, row.body_id, row.filing_id)
+            return bodies.load_start(db, self._segments, row.body_id, row.filing_id, reach)
 
         def run(db: Database, chosen: Sequence[int]) -> list[tuple[int, T]]:
             found = []
             for place in chosen:
                 row = rows[place]
                 with contextlib.suppress(NotFoundError):
-                    message = bodies.load(db, self._segments, row.body_id, row.filing_id)
-                    found.append((place, fn(db, row, message)))
+                    found.append((place, fn(db, row, load(db, row))))
             return found
 
         results: dict[int, T] = {}
@@ -216,6 +225,8 @@ class Store:
         nothing is stored then.
         """
         at = int(self.now()) if internal_at is None else internal_at
+        if any(filing.variant is not None for filing in filings):
+            return await self._accept_variants(message, filings, wishes, envelope, trace_id, at)
 
         def job(body: PreparedBody, future: asyncio.Future[Accepted]) -> Job:
             deposit = Deposit(body, at, filings, wishes, envelope, trace_id)
@@ -276,6 +287,39 @@ class Store:
         await self._on_thread(lambda: self._finish_checkpoint(True))
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _accept_variants(
+        self,
+        message: Message,
+        filings: Sequence[Filing],
+        wishes: Sequence[QueueWish],
+        envelope: Envelope | None,
+        trace_id: str,
+        at: int,
+    ) -> Accepted:
+        """`accept` where some filings have a message of their own: several bodies, still one transaction."""
+        shared = [filing for filing in filings if filing.variant is None]
+        own = [filing for filing in filings if filing.variant is not None]
+        messages = [filing.variant for filing in own if filing.variant is not None]
+
+        def job(made: list[PreparedBody], future: asyncio.Future[Accepted]) -> Job:
+            deposits = [Deposit(body, at, (filing,)) for body, filing in zip(made, own, strict=False)]
+            if shared or wishes:
+                deposits.insert(0, Deposit(made[-1], at, shared, wishes, envelope, trace_id))
+
+            def run(db: Database) -> Accepted:
+                answers = deposit_group(db, deposits)
+                accepted = []
+                for answer in answers:
+                    if isinstance(answer, StoreError):
+                        raise answer
+                    accepted.append(answer)
+                filed = tuple(one for answer in accepted for one in answer.filed)
+                return Accepted(accepted[0].body_id, filed, accepted[0].queue_id)
+
+            return Job(future, run=run, octets=sum(body.size for body in made), deposits=deposits)
+
+        return await self._deposit([*messages, message] if shared or wishes else messages, job)
 
     def _future(self) -> asyncio.Future[T]:
         if self._loop is None:

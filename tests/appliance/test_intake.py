@@ -18,7 +18,9 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
+from appliance.planning import MAX_CRASHES
 from appliance.routing import MAX_ALIAS_DEPTH
+from appliance.store.queue import list_queue
 from tests.appliance.office import MESSAGE, office, plugin_of
 
 
@@ -203,6 +205,43 @@ async def test_the_judgement_decides(tmp_path: Path, finding: Finding, code: int
         assert (await o.send("ana@palomar.test")).code == code
         counts = {box: len(await o.inbox("ana@palomar.test", box)) for box in ("INBOX", "Junk")}
     assert counts == {box: int(box == mailbox) for box in ("INBOX", "Junk")}
+
+
+async def test_quarantine_keeps_the_message_held(tmp_path: Path) -> None:
+    async def score_message() -> list[Finding]:
+        return [Finding("f", "odd", action="quarantine")]
+
+    async with office(tmp_path, ("filter", plugin_of(score_message=score_message))) as o:
+        assert (await o.send("ana@palomar.test")).positive
+        assert await o.inbox("ana@palomar.test") == []
+        (held,) = await o.store.read(list_queue)
+    assert held[1].state == "held"
+    assert held[1].route.transport == "local"
+
+
+async def test_one_account_gets_its_own_variant(tmp_path: Path) -> None:
+    async def transform_inbound(message: Message, account: Any) -> Message | None:
+        return Message(message.header, b"decrypted\r\n") if account.name.startswith("ana") else None
+
+    async with office(tmp_path, OUTSIDE, ("gateway", plugin_of(transform_inbound=transform_inbound))) as o:
+        assert (await o.send("ana@palomar.test", "luis@palomar.test", "x@y.test", account="luis@palomar.test")).positive
+        assert (await o.inbox("ana@palomar.test"))[0].endswith(b"decrypted\r\n")
+        assert (await o.inbox("luis@palomar.test"))[0].endswith(b"How are you?\r\n")
+        ((accepted, _),) = o.queued
+        assert bytes(await o.store.load(accepted.body_id)) == bytes(MESSAGE)
+        assert (await o.send("ana@palomar.test")).positive
+        assert len(await o.inbox("ana@palomar.test")) == 2
+
+
+async def test_a_gateway_that_crashes_again_and_again_is_passed_over(tmp_path: Path) -> None:
+    async def transform_inbound() -> None:
+        raise RuntimeError("broken on purpose")
+
+    async with office(tmp_path, ("gateway", plugin_of(transform_inbound=transform_inbound))) as o:
+        codes = [(await o.send("ana@palomar.test")).code for _ in range(MAX_CRASHES)]
+        assert codes == [451, 451, 250]
+        other = MESSAGE.prepend(b"X-Other: 1\r\n")
+        assert (await o.send("ana@palomar.test", message=other)).code == 451
 
 
 async def test_a_milter_may_refuse_or_change(tmp_path: Path) -> None:

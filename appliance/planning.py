@@ -1,0 +1,146 @@
+"""What one message will become: filings for local recipients, queue entries for the others, a reply for each."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from appliance.dispatch import Dispatch, HookFailedError
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.finding import Finding, Judgement
+from appliance.mail.message import Message
+from appliance.mail.reply import Reply
+from appliance.mail.session import Session
+from appliance.routing import Routed
+from appliance.store import Account, Filing, QueueWish, Store
+
+log = logging.getLogger(__name__)
+
+MAX_CRASHES = 3  # of transform_inbound on one message; then it is filed as it was received
+CRASHES_REMEMBERED = 1000
+
+STORED = Reply(250, "2.0.0", "Stored")
+OVER_QUOTA = Reply(552, "5.2.2", "The recipient's mailbox is full")
+_NOBODY_FILES = Reply(451, "4.3.5", "No plugin files mail for this recipient", reason="file_message: nobody answered")
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One mail transaction: what RCPT found out about each recipient is kept for the end of DATA."""
+
+    session: Session
+    envelope: Envelope
+    trace_id: str
+    routed: list[Sequence[Routed]] = field(default_factory=list)  # one item per recipient of the envelope
+
+
+@dataclass(slots=True)
+class Plan:
+    """What will be stored for one message, and the reply to each recipient if that succeeds."""
+
+    filings: dict[tuple[int, str], Filing] = field(default_factory=dict)
+    wishes: dict[str, QueueWish] = field(default_factory=dict)
+    replies: list[Reply] = field(default_factory=list)
+
+
+class Planner:
+    """Asks the plugins where a message goes, recipient by recipient. Stores nothing."""
+
+    def __init__(self, store: Store, dispatch: Dispatch) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._crashes: OrderedDict[bytes, int] = OrderedDict()
+
+    async def plan(
+        self,
+        transaction: Transaction,
+        message: Message,
+        findings: Sequence[Finding],
+        verdict: Judgement,
+        *,
+        defer: bool = True,
+    ) -> Plan:
+        """Decide filings and queue entries for every recipient.
+
+        With `defer`, a local recipient that cannot be filed now becomes a queue entry when other recipients can be
+        served and the peer hears only one reply.
+        """
+        plan = Plan()
+        for routed in transaction.routed:
+            plan.replies.append(await self._recipient(transaction.envelope, message, findings, verdict, routed, plan))
+        single_reply = defer and transaction.session.role != "lmtp"
+        if single_reply and any(reply.positive for reply in plan.replies):
+            for index, reply in enumerate(plan.replies):
+                if not reply.positive:
+                    for one in transaction.routed[index]:
+                        plan.wishes.setdefault(one.recipient.address.key, QueueWish(one.recipient, one.route))
+                    plan.replies[index] = STORED
+        return plan
+
+    async def _recipient(
+        self,
+        envelope: Envelope,
+        message: Message,
+        findings: Sequence[Finding],
+        verdict: Judgement,
+        routed: Sequence[Routed],
+        plan: Plan,
+    ) -> Reply:
+        """Add one envelope recipient to the plan; its parts are added all or not at all."""
+        filings: list[Filing] = []
+        wishes: list[QueueWish] = []
+        held = verdict.action == "quarantine"
+        for one in routed:
+            account = self._store.directory.account(one.route.next_hop) if one.route.transport == "local" else None
+            if account is None or held:
+                wishes.append(QueueWish(one.recipient, one.route, hold=held))
+                continue
+            filed = await self._file(envelope, one.recipient, account, message, findings)
+            if isinstance(filed, Reply):
+                return filed
+            filings += filed
+        for filing in filings:
+            junk = verdict.action == "junk" and filing.mailbox == "INBOX"
+            placed = replace(filing, mailbox="Junk") if junk else filing
+            plan.filings.setdefault((placed.account_id, placed.mailbox), placed)
+        for wish in wishes:
+            plan.wishes.setdefault(wish.recipient.address.key, wish)
+        return STORED
+
+    async def _file(
+        self, envelope: Envelope, recipient: Recipient, account: Account, message: Message, findings: Sequence[Finding]
+    ) -> Sequence[Filing] | Reply:
+        """Ask the MDA where the message, or the account's own variant of it, goes."""
+        try:
+            variant = await self._variant(account, message, findings)
+            filed = await self._dispatch.file_message(
+                envelope=envelope, recipient=recipient, account=account, message=variant, findings=findings
+            )
+        except HookFailedError as error:
+            return error.reply
+        if filed is None:
+            return _NOBODY_FILES
+        if isinstance(filed, Reply):
+            return filed
+        if account.quota_bytes:
+            octets = sum(len(filing.prefix) + variant.size for filing in filed)
+            if account.used_bytes + octets > account.quota_bytes:
+                return OVER_QUOTA
+        return filed if variant is message else [replace(filing, variant=variant) for filing in filed]
+
+    async def _variant(self, account: Account, message: Message, findings: Sequence[Finding]) -> Message:
+        """The message as this account gets it. A plugin that crashes on it again and again is passed over."""
+        try:
+            return await self._dispatch.transform_inbound(message=message, account=account, findings=findings)
+        except HookFailedError:
+            key = hashlib.blake2b(message.header, salt=account.id.to_bytes(8, "big"), digest_size=16).digest()
+            crashes = self._crashes[key] = self._crashes.pop(key, 0) + 1
+            if len(self._crashes) > CRASHES_REMEMBERED:
+                self._crashes.popitem(last=False)
+            if crashes < MAX_CRASHES:
+                raise
+            log.warning("message for %s is filed as it was received, after %d crashes", account.name, crashes)
+            return message
