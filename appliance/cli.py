@@ -15,11 +15,18 @@ from appliance.app import CONFIG_VARIABLE
 from appliance.commands.context import Palomar
 from appliance.commands.terminal import clean, fail
 from appliance.control import CallError
-from appliance.errors import ApplianceError, ConfigError, Problem
+from appliance.errors import ApplianceError, ConfigError, Problem, QuotaError, StoreFullError
+from appliance.lock import FolderBusyError
 
 EXIT_ERROR = 1
 EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
+
+REMEDIES = {
+    FolderBusyError: "Use the appliance that runs there, or stop it first.",
+    StoreFullError: "Make room on the disk; deleting mail works.",
+    QuotaError: "Raise the quota (palomar account quota), or delete mail.",
+}
 
 COMMANDS = {  # name → what it is for; the module of that name in appliance.commands holds it
     "run": "Run the appliance until it is told to stop.",
@@ -116,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `palomar trace | head`: nothing is wrong. Keep the interpreter from flushing into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ApplianceError, OSError) as error:
-        fail(str(error))
+        fail(str(error), REMEDIES.get(type(error), ""))
     else:
         return code if isinstance(code, int) else 0
     return EXIT_ERROR

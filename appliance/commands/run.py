@@ -13,7 +13,7 @@ from appliance import demo
 from appliance.app import Loaded, examine
 from appliance.app import run as run_appliance
 from appliance.commands.context import Palomar
-from appliance.config import Settings
+from appliance.config import CoreConfig, Settings
 from appliance.control import CallError
 from appliance.errors import ConfigError
 from appliance.loop import run as run_loop
@@ -40,7 +40,10 @@ def run(palomar: Palomar, with_demo: bool) -> None:
     """Run the appliance until it is told to stop (SIGTERM, SIGINT); SIGHUP reads the configuration again."""
     loaded = _demo() if with_demo else _examined(palomar.path)
     also = [_Banner(loaded.settings)] if with_demo else []
-    raise click.exceptions.Exit(run_loop(lambda: run_appliance(loaded, also=also)))
+    status = run_loop(lambda: run_appliance(loaded, also=also))
+    if with_demo and status == 0:
+        click.echo(f"Stopped. Accounts and mail stay in {_from_here(loaded.settings[CoreConfig].data.resolve())}.")
+    raise click.exceptions.Exit(status)
 
 
 def _examined(path: Path) -> Loaded:

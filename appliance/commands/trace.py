@@ -35,9 +35,12 @@ def trace(palomar: Palomar, text: str, limit: int, as_json: bool) -> None:
 
 
 def _tell(rows: list[dict[str, Any]]) -> None:
+    widths = [max(len(row[key]) for row in rows) for key in ("who", "what")]
     for trace_id, steps in itertools.groupby(rows, key=lambda row: row["trace_id"]):
         click.secho(trace_id, bold=True)
         for step in steps:
+            who, what = (clean(step[key]).ljust(width) for key, width in zip(("who", "what"), widths, strict=True))
             took = f"  ({step['ms']:.1f} ms)" if step["ms"] else ""
-            who = click.style(f"{clean(step['who']):10}", fg="cyan")
-            click.echo(f"  {time_words(step['at'])}  {who}  {clean(step['what'])}  {clean(step['detail'])}{took}")
+            click.echo(
+                f"  {time_words(step['at'])}  {click.style(who, fg='cyan')}  {what}  {clean(step['detail'])}{took}"
+            )
