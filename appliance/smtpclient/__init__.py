@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from appliance.smtpclient.client import SmtpClient
 from appliance.smtpclient.dial import reach
-from appliance.smtpclient.hop import Hop, HopError, Login, Timeouts, TlsPolicy
+from appliance.smtpclient.hop import Contexts, Hop, HopError, Login, Timeouts, TlsPolicy, outcomes_of
 from appliance.smtpclient.pool import SmtpPool
 
-__all__ = ["Hop", "HopError", "Login", "SmtpClient", "SmtpPool", "Timeouts", "TlsPolicy", "reach"]
+__all__ = [
+    "Contexts",
+    "Hop",
+    "HopError",
+    "Login",
+    "SmtpClient",
+    "SmtpPool",
+    "Timeouts",
+    "TlsPolicy",
+    "outcomes_of",
+    "reach",
+]

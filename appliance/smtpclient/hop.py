@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from appliance.mail.delivery import DeliveryError
+from appliance.mail.delivery import DeliveryError, Outcome
+from appliance.mail.envelope import Recipient
 from appliance.mail.reply import Reply
 
 TlsPolicy = Literal["off", "opportunistic", "required", "verified"]
@@ -68,3 +69,11 @@ class HopError(DeliveryError):
         super().__init__(reply, transport=peer)
         self.peer = peer
         self.in_tls = in_tls
+
+
+def outcomes_of(error: HopError, recipients: Sequence[Recipient]) -> list[Outcome]:
+    """What a hop that gave no verdict means for each recipient. Only a temporary error calls the hop unreachable."""
+    reply = error.reply
+    if reply.permanent:
+        return [Outcome(recipient, "failed", reply, error.peer) for recipient in recipients]
+    return [Outcome(recipient, "deferred", reply, error.peer, unreachable=True) for recipient in recipients]

@@ -1,0 +1,105 @@
+"""Which mail a smart host takes, and which settings are refused with what words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appliance.config import Document, Section, settings_from
+from appliance.errors import ConfigError
+from appliance.mail.address import Address
+from appliance.smtpclient import Login
+from plugins.smarthost.config import SmartHost, SmarthostConfig
+
+ANA = Address.parse("ana@office.test")
+
+
+def host(**settings: object) -> SmartHost:
+    return SmartHost(**{"host": "smtp.isp.test", **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("selectors", "sender", "recipient", "taken"),
+    [
+        ({}, ANA, "a@b.test", True),
+        ({}, None, "a@b.test", True),
+        ({"senders": ("office.test",)}, ANA, "a@b.test", True),
+        ({"senders": ("OFFICE.test",)}, ANA, "a@b.test", True),
+        ({"senders": ("Ana@office.test",)}, ANA, "a@b.test", True),
+        ({"senders": ("luis@office.test", "other.test")}, ANA, "a@b.test", False),
+        ({"senders": ("office.test",)}, None, "a@b.test", False),
+        ({"senders": ("*.test",)}, ANA, "a@b.test", True),
+        ({"senders": ("*.office.test",)}, ANA, "a@b.test", False),
+        ({"recipients": ("b.test",)}, ANA, "a@b.test", True),
+        ({"recipients": ("b.test",)}, None, "a@b.test", True),
+        ({"recipients": ("a@b.test",)}, ANA, "c@b.test", False),
+        ({"senders": ("office.test",), "recipients": ("c.test",)}, ANA, "a@b.test", False),
+    ],
+)
+def test_selectors(selectors: dict[str, object], sender: Address | None, recipient: str, taken: bool) -> None:
+    assert host(**selectors).takes(sender, Address.parse(recipient)) is taken
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"host": ""}, "host must be set"),
+        ({"host": "no name"}, "neither a host name nor an address"),
+        ({"port": 0}, "port must be"),
+        ({"senders": ("a@",)}, "senders: 'a@' is neither an address nor a domain"),
+        ({"recipients": ("*.",)}, "recipients"),
+        ({"tls": "off", "port": 465}, "tls must not be off"),
+        ({"tls": "off", "implicit_tls": True}, "tls must not be off"),
+        ({"username": "ana"}, "needs a password"),
+        ({"password": "x"}, "username must be set"),
+        ({"username": "a", "password": "x", "password_file": Path("x")}, "must not both"),
+        ({"deliveries": 0}, "deliveries"),
+    ],
+)
+def test_a_bad_host_is_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        host(**settings)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        ([host(), host()], "two are called 'smtp.isp.test'"),
+        ([host(fallback="b")], "fallback 'b' of 'smtp.isp.test' is not among them"),
+        ([host(name="a", fallback="b"), host(name="b", fallback="a")], "fallbacks of 'a' lead back to 'a'"),
+        ([host(name="a"), host(name="b", senders=("office.test",))], "'b' would never be used, since 'a' before it"),
+    ],
+)
+def test_hosts_that_contradict_each_other_are_refused(hosts: list[SmartHost], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SmarthostConfig(hosts=tuple(hosts))
+
+
+def test_a_chain_of_fallbacks() -> None:
+    config = SmarthostConfig(hosts=(host(name="a", fallback="b"), host(name="b", fallback="c"), host(name="c")))
+    assert [one.key for one in config.chain("a")] == ["a", "b", "c"]
+    assert config.chain("gone") == []
+
+
+def test_tls_comes_first_on_its_port() -> None:
+    assert host(port=465).speaks_tls_first
+    assert not host(port=465, implicit_tls=False).speaks_tls_first
+    assert not host().speaks_tls_first
+    assert host(port=1465, implicit_tls=True).speaks_tls_first
+
+
+def test_the_table_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "palomar.toml"
+    section = Section("smarthost", SmarthostConfig)
+    file.write_text('[[smarthost.hosts]]\nhost = "smtp.isp.test"\nusername = "ana"\npassword_file = "secret"\n')
+    (found,) = settings_from(Document.read(file), [section])[SmarthostConfig].hosts
+    assert (found.key, found.port, found.tls, found.verify) == ("smtp.isp.test", 587, "required", True)
+    assert found.password_file == tmp_path / "secret"
+    file.write_text('[[smarthost.hosts]]\nhost = "smtp.isp.test"\ntls = "maybe"\n')
+    with pytest.raises(ConfigError, match="must be one of 'required', 'opportunistic', 'off'"):
+        settings_from(Document.read(file), [section])
+
+
+def test_a_password_shows_in_no_text() -> None:
+    assert "secret" not in repr(Login("ana", "secret"))

@@ -1,0 +1,203 @@
+"""Sending by smart hosts: AUTH, TLS, pinned certificates, fallbacks, and whose mail goes by them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from appliance.hookspecs import hookimpl
+from appliance.mail.address import Address
+from appliance.mail.delivery import Outcome, Route
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.message import Message
+from plugins.smarthost.config import SmartHost, SmarthostConfig
+from plugins.smarthost.routes import Routes
+from plugins.smarthost.transport import SmarthostTransport
+from tests.appliance.smtpclient.fake_core import make_core
+from tests.appliance.smtpclient.fake_server import FULL, Authority, FakeServer, always, running
+
+MESSAGE = Message.parse(b"Subject: hello\r\n\r\nbody\r\n")
+ZONE = "smtp.isp.test. A 127.0.0.1\nother.test. A 127.0.0.1"
+OFFER = (*FULL, "STARTTLS", "AUTH PLAIN")
+
+
+class Sender:
+    """A transport with its settings."""
+
+    def __init__(self, folder: Path, hosts: tuple[SmartHost, ...], authority: Authority, zone: str = ZONE) -> None:
+        self.core = make_core(folder, zone, SmarthostConfig(hosts=hosts), authority=authority)
+        self.transport = SmarthostTransport(self.core)
+
+    async def send(self, name: str = "isp") -> Outcome:
+        to = [Recipient(Address("a", "b.test"))]
+        route = Route("smarthost", name)
+        (outcome,) = await self.transport.deliver(Envelope(Address("ana", "office.test")), to, MESSAGE, route)
+        return outcome
+
+
+@asynccontextmanager
+async def sending(
+    folder: Path, *hosts: SmartHost, authority: Authority | None = None, zone: str = ZONE
+) -> AsyncIterator[Sender]:
+    sender = Sender(folder, hosts, authority or Authority(), zone)
+    try:
+        yield sender
+    finally:
+        await sender.transport.close()
+
+
+def host(server: FakeServer, **settings: object) -> SmartHost:
+    values = {"name": "isp", "host": "smtp.isp.test", "port": server.port, **settings}
+    return SmartHost(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_mail_goes_by_tls_and_auth(tmp_path: Path, implicit: bool) -> None:
+    authority = Authority()
+    server = FakeServer(OFFER, tls=authority.server("smtp.isp.test"), implicit_tls=implicit)
+    async with running(server):
+        account = host(server, username="ana", password="secret", implicit_tls=implicit)
+        async with sending(tmp_path, account, authority=authority) as sender:
+            assert [(await sender.send()).status for _ in range(2)] == ["delivered", "delivered"]
+    assert [message.tls for message in server.messages] == [True, True]
+    assert len(server.sessions) == 1
+    assert server.commands[0] == "EHLO me.test"
+
+
+async def test_a_wrong_password_defers_and_goes_into_no_text(tmp_path: Path) -> None:
+    authority = Authority()
+    async with running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server:
+        async with sending(tmp_path, host(server, username="ana", password="wr0ng"), authority=authority) as sender:
+            outcome = await sender.send()
+    assert (outcome.status, outcome.unreachable) == ("deferred", True)
+    assert str(outcome.reply) == "454 4.7.8 AUTH PLAIN as ana refused: 535 5.7.8 no"
+    assert "wr0ng" not in str(outcome)
+
+
+async def test_a_password_file_is_read_for_each_connection(tmp_path: Path) -> None:
+    authority = Authority()
+    file = tmp_path / "password"
+    async with running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server:
+        async with sending(tmp_path, host(server, username="ana", password_file=file), authority=authority) as sender:
+            outcome = await sender.send()
+            assert outcome.reply.enhanced == "4.3.5"
+            assert outcome.reply.text.startswith("password_file of isp: ")
+            file.write_text("\nsecret\n")
+            assert (await sender.send()).reply.text == "password_file of isp: its first line is empty"
+            file.write_text("secret\nsecond line\n")
+            assert (await sender.send()).status == "delivered"
+
+
+async def test_without_tls_nothing_leaves(tmp_path: Path) -> None:
+    async with running(FakeServer()) as server, sending(tmp_path, host(server)) as sender:
+        outcome = await sender.send()
+        assert (outcome.status, outcome.reply.enhanced) == ("deferred", "4.7.4")
+        assert server.messages == []
+
+
+@pytest.mark.parametrize(
+    ("tls", "verify", "status"),
+    [("required", True, "deferred"), ("required", False, "delivered"), ("opportunistic", True, "delivered")],
+)
+async def test_an_untrusted_certificate(
+    tmp_path: Path, tls: Literal["required", "opportunistic"], verify: bool, status: str
+) -> None:
+    async with running(FakeServer(OFFER, tls=Authority().server("smtp.isp.test"))) as server:
+        async with sending(tmp_path, host(server, tls=tls, verify=verify)) as sender:
+            outcome = await sender.send()
+    assert outcome.status == status
+    if status == "deferred":
+        assert "certificate verify failed" in outcome.reply.text
+
+
+async def test_a_pinned_authority_or_certificate(tmp_path: Path) -> None:
+    authority, other = Authority(), Authority()
+    file = tmp_path / "isp.pem"
+    async with running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server:
+        async with sending(tmp_path, host(server, ca_file=file), authority=other) as sender:
+            assert (await sender.send()).reply.text.startswith("ca_file of isp: ")
+            file.write_text("no certificate")
+            assert (await sender.send()).reply.text.startswith("ca_file of isp: ")
+            authority.ca.cert_pem.write_to_path(str(file))
+            assert (await sender.send()).status == "delivered"
+
+
+async def test_the_fallback_is_used_while_a_host_cannot_be_used(tmp_path: Path) -> None:
+    async with (
+        running(FakeServer(script=always(CONNECT="421 busy"))) as busy,
+        running(FakeServer()) as spare,
+        sending(
+            tmp_path,
+            host(busy, tls="off", fallback="spare"),
+            host(spare, name="spare", host="other.test", tls="off"),
+        ) as sender,
+    ):
+        assert (await sender.send()).peer == f"other.test[127.0.0.1]:{spare.port}"
+        spare.script = always(RCPT="550 5.7.1 not here")
+        await sender.transport.close()
+        assert (await sender.send()).status == "failed"
+        spare.script = always(CONNECT="554 no")
+        await sender.transport.close()
+        outcome = await sender.send()
+        assert str(outcome.reply) == "421 busy"  # the first one's words
+        assert outcome.unreachable
+
+
+async def test_the_first_hosts_verdict_is_final(tmp_path: Path) -> None:
+    async with (
+        running(FakeServer(script=always(TEXT="554 5.7.1 spam"))) as first,
+        running(FakeServer()) as spare,
+        sending(
+            tmp_path, host(first, tls="off", fallback="spare"), host(spare, name="spare", host="other.test", tls="off")
+        ) as sender,
+    ):
+        assert (await sender.send()).status == "failed"
+        assert spare.sessions == []
+
+
+@pytest.mark.parametrize("zone", ["", "smtp.isp.test. MX 10 mx.isp.test."])
+async def test_a_host_without_address_defers(tmp_path: Path, zone: str) -> None:
+    async with sending(tmp_path, SmartHost(name="isp", host="smtp.isp.test"), zone=zone) as sender:
+        outcome = await sender.send()
+    assert (outcome.status, outcome.reply.enhanced) == ("deferred", "4.4.4")
+
+
+async def test_a_host_that_is_no_longer_configured_defers(tmp_path: Path) -> None:
+    async with sending(tmp_path) as sender:
+        outcome = await sender.send()
+        assert sender.transport.deliveries(Route("smarthost", "isp")) == 1
+    assert (outcome.status, outcome.reply.text) == ("deferred", "[smarthost] has no host 'isp' any more")
+
+
+# ── routes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Domains:
+    @hookimpl
+    async def own_recipient(self, recipient: Recipient) -> Literal["backup"] | None:
+        return "backup" if recipient.address.domain == "backup.test" else None
+
+
+async def test_routes(tmp_path: Path) -> None:
+    hosts = (
+        SmartHost(name="luis", host="a.test", senders=("luis@office.test",)),
+        SmartHost(name="isp", host="b.test", recipients=("far.test", "backup.test")),
+    )
+    routes = Routes(make_core(tmp_path, "", SmarthostConfig(hosts=hosts), plugin=Domains()))
+
+    async def route(sender: str | None, recipient: str) -> str | None:
+        envelope = Envelope(Address.parse(sender) if sender else None)
+        found = await routes.route_recipient(envelope=envelope, recipient=Recipient(Address.parse(recipient)))
+        assert found is None or found.transport == "smarthost"
+        return found.next_hop if found else None
+
+    assert await route("luis@office.test", "a@near.test") == "luis"
+    assert await route("luis@office.test", "a@far.test") == "luis"
+    assert await route("ana@office.test", "a@far.test") == "isp"
+    assert await route("ana@office.test", "a@near.test") is None
+    assert await route(None, "a@far.test") == "isp"
+    assert await route("ana@office.test", "a@backup.test") is None
