@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import itertools
+import os
 import secrets
 import ssl
 import struct
@@ -157,7 +158,11 @@ class Connection(asyncio.Protocol):
         machine = self._machine
         waited = False
         while True:
-            event = machine.next_event()
+            try:
+                event = machine.next_event()
+            except ProtocolError as error:
+                self._failure = error
+                raise
             if event is not None:
                 if not waited:
                     await self._take_turn()
@@ -435,7 +440,8 @@ class Connection(asyncio.Protocol):
             self._link.close()
             self._send_cipher(self._link)
         # Closing a socket that holds unread bytes sends a reset, and that can overtake our last words.
-        linger = (self._unread or self._paused) and not self._eof and transport.can_write_eof()
+        talking = self._paused or isinstance(self._failure, ProtocolError)
+        linger = talking and not self._eof and transport.can_write_eof()
         if linger:
             self._discarded = 0
             if self._paused:
@@ -535,7 +541,9 @@ async def connect(
         raise ConnectError(f"{host}:{port}: no answer within {timeout:g} s") from error
     except OSError as error:
         connection.abort()
-        raise ConnectError(f"{host}:{port}: {error.strerror or error}") from error
+        # asyncio's own text is no reason: "Connect call failed".
+        words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise ConnectError(f"{host}:{port}: {words}") from error
     except BaseException:
         connection.abort()
         raise

@@ -68,6 +68,8 @@ class TlsLink:
             self.eof = True
         except ssl.SSLWantReadError:
             pass  # all complete records are read
+        except ssl.SSLZeroReturnError:
+            self.eof = True
         except ssl.SSLError as error:
             raise TlsError(_words(error)) from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
