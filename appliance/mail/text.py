@@ -28,6 +28,7 @@ _INLINE = re.compile(
     r"|tt|u|var|wbr"
 )
 _UNSEEN = frozenset(("script", "style", "template"))
+_END_OF = {name: re.compile(f"</{name}", re.IGNORECASE | re.ASCII) for name in _UNSEEN}
 
 
 def decode_words(value: bytes) -> str:
@@ -111,7 +112,6 @@ def html_to_text(html: str) -> str:
     """
     out: list[str] = []
     position = 0
-    lower = ""
     while (at := html.find("<", position)) >= 0:
         out.append(html[position:at])
         match = _TAG.match(html, at)
@@ -124,19 +124,13 @@ def html_to_text(html: str) -> str:
         if html.startswith("<!--", at):
             position = _after(html, "-->", at + 4)
         elif name in _UNSEEN and not closing:
-            lower = lower or _ascii_lower(html)
-            end = lower.find("</" + name, position)
-            position = len(html) if end < 0 else _after(html, ">", end)
+            end = _END_OF[name].search(html, position)
+            position = len(html) if end is None else _after(html, ">", end.start())
         elif name and not _INLINE.fullmatch(name):
             out.append("\n")
     out.append(html[position:])
     text = _ENTITY.sub(lambda match: unescape(match[0]), "".join(out))
     return _SPACES.sub(_one_space, text).strip()
-
-
-def _ascii_lower(text: str) -> str:
-    # Not str.lower(): that changes the length of some texts, and with it the offsets.
-    return text.translate({upper: upper + 32 for upper in range(65, 91)})
 
 
 def _after(text: str, mark: str, start: int) -> int:
