@@ -1,0 +1,212 @@
+"""Power cuts for tests: run a command under `holdsync.c`, kill it, and take back a random part of what was not synced.
+
+See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import struct
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("holdsync.c")
+BLOCK = 4096  # octets that reach the disk together: a page of the kernel's cache
+
+_NOTE = struct.Struct("=IIQQQQQQ")
+_MAGIC = 0x484F4C44
+WRITE, RESIZE, SYNC, CREATE, UNLINK, RENAME, SYNC_ALL, MKDIR = range(1, 9)
+
+
+def build(folder: Path) -> Path:
+    """Compile the library into `folder` and return its path. Fails with what to install if there is no compiler."""
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise RuntimeError("the crash test needs a C compiler: apt-get install gcc libc6-dev")
+    library = folder / "holdsync.so"
+    command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise RuntimeError(f"holdsync.c does not compile (apt-get install libc6-dev?):\n{built.stderr}")
+    return library
+
+
+@dataclass(slots=True)
+class Loss:
+    """What a power cut took."""
+
+    writes: int = 0  # blocks of writes
+    names: int = 0  # creations, removals, renames
+    kept: int = 0  # blocks that were not synced and survived all the same
+
+
+@dataclass(slots=True)
+class _Note:
+    kind: int
+    inode: int
+    offset: int
+    size: int
+    old_size: int
+    first: bytes
+    second: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.first)
+
+
+@dataclass(slots=True)
+class PowerCut:
+    """One run of a command with its data in `folder`. Make a new one, with an empty `log` folder, for each run."""
+
+    library: Path
+    folder: Path
+    log: Path
+    sync_us: int = 0
+    loss: Loss = field(default_factory=Loss)
+
+    def environment(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The environment in which the command must run. The folders must be there."""
+        self.log.mkdir(parents=True, exist_ok=True)
+        return {
+            **base,
+            "LD_PRELOAD": str(self.library),
+            "HOLDSYNC_FOLDER": str(self.folder),
+            "HOLDSYNC_LOG": str(self.log),
+            "HOLDSYNC_SYNC_US": str(self.sync_us),
+        }
+
+    def recover(self, chance: random.Random) -> Loss:
+        """After the kill: bring the folder into a state that a power cut at that moment might have left.
+
+        Names go first: of each folder's unsynced changes a random number of the last ones is undone. Then contents:
+        all unsynced writes of a file are undone, and of each block a random number of the first ones is done again.
+        """
+        notes = list(self._notes())
+        synced_at, all_at = _sync_points(notes)
+        self._undo_names(notes, synced_at, all_at, chance)
+        paths = self._paths()
+        unsynced: dict[int, list[_Note]] = defaultdict(list)
+        for index, note in enumerate(notes):
+            if note.kind in {WRITE, RESIZE} and index > max(synced_at.get(note.inode, -1), all_at):
+                unsynced[note.inode].append(note)
+        for inode, changes in unsynced.items():
+            if inode in paths:
+                self._redo(paths[inode], changes, chance)
+        for path in self.folder.rglob("*-shm"):
+            path.unlink()
+        shutil.rmtree(self.log)
+        return self.loss
+
+    def _notes(self) -> Iterator[_Note]:
+        path = self.log / "log"
+        data = path.read_bytes() if path.exists() else b""
+        position = 0
+        while position + _NOTE.size <= len(data):
+            magic, kind, inode, offset, size, old_size, first, second = _NOTE.unpack_from(data, position)
+            assert magic == _MAGIC, "the log is damaged: did two processes write one file?"
+            position += _NOTE.size
+            if position + first + second > len(data):
+                return  # killed while noting: the change itself was not made yet
+            one, other = data[position : position + first], data[position + first : position + first + second]
+            yield _Note(kind, inode, offset, size, old_size, one, other)
+            position += first + second
+
+    def _undo_names(self, notes: list[_Note], synced_at: Mapping[int, int], all_at: int, chance: random.Random) -> None:
+        """Undo, newest first, what each folder's random cut takes."""
+        open_changes: dict[int, list[int]] = defaultdict(list)
+        for index, note in enumerate(notes):
+            if note.kind in {CREATE, UNLINK, RENAME, MKDIR} and index > max(synced_at.get(note.offset, -1), all_at):
+                open_changes[note.offset].append(index)
+        undone = []
+        for indexes in open_changes.values():
+            undone += indexes[_cut(len(indexes), chance) :]
+        for index in sorted(undone, reverse=True):
+            self._undo_name(notes[index])
+            self.loss.names += 1
+
+    def _undo_name(self, note: _Note) -> None:
+        path = Path(os.fsdecode(note.first))
+        kept = self.log / str(note.inode)
+        if note.kind == MKDIR:
+            shutil.rmtree(path, ignore_errors=True)
+        elif note.kind == CREATE:
+            if path.exists() and path.stat().st_ino == note.inode:
+                os.link(path, kept) if not kept.exists() else None
+                path.unlink()
+        elif note.kind == UNLINK:
+            if not path.exists():
+                os.link(kept, path)
+        elif path.exists() and path.stat().st_ino == note.inode:
+            path.rename(os.fsdecode(note.second))
+            if note.size:
+                os.link(self.log / str(note.size), path)
+
+    def _paths(self) -> dict[int, Path]:
+        return {path.stat().st_ino: path for path in self.folder.rglob("*") if path.is_file()}
+
+    def _redo(self, path: Path, changes: list[_Note], chance: random.Random) -> None:
+        content = bytearray(path.read_bytes())
+        for note in reversed(changes):
+            _undo(content, note)
+        cuts: dict[int, int] = {}
+        of_block: dict[int, int] = defaultdict(int)
+        for note in changes:
+            if note.kind == WRITE:
+                for block in range(note.offset // BLOCK, (note.end - 1) // BLOCK + 1):
+                    of_block[block] += 1
+        for block, count in of_block.items():
+            cuts[block] = _cut(count, chance)
+            self.loss.writes += count - cuts[block]
+            self.loss.kept += cuts[block]
+        done: dict[int, int] = defaultdict(int)
+        for note in changes:
+            if note.kind == RESIZE:
+                if chance.random() < 0.5:
+                    _resize(content, note.size)
+                continue
+            for block in range(note.offset // BLOCK, (note.end - 1) // BLOCK + 1):
+                done[block] += 1
+                if done[block] <= cuts[block]:
+                    _put(content, note, max(note.offset, block * BLOCK), min(note.end, (block + 1) * BLOCK))
+        path.write_bytes(content)
+
+
+def _sync_points(notes: list[_Note]) -> tuple[dict[int, int], int]:
+    """The index of the last sync of each inode, and of all."""
+    synced_at = {note.inode: index for index, note in enumerate(notes) if note.kind == SYNC}
+    return synced_at, max((index for index, note in enumerate(notes) if note.kind == SYNC_ALL), default=-1)
+
+
+def _cut(count: int, chance: random.Random) -> int:
+    """How many of `count` changes survive: all, none, or some."""
+    choice = chance.random()
+    return count if choice < 0.4 else 0 if choice < 0.7 else chance.randint(0, count)
+
+
+def _undo(content: bytearray, note: _Note) -> None:
+    if note.kind == WRITE:
+        content[note.offset : note.offset + len(note.second)] = note.second
+        del content[note.old_size :]
+    else:
+        _resize(content, note.old_size)
+        content[note.size : note.size + len(note.first)] = note.first
+
+
+def _resize(content: bytearray, size: int) -> None:
+    if size < len(content):
+        del content[size:]
+    else:
+        content.extend(bytes(size - len(content)))
+
+
+def _put(content: bytearray, note: _Note, start: int, end: int) -> None:
+    if start >= end:
+        return
+    _resize(content, max(len(content), end))
+    content[start:end] = note.first[start - note.offset : end - note.offset]
