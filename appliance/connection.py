@@ -278,6 +278,11 @@ class Connection(asyncio.Protocol):
         return self._machine
 
     @property
+    def attached(self) -> bool:
+        """Whether there is, or was, a transport."""
+        return self._transport is not None
+
+    @property
     def lost(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._lost

@@ -267,7 +267,8 @@ class Listener:
             try:
                 await connection.close()
             finally:
-                sock.close()  # only where it never came to a transport; else this is a no-op
+                if not connection.attached:
+                    sock.close()  # it never came to a transport, which would own it
                 self.connections.discard(connection)
                 self._forget(peer)
 

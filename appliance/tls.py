@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,7 +71,8 @@ class Certificates:
     """The TLS contexts of this machine, and the service that follows changed files by their dates and on reload.
 
     `config` and `hostname` are asked again on reload. `folder` is the data folder; the self-signed pair lives in its
-    `tls` folder. `now` gives epoch seconds. Call `load` before anything else: it tells what is wrong.
+    `tls` folder. `now` gives epoch seconds, `sleep` waits: for tests. Call `load` before anything else: it tells
+    what is wrong.
     """
 
     name = "certificates"
@@ -84,9 +85,9 @@ class Certificates:
         folder: Path,
         *,
         now: Callable[[], float] = time.time,
-        poll_s: float = POLL_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._poll_s = poll_s
+        self._sleep = sleep
         self._config = config
         self._hostname = hostname
         self._folder = folder / "tls"
@@ -168,7 +169,7 @@ class Certificates:
                 for sentence in sentences:
                     log.warning("%s", sentence)
                 warned = sentences
-            await asyncio.sleep(self._poll_s)
+            await self._sleep(POLL_S)
             await self.reload()
 
     async def reload(self) -> None:
