@@ -11,15 +11,35 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 STOP_S = 30.0
 PASSWORD = "correct horse"
+HOSTNAME = "mail.palomar.test"
 ACCOUNTS = ("ana@palomar.test", "luis@palomar.test")
 
 PORTS = ("mx", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate with its issuers and its private key, both in PEM."""
+
+    CHAIN: ClassVar = "chain.pem"
+    KEY: ClassVar = "key.pem"
+
+    chain: bytes
+    key: bytes
+
+    def write(self, folder: Path) -> None:
+        """Put both files there, each whole at once, the key first as a careful administrator would."""
+        for name, text in ((self.KEY, self.key), (self.CHAIN, self.chain)):
+            new = folder / f".{name}"
+            new.touch(mode=0o600)
+            new.write_bytes(text)
+            new.rename(folder / name)
 
 
 def free_ports(count: int) -> list[int]:
@@ -53,12 +73,18 @@ def answers(port: int) -> bool:
 
 @dataclass
 class Appliance:
-    """One appliance. `extra` is TOML that follows the settings made here; `top` goes above the first table."""
+    """One appliance.
+
+    `extra` is TOML that follows the settings made here, `inside` lines for the tables of that name among them, `top`
+    lines above the first table, `zone` the lines of the zone file below $ORIGIN test.
+    """
 
     folder: Path
     top: str = ""
     extra: str = ""
     zone: str = ""
+    inside: dict[str, str] = field(default_factory=dict)
+    certificate: Certificate | None = None
     environment: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
@@ -74,44 +100,41 @@ class Appliance:
         return self.folder / "palomar.toml"
 
     @property
+    def lmtp(self) -> Path:
+        """The socket where other servers hand over mail by LMTP."""
+        return self.folder / "lmtp.sock"
+
+    @property
     def log(self) -> Path:
         return self.folder / "log.txt"
 
     def write_config(self) -> None:
         """Write the files anew, before a start or a reload."""
         at = {name: f'["127.0.0.1:{port}"]' for name, port in self.ports.items()}
-        (self.folder / "zone").write_text(
-            "$ORIGIN test.\n$TTL 60\n@ SOA ns hostmaster 1 60 60 60 60\n@ NS ns\n" + self.zone
-        )
-        self.config.write_text(f"""\
-hostname = "mail.palomar.test"
-domains = ["palomar.test"]
-data = "data"
-{self.top}
-[log]
-format = "text"
-
-[dns]
-zone_file = "zone"
-
-[store]
-reserve_mib = 1
-
-[smtp]
+        (self.folder / "zone").write_text("$ORIGIN test.\n$TTL 60\n" + self.zone)
+        tables = {
+            "log": 'format = "text"',
+            "dns": 'zone_file = "zone"',
+            "store": "reserve_mib = 1",
+            "tls": self._tls(),
+            "smtp": f"""\
 mx = {at["mx"]}
 submission = {at["submission"]}
 submissions = {at["submissions"]}
+lmtp = ["unix:{self.lmtp}"]""",
+            "imap4": f"listen = {at['imap']}\nlisten_tls = {at['imaps']}",
+            "pop3": f"listen = {at['pop3']}\nlisten_tls = {at['pop3s']}",
+        }
+        named = set(tables) | set(self.inside)
+        text = "".join(f"[{name}]\n{tables.get(name, '')}\n{self.inside.get(name, '')}\n\n" for name in sorted(named))
+        top = f'hostname = "{HOSTNAME}"\ndomains = ["palomar.test"]\ndata = "data"\n{self.top}\n\n'
+        self.config.write_text(f"{top}{text}{self.extra}\n")
 
-[imap4]
-listen = {at["imap"]}
-listen_tls = {at["imaps"]}
-
-[pop3]
-listen = {at["pop3"]}
-listen_tls = {at["pop3s"]}
-
-{self.extra}
-""")
+    def _tls(self) -> str:
+        if self.certificate is None:
+            return ""
+        self.certificate.write(self.folder)
+        return f'certificate = "{Certificate.CHAIN}"\nkey = "{Certificate.KEY}"'
 
     def command(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one `palomar` command."""
