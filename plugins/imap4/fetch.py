@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
-from appliance.store.messages import list_rows, parts, set_flags, structures
+from appliance.store.messages import list_rows, set_flags, structures
 from appliance.store.model import SEEN, MessageRow
-from appliance.wire.imap import unpack
 from plugins.imap4.batches import groups
 from plugins.imap4.fetch_plan import Batch, Plan, plain_structure
-from plugins.imap4.fetch_section import section_pieces
+from plugins.imap4.fetch_section import reach, section_pieces
 from plugins.imap4.protocol_command import Fetch
+from plugins.imap4.protocol_fetch import FetchItem
 from plugins.imap4.protocol_respond import internal_date
 from plugins.imap4.refusal import RefusalError
 from plugins.imap4.store_flags import MAX_UIDS
@@ -57,11 +57,12 @@ async def _mark_seen(session: ImapSession, selected: Selected, indexes: Sequence
     unseen = selected.view.with_flags(indexes, SEEN, present=False)
     for start in range(0, len(unseen), MAX_UIDS):
         uids = selected.view.uids_at(unseen[start : start + MAX_UIDS])
-        _, changed = await session.core.store.write(
+        await session.core.store.write(
             lambda db, uids=uids: set_flags(db, selected.mailbox_id, uids, add=SEEN),  # type: ignore[misc]
             origin=session,
         )
-        selected.take_flags(changed, silent=True)
+    if unseen:
+        await selected.absorb()
     return bool(unseen)
 
 
@@ -113,12 +114,18 @@ async def _send_texts(session: ImapSession, selected: Selected, plan: Plan, inde
             if group[0].size >= LARGE:
                 gone += await _send_large(session, answers[group[0].uid], group[0])
             else:
-                gone += await _send_group(session, answers, group)
+                gone += await _send_group(session, plan.items, answers, group)
     return gone
 
 
-async def _send_group(session: ImapSession, answers: dict[int, Answer], group: Sequence[MessageRow]) -> int:
-    made = await session.core.store.each(group, lambda db, row, message: answers[row.uid].whole(db, row, message))
+async def _send_group(
+    session: ImapSession, items: Sequence[FetchItem], answers: dict[int, Answer], group: Sequence[MessageRow]
+) -> int:
+    made = await session.core.store.each(
+        group,
+        lambda db, row, message: answers[row.uid].whole(db, row, message),
+        reach=lambda structure: reach(items, structure),
+    )
     session.connection.write(b"".join(filter(None, made)))
     await session.connection.drain()
     return made.count(None)
@@ -170,7 +177,7 @@ class Answer:
             yield separator
             separator = b" "
             if item.section is not None:
-                yield from section_pieces(item, message, lambda: unpack(parts(db, row.body_id)))
+                yield from section_pieces(item, message)
             else:
                 yield b"%b %b" % (item.label, self._value(item.name, db, row))
         yield b")\r\n"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from appliance.mail.headers import select_fields
 from appliance.mail.message import Message, Part
 from appliance.mail.mime import locate
 from plugins.imap4.protocol_fetch import FetchItem, Section
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Octets = list[bytes | memoryview]  # pieces that follow one another
 
@@ -30,12 +26,12 @@ def header_section(item: FetchItem, header: bytes) -> bytes:
     return header
 
 
-def section_pieces(item: FetchItem, message: Message, structure: Callable[[], Part]) -> Iterator[bytes | memoryview]:
+def section_pieces(item: FetchItem, message: Message) -> Iterator[bytes | memoryview]:
     """An item with its label as it goes over the wire: ` NIL` where the message has no such part."""
     section = item.section
     assert section is not None
     yield item.label
-    octets = _section(section, message, structure)
+    octets = _section(section, message)
     if octets is None:
         yield _NIL
         return
@@ -57,15 +53,34 @@ def cut(octets: Octets, first: int, count: int) -> Octets:
     return found
 
 
-def _section(section: Section, message: Message, structure: Callable[[], Part]) -> Octets | None:
+def reach(items: Sequence[FetchItem], structure: Part) -> int:
+    """How many octets of the text have to be there for these items."""
+    return max((_reach(item, structure) for item in items if item.section is not None), default=0)
+
+
+def _reach(item: FetchItem, structure: Part) -> int:
+    section = item.section
+    assert section is not None
+    if section.path:
+        span = locate(structure, section.path, _piece(section))
+        return 0 if span is None else span.end
+    if section.text not in {"", "TEXT"}:
+        return 0
+    return structure.end if item.partial is None else min(structure.end, sum(item.partial))
+
+
+def _piece(section: Section) -> str:
+    return "HEADER" if section.fields else section.text
+
+
+def _section(section: Section, message: Message) -> Octets | None:
     if not section.path:
         if section.text == "":
             return [message.header, message.text]
         if section.text == "TEXT":
             return [message.text]
         return [_fields(section, message.header)]
-    what = "HEADER" if section.fields else section.text
-    span = locate(structure(), section.path, what)
+    span = locate(message.structure, section.path, _piece(section))
     if span is None:
         return None
     text = memoryview(message.text)[span.start : span.end]

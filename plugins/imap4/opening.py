@@ -24,7 +24,7 @@ async def select(session: ImapSession, command: OnMailbox) -> str:
     if not mailbox.selectable:
         raise RefusalError("This is only a place for mailboxes below it", "CANNOT")
     read_only = command.verb == "EXAMINE"
-    selected = Selected(store, session.shared.recent, mailbox, read_only=read_only, wake=session.wake)
+    selected = Selected(store, session.shared.recent, mailbox, read_only=read_only, owner=session, wake=session.wake)
     try:
         await selected.open()
     except BaseException:

@@ -6,18 +6,17 @@ and in batches, so that other connections and a waiting checkpoint get their tur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from appliance.store.messages import headers, list_rows, parts
+from appliance.store.messages import headers, list_rows
 from appliance.store.model import MessageRow
-from appliance.wire.imap import unpack
 from plugins.imap4.batches import groups, spans
 from plugins.imap4.protocol_command import Search
 from plugins.imap4.protocol_respond import search_line
 from plugins.imap4.protocol_search import CHARSETS, And, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.refusal import RefusalError
-from plugins.imap4.search_match import Subject, Test, compile_key
+from plugins.imap4.search_match import Subject, Test, compile_key, text_reach
 from plugins.imap4.search_view import by_view
 
 if TYPE_CHECKING:
@@ -79,6 +78,22 @@ def cost(key: Key) -> int:
     return VIEW
 
 
+def looks_at_rows(key: Key) -> bool:
+    """Whether a key needs size or internal date, at any depth."""
+    match key:
+        case Size():
+            return True
+        case Date():
+            return not key.sent
+        case Not():
+            return looks_at_rows(key.key)
+        case Or():
+            return looks_at_rows(key.first) or looks_at_rows(key.second)
+        case And():
+            return any(map(looks_at_rows, key.keys))
+    return False
+
+
 async def _by_store(
     session: ImapSession, selected: Selected, key: Key, depth: int, indexes: Sequence[int]
 ) -> list[int]:
@@ -91,23 +106,29 @@ async def _by_store(
         if depth == TEXTS:
             found += await _by_text(session, selected.mailbox_id, test, places)
         else:
-            scan = _scan(selected.mailbox_id, test, places, with_headers=depth == HEADERS)
+            scan = _scan(selected.mailbox_id, test, places, with_rows=looks_at_rows(key), with_headers=depth == HEADERS)
             found += await session.core.store.read(scan)
     return found
 
 
 def _scan(
-    mailbox_id: int, test: Test, places: dict[int, int], *, with_headers: bool
+    mailbox_id: int, test: Test, places: dict[int, int], *, with_rows: bool, with_headers: bool
 ) -> Callable[[Database], list[int]]:
     """What a reader thread does for a batch. `places` are uids with their indexes, ascending."""
 
     def scan(db: Database) -> list[int]:
         found = []
         for first, last in spans(list(places)):
-            heads = dict(headers(db, mailbox_id, first, last)) if with_headers else {}
-            for uid, _, _, size, internal_at, _, _ in list_rows(db, mailbox_id, first - 1, last):
+            rows: Iterable[tuple[int, int, int, bytes]]
+            if not with_rows:
+                rows = ((uid, 0, 0, header) for uid, header in headers(db, mailbox_id, first, last))
+            else:
+                heads = dict(headers(db, mailbox_id, first, last)) if with_headers else {}
+                listed = list_rows(db, mailbox_id, first - 1, last)
+                rows = ((uid, size, at, heads.get(uid, b"")) for uid, _, _, size, at, _, _ in listed)
+            for uid, size, internal_at, header in rows:
                 index = places.get(uid)
-                if index is not None and test(Subject(index, size, internal_at, heads.get(uid, b""))):
+                if index is not None and test(Subject(index, size, internal_at, header)):
                     found.append(index)
         return found
 
@@ -123,20 +144,10 @@ async def _by_text(session: ImapSession, mailbox_id: int, test: Test, places: di
         return [MessageRow(*row) for row in rows if row[0] in places]
 
     def look(db: Database, row: MessageRow, message: Message) -> bool:
-        index = places[row.uid]
-        return test(
-            Subject(
-                index,
-                row.size,
-                row.internal_at,
-                message.header,
-                message.text,
-                lambda: unpack(parts(db, row.body_id)),
-            )
-        )
+        return test(Subject(places[row.uid], row.size, row.internal_at, message.header, message))
 
     found: list[int] = []
     for group in groups(await store.read(read), TEXT_BATCH, TEXT_BATCH_MESSAGES):
-        verdicts = await store.each(group, look)
+        verdicts = await store.each(group, look, reach=text_reach)
         found += [places[row.uid] for row, verdict in zip(group, verdicts, strict=True) if verdict]
     return found

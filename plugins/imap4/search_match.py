@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from appliance.mail.charsets import decode
 from appliance.mail.dates import parse_date
 from appliance.mail.headers import scan_fields
-from appliance.mail.mime import Part
+from appliance.mail.message import Message, Part
 from appliance.mail.text import decode_words, html_to_text, part_octets, search_form
 from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.search_view import by_view
@@ -32,32 +32,22 @@ _HARMLESS = re.compile(
     rb"&(?:amp|lt|gt|quot|apos|nbsp|(?:[aeiou](?:uml|acute|grave|circ)|ccedil|ntilde|[lr][sd]quo|[mn]dash|euro|bull|copy);)"
 )  # entities that are no ASCII letters and do not fold into any
 _WORDS = re.compile(r"[a-z0-9]{3,}+")
-
-
-def _no_structure() -> Part:
-    raise AssertionError("a key of texts was tested without a text")
+_ALNUM = re.compile(r"[a-z0-9]++")
 
 
 class Subject:
-    """One message that is searched. Header and text are empty where no key looks at them."""
+    """One message that is searched. What no key looks at is left empty; `message` is there if a key needs its text."""
 
-    __slots__ = ("_lower", "header", "index", "internal_at", "size", "structure", "text")
+    __slots__ = ("_lower", "header", "index", "internal_at", "message", "size")
 
     def __init__(
-        self,
-        index: int,
-        size: int,
-        internal_at: int,
-        header: bytes = b"",
-        text: bytes | memoryview = b"",
-        structure: Callable[[], Part] = _no_structure,
+        self, index: int, size: int, internal_at: int, header: bytes = b"", message: Message | None = None
     ) -> None:
         self.index = index
         self.size = size
         self.internal_at = internal_at
         self.header = header
-        self.text = text
-        self.structure = structure
+        self.message = message
         self._lower: bytes | None = None
 
     @property
@@ -176,19 +166,32 @@ def _text(needle: str, *, with_header: bool) -> Test:
     def test(subject: Subject) -> bool:
         if not form or (with_header and in_header(subject.header, subject.lower)):
             return True
+        message = subject.message
+        assert message is not None, "a key of texts was tested without a text"
         left = MAX_TEXT
-        for part in subject.structure().walk():
+        for part in message.structure.walk():
             if part.type == "text" and left > 0:
-                if in_part(part, subject.text, left):
+                if in_part(part, message.text, left):
                     return True
                 left -= part.size
             elif part.message is not None:
-                inner = bytes(subject.text[part.message.header_start : part.message.body_start])
+                inner = bytes(message.text[part.message.header_start : part.message.body_start])
                 if in_header(inner, inner.lower()):
                     return True
         return False
 
     return test
+
+
+def text_reach(structure: Part) -> int:
+    """How many octets of a message's text the keys BODY and TEXT look at: up to the last part that is text."""
+    end = 0
+    for part in structure.walk():
+        if part.type == "text":
+            end = max(end, part.end)
+        elif part.message is not None:
+            end = max(end, part.message.body_start)
+    return end
 
 
 def _part_test(form: str) -> Callable[[Part, bytes | memoryview, int], bool]:
@@ -206,7 +209,7 @@ def _part_test(form: str) -> Callable[[Part, bytes | memoryview, int], bool]:
             if word and word not in lower:
                 # The word is not there as it stands: only other characters that fold into it could make it up.
                 entities = markup and b"&" in lower and b"&" in _HARMLESS.sub(b"", lower)
-                if not entities and (lower.isascii() or not _folds_to_ascii(lower, charset)):
+                if not entities and (lower.isascii() or not _folds_into(lower, charset, word.decode())):
                     return False
             elif word == form_octets and not markup and lower.isascii():
                 return True
@@ -230,12 +233,15 @@ def _keeps_ascii(charset: str | None) -> bool:
     return charset is None or _ASCII_KEEPERS.fullmatch(charset) is not None
 
 
-def _folds_to_ascii(octets: bytes, charset: str | None) -> bool:
-    """Whether a character beyond ASCII stands there that search_form turns into ASCII: `ß`, `ﬁ`, `Ａ`."""
+def _folds_into(octets: bytes, charset: str | None, word: str) -> bool:
+    """Whether a character beyond ASCII stands there whose folded form could be a piece of the word: `ß`, `ﬁ`, `Ａ`."""
     beyond = decode(octets.translate(None, _ASCII), charset or "us-ascii")
-    return any(_has_ascii_form(character) for character in set(beyond))
+    return any(_may_be_part(character, word) for character in set(beyond))
 
 
 @lru_cache(maxsize=4096)
-def _has_ascii_form(character: str) -> bool:
-    return any(letter.isalnum() and letter.isascii() for letter in search_form(character))
+def _may_be_part(character: str, word: str) -> bool:
+    return any(
+        piece in word or any(word.startswith(piece[cut:]) or word.endswith(piece[:cut]) for cut in range(1, len(piece)))
+        for piece in _ALNUM.findall(search_form(character))
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
@@ -31,6 +31,7 @@ class Selected:
         "_changed",
         "_gone",
         "_new_keywords",
+        "_owner",
         "_pending",
         "_pending_size",
         "_recent",
@@ -48,9 +49,19 @@ class Selected:
     )
 
     def __init__(
-        self, store: Store, recent: Recent, mailbox: Mailbox, *, read_only: bool, wake: Callable[[], None]
+        self,
+        store: Store,
+        recent: Recent,
+        mailbox: Mailbox,
+        *,
+        read_only: bool,
+        owner: object,
+        wake: Callable[[], None],
     ) -> None:
-        """Watch the mailbox; `wake` is called when there is something to tell. Call `open` next."""
+        """Watch the mailbox; `wake` is called when there is something to tell. Call `open` next.
+
+        `owner` is what the session gives as origin of its own writes.
+        """
         self.mailbox_id = mailbox.id
         self.name = mailbox.name
         self.read_only = read_only
@@ -59,12 +70,13 @@ class Selected:
         self.view = View((), (), mailbox.keywords)
         self._store = store
         self._recent = recent
+        self._owner = owner
         self._wake = wake
         self._pending: list[Change] = []
         self._pending_size = 0
         self._stale = False  # notices were thrown away
         self._gone: set[int] = set()  # uids whose EXPUNGE waits
-        self._changed: dict[int, None] = {}  # uids whose new flags wait, in the order of the changes
+        self._changed: set[int] = set()  # uids whose flags are to be told
         self._new_keywords = False
         self._told = (0, 0)  # EXISTS and RECENT as the client knows them
         self._unsubscribe = store.changes.subscribe(mailbox.id, self._notice)
@@ -95,19 +107,14 @@ class Selected:
         lines.append(untagged("OK", "Predicted next UID", f"UIDNEXT {self.uidnext}"))
         return b"".join(lines)
 
-    # ── what the session itself has done ──────────────────────────────────────────────────────────────────────────
-
-    def take_flags(self, changed: Sequence[tuple[int, int]], *, silent: bool = False) -> None:
-        """Note flags that the session's own command has set; tell of them at the next `news` unless `silent`."""
-        self._check_keywords(changed)
-        for uid, flags in changed:
-            index = self.view.index(uid)
-            if index >= 0:
-                self.view.set_flags(index, flags)
-                if not silent:
-                    self._changed[uid] = None
-
     # ── notices ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tell_flags_of(self, uids: Iterable[int]) -> None:
+        """Tell the flags of these messages with the next `news`, whether they have changed or not.
+
+        The session's own changes of flags are not told by themselves: it may have asked for silence.
+        """
+        self._changed.update(uids)
 
     @property
     def has_news(self) -> bool:
@@ -117,7 +124,8 @@ class Selected:
     def _notice(self, change: Change) -> None:
         if not self._stale:
             self._pending.append(change)
-            self._pending_size += len(change.added) + len(change.expunged) + len(change.flags)
+            if change.origin is not self._owner:
+                self._pending_size += len(change.added) + len(change.expunged) + len(change.flags)
             if self._pending_size > MAX_PENDING:
                 self._pending.clear()
                 self._stale = True
@@ -129,10 +137,7 @@ class Selected:
         EXPUNGE waits unless `expunges`: message numbers must not move under a command that uses them (RFC 3501
         sections 5.5 and 7.4.1). Raises NotFoundError when the mailbox is gone.
         """
-        if self._stale:
-            await self._resync()
-        elif self._pending:
-            await self._take_in()
+        await self.absorb()
         lines: list[bytes] = []
         if self._new_keywords:
             lines.append(self._flags_lines())
@@ -149,6 +154,13 @@ class Selected:
             lines.append(self._tell_flags())
         return b"".join(lines)
 
+    async def absorb(self) -> None:
+        """Bring the view up to date without telling yet; message numbers stay as they are."""
+        if self._stale:
+            await self._resync()
+        elif self._pending:
+            await self._take_in()
+
     async def _take_in(self) -> None:
         """Apply the notices that wait, in their order. What is already in the view is passed over."""
         pending, self._pending, self._pending_size = self._pending, [], 0
@@ -162,7 +174,7 @@ class Selected:
                 flags = dict(await self._store.read(lambda db: list_flags(db, self.mailbox_id, last)))
             self._add([(uid, flags[uid]) for uid in added if uid in flags])
         for change in pending:
-            self._update([(uid, flags) for uid, flags in change.flags if uid <= last])
+            self._update(change.flags, quietly=change.origin is self._owner)
 
     async def _resync(self) -> None:
         """Compare with what the store has now."""
@@ -171,7 +183,7 @@ class Selected:
         self._take_keywords(mailbox.keywords)
         last = self.view.uids[-1] if len(self.view) else 0
         self._gone = set(self.view.uids).difference(row[0] for row in rows)
-        self._update([row for row in rows if row[0] <= last])
+        self._update(rows, quietly=False)
         self._add([row for row in rows if row[0] > last])
 
     def _add(self, rows: Sequence[tuple[int, int]]) -> None:
@@ -181,12 +193,12 @@ class Selected:
         self.view.append([row[0] for row in rows], [row[1] for row in rows])
         self._claim(rows[-1][0] + 1)
 
-    def _update(self, rows: Sequence[tuple[int, int]]) -> None:
-        self._check_keywords(rows)
-        for uid, flags in rows:
-            index = self.view.index(uid)
-            if index >= 0 and self.view.set_flags(index, flags):
-                self._changed[uid] = None
+    def _update(self, rows: Sequence[tuple[int, int]], *, quietly: bool) -> None:
+        if rows:
+            self._check_keywords(rows)
+            changed = self.view.update(rows)
+            if not quietly:
+                self._changed.update(changed)
 
     def _claim(self, uidnext: int) -> None:
         self.uidnext = max(self.uidnext, uidnext)
@@ -201,7 +213,7 @@ class Selected:
     def _check_keywords(self, rows: Sequence[tuple[int, int]]) -> None:
         """Read the names of keywords that are new."""
         known = self.view.keyword_mask | (1 << FIRST_KEYWORD_BIT) - 1
-        if any(flags & ~known for _, flags in rows):
+        if any(flags & ~known for flags in {flags for _, flags in rows}):
             self._take_keywords(self._store.peek(lambda db: keyword_names(db, self.mailbox_id)))
 
     def _take_keywords(self, names: tuple[str, ...]) -> None:
@@ -218,9 +230,8 @@ class Selected:
 
     def _tell_expunged(self) -> bytes:
         """EXPUNGE from the last to the first, so that no number changes while they are read."""
-        indexes = sorted(index for uid in self._gone if (index := self.view.index(uid)) >= 0)
-        for uid in self._gone:
-            self._changed.pop(uid, None)
+        indexes = self._places(self._gone)
+        self._changed -= self._gone
         self._gone.clear()
         self.view.remove(indexes)
         self._told = (self._told[0] - len(indexes), self._told[1])
@@ -228,12 +239,19 @@ class Selected:
 
     def _tell_flags(self) -> bytes:
         view = self.view
-        indexes = sorted(index for uid in self._changed if (index := view.index(uid)) >= 0)
+        indexes = self._places(self._changed)
         self._changed.clear()
         columns = zip(indexes, view.uids_at(indexes), view.flag_texts(indexes), strict=True)
         return b"".join(
             [b"* %d FETCH (UID %d FLAGS (%b))\r\n" % (index + 1, uid, text) for index, uid, text in columns]
         )
+
+    def _places(self, uids: set[int]) -> Sequence[int]:
+        """The indexes of messages, ascending."""
+        view = self.view
+        if len(uids) * 8 > len(view):
+            return [index for index, uid in enumerate(view.uids) if uid in uids]
+        return sorted(index for uid in uids if (index := view.index(uid)) >= 0)
 
     def _read(self, db: Database) -> tuple[Mailbox, list[tuple[int, int]]]:
         mailbox = mailbox_by_id(db, self.mailbox_id)

@@ -48,13 +48,16 @@ async def store(session: ImapSession, command: StoreFlags) -> str:
     for start in range(0, len(indexes), MAX_UIDS):
         uids = list(selected.view.uids_at(indexes[start : start + MAX_UIDS]))
 
-        def work(db: Database, uids: list[int] = uids) -> list[tuple[int, int]]:
+        def work(db: Database, uids: list[int] = uids) -> None:
             bits = system | keyword_bits(db, selected.mailbox_id, keywords)
             if command.mode == "+":
-                return set_flags(db, selected.mailbox_id, uids, add=bits)[1]
-            if command.mode == "-":
-                return set_flags(db, selected.mailbox_id, uids, remove=bits)[1]
-            return set_flags(db, selected.mailbox_id, uids, replace=bits)[1]
+                set_flags(db, selected.mailbox_id, uids, add=bits)
+            elif command.mode == "-":
+                set_flags(db, selected.mailbox_id, uids, remove=bits)
+            else:
+                set_flags(db, selected.mailbox_id, uids, replace=bits)
 
-        selected.take_flags(await session.core.store.write(work), silent=command.silent)
+        await session.core.store.write(work, origin=session)
+        if not command.silent:
+            selected.tell_flags_of(uids)
     return "STORE completed"

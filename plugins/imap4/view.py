@@ -15,7 +15,7 @@ from itertools import compress
 from appliance.store.model import FIRST_KEYWORD_BIT, SYSTEM_FLAGS
 from plugins.imap4.protocol_parse import GrammarError, SequenceSet
 
-_WIDEST = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF}  # palettes by the octets of a mark
+_LARGEST = {1: 1 << 8, 2: 1 << 16, 4: 1 << 32}  # palettes by the octets of a mark
 _WIDER = {1: "H", 2: "I"}
 
 
@@ -156,13 +156,40 @@ class View:
             self.uids.extend(uids)
         self._extend(flags)
 
-    def set_flags(self, index: int, flags: int) -> bool:
-        """Note the flags of one message. Returns whether they are other ones than before."""
-        if self._palette[self._marks[index]] == flags:
-            return False
-        place = self._place(flags)
-        self._marks[index] = place
-        return True
+    def update(self, rows: Sequence[tuple[int, int]]) -> list[int]:
+        """Note the flags of messages, given as (uid, flags) with ascending uids; those that are not there are ignored.
+
+        Returns the uids of the messages whose flags were other ones before.
+        """
+        if not rows:
+            return []
+        start = bisect_left(self.uids, rows[0][0])
+        stop = start + len(rows)
+        if len(rows) > 1 and list(self.uids[start:stop]) == [row[0] for row in rows]:
+            return self._update_run(start, stop, rows)
+        changed = []
+        for uid, flags in rows:
+            index = self.index(uid)
+            if index >= 0 and self._palette[self._marks[index]] != flags:
+                place = self._place(flags)  # may give the marks another width
+                self._marks[index] = place
+                changed.append(uid)
+        return changed
+
+    def _update_run(self, start: int, stop: int, rows: Sequence[tuple[int, int]]) -> list[int]:
+        """`update` for messages that stand side by side: a new column of marks instead of single ones."""
+        values = {flags for _, flags in rows}
+        self._make_room(len(values))
+        for flags in values:
+            self._place(flags)
+        places = self._places
+        new = [places[flags] for _, flags in rows]
+        old = self._marks[start:stop]
+        if isinstance(self._marks, bytearray):
+            self._marks[start:stop] = bytes(new)
+        else:
+            self._marks[start:stop] = array(self._marks.typecode, new)
+        return [row[0] for row, before, after in zip(rows, old, new, strict=True) if before != after]
 
     def remove(self, indexes: Sequence[int]) -> None:
         """Take messages out; later ones move up."""
@@ -184,14 +211,20 @@ class View:
     def _place(self, flags: int) -> int:
         place = self._places.get(flags)
         if place is None:
-            width = 1 if isinstance(self._marks, bytearray) else self._marks.itemsize
-            if len(self._palette) > _WIDEST[width]:
-                self._tidy()
-                if len(self._palette) > _WIDEST[width]:
-                    self._marks = array(_WIDER[width], self._marks)
+            self._make_room(1)
             place = self._places[flags] = len(self._palette)
             self._palette.append(flags)
         return place
+
+    def _make_room(self, count: int) -> None:
+        """See to it that so many new values fit into the palette."""
+        width = 1 if isinstance(self._marks, bytearray) else self._marks.itemsize
+        if len(self._palette) + count <= _LARGEST[width]:
+            return
+        self._tidy()
+        while len(self._palette) + count > _LARGEST[width]:
+            self._marks = array(_WIDER[width], self._marks)
+            width = self._marks.itemsize
 
     def _tidy(self) -> None:
         """Forget the values that no message has any more."""
