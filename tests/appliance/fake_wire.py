@@ -123,7 +123,7 @@ class FakeLoop:
 
 async def settle() -> None:
     """Let every task that can run do so."""
-    for _ in range(5):
+    for _ in range(20):
         await asyncio.sleep(0)
 
 
