@@ -234,9 +234,10 @@ def _account_of(db: sqlite3.Connection, mailbox_id: int) -> int:
 def _next_modseq(db: Database, mailbox_id: int, *, grow: bool) -> tuple[int, int]:
     """(modseq, account id) of a mailbox, after a step if something changes."""
     row = db.execute(
-        "UPDATE mailbox SET highestmodseq = highestmodseq + 1 WHERE id = ? RETURNING highestmodseq, account_id"
+        "UPDATE mailbox SET highestmodseq = highestmodseq + 1 WHERE id = ? AND account_id IS NOT NULL"
+        " RETURNING highestmodseq, account_id"
         if grow
-        else "SELECT highestmodseq, account_id FROM mailbox WHERE id = ?",
+        else "SELECT highestmodseq, account_id FROM mailbox WHERE id = ? AND account_id IS NOT NULL",
         (mailbox_id,),
     ).fetchone()
     if row is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from appliance.errors import StoreError
 from appliance.store.database import LOOP_CACHE_KIB, READER_CACHE_KIB, Database, connect
 
 READERS = 3  # threads; more would only wait for the same two or four cores and the same card
@@ -21,6 +23,7 @@ class Readers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._generation = 0
+        self._closed = False
         self._idle: list[tuple[int, Database]] = []
         self._lock = threading.Lock()
         self._loop_db: tuple[int, Database] | None = None
@@ -33,24 +36,35 @@ class Readers:
     def peek(self, fn: Callable[[Database], T]) -> T:
         """Run `fn` here and now, on the event loop's own connection."""
         generation = self._generation
+        if self._closed:
+            raise StoreError("the store is closed")
         if self._loop_db is None or self._loop_db[0] != generation:
             self._close_loop_db()
             self._loop_db = (generation, connect(self._path, cache_kib=LOOP_CACHE_KIB, read_only=True))
-        return fn(self._loop_db[1])
+        try:
+            return fn(self._loop_db[1])
+        except sqlite3.Error as error:
+            self._close_loop_db()
+            raise StoreError(f"not read: {error}") from error
 
     def read(self, fn: Callable[[Database], T]) -> T:
         """Run `fn` in one read transaction: it sees one state of the database. Called on a thread of `pool`."""
         generation, db = self._take()
         try:
             db.execute("BEGIN")
-            return fn(db)
-        finally:
-            if db.in_transaction:
+            try:
+                return fn(db)
+            finally:
                 db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            generation = -1  # a connection that met an error is not used again
+            raise StoreError(f"not read: {error}") from error
+        finally:
             self._give_back(generation, db)
 
     def close(self) -> None:
         """End the threads and close the connections."""
+        self._closed = True
         self.pool.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             for _, db in self._idle:
@@ -70,7 +84,7 @@ class Readers:
 
     def _give_back(self, generation: int, db: Database) -> None:
         with self._lock:
-            if generation == self._generation:
+            if generation == self._generation and not self._closed:
                 self._idle.append((generation, db))
                 return
         db.close()

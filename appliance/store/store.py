@@ -124,12 +124,15 @@ class Store:
     async def close(self) -> None:
         """Finish what waits, carry the log over, and close everything."""
         self._flush()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._keeper.stop)
-        await loop.run_in_executor(None, self._writer.stop)
-        self._readers.close()
-        self._segments.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
         await self.soft.close()
+
+    def _shut_down(self) -> None:
+        """The writer's connection goes last: SQLite carries the log over when it closes, which may take a while."""
+        self._keeper.stop()
+        self._readers.close()
+        self._writer.stop()
+        self._segments.close()
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -338,7 +341,12 @@ class Store:
         if sum(len(message.text) for message in messages) < bodies.OFF_LOOP:
             prepared = self._prepare(messages)
         else:
-            prepared = await self._on_thread(lambda: self._prepare(messages))
+            work = asyncio.ensure_future(self._on_thread(lambda: self._prepare(messages)))
+            try:
+                prepared = await asyncio.shield(work)
+            except asyncio.CancelledError:
+                work.add_done_callback(self._given_up)
+                raise
         await self._submit(job(prepared, future))
         return future.result()
 
@@ -351,17 +359,30 @@ class Store:
                     self._space.admit(len(message.text))
                 made.append(bodies.prepare(message, self._segments, compress=self._compress))
         except BaseException:
-            for body in made:
-                if body.extent is not None:
-                    self._segments.done(body.extent)
+            self._release(made)
             raise
         return made
 
+    def _given_up(self, work: asyncio.Future[list[PreparedBody]]) -> None:
+        """Whoever wanted the messages stored was cancelled while a thread prepared them."""
+        if not work.cancelled() and work.exception() is None:
+            self._release(work.result())
+
+    def _release(self, prepared: Sequence[PreparedBody]) -> None:
+        """These texts get no row: compaction may have their room."""
+        for body in prepared:
+            if body.extent is not None:
+                self._segments.done(body.extent)
+
     async def _submit(self, job: Job) -> None:
         """Hand a job to the writer and wait until it is settled."""
-        while self._waiting_octets > MAX_WAITING_OCTETS or self._waiting_jobs >= MAX_WAITING_JOBS:
-            self._room.clear()
-            await self._room.wait()
+        try:
+            while self._waiting_octets > MAX_WAITING_OCTETS or self._waiting_jobs >= MAX_WAITING_JOBS:
+                self._room.clear()
+                await self._room.wait()
+        except asyncio.CancelledError:
+            self._release([one.body for one in job.bodies])
+            raise
         self._waiting_jobs += 1
         self._waiting_octets += job.octets
         if not self._inbox:

@@ -9,6 +9,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,8 @@ class Writer:
         self._queue: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._held_back: list[Job] = []  # taken from the queue, too many for the group before
+        self._backlog: deque[Job] = deque()  # taken from the queue, perhaps too many for one group
+        self._stopping = False
         self._garbage = True  # there may be some from the run before
         self._witness: tuple[int, int] | None = None  # mailbox and modseq of the last change on the disk
         self._reopen_at = 0.0
@@ -120,31 +122,30 @@ class Writer:
     # ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _serve(self) -> None:
-        while True:
-            jobs, stop = self._collect()
-            if jobs:
+        while not self._stopping or self._backlog:
+            if jobs := self._collect():
                 self._settle(jobs)
-            elif not stop:
+            elif not self._stopping:
                 self._sweep()
-            if stop:
-                return
 
-    def _collect(self) -> tuple[list[Job], bool]:
-        """Everything that waits, up to the limits of a group; at least one job, unless there is garbage to sweep."""
-        jobs, self._held_back = self._held_back, []
-        octets = sum(job.octets for job in jobs)
-        try:
-            while len(jobs) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
-                more = self._queue.get_nowait() if jobs or self._garbage else self._queue.get()
+    def _collect(self) -> list[Job]:
+        """Everything that waits, up to the limits of a group. Nothing if there is garbage to sweep, or at the end."""
+        jobs: list[Job] = []
+        octets = 0
+        while len(jobs) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
+            if not self._backlog:
+                try:
+                    more = self._queue.get(block=not jobs and not self._garbage)
+                except queue.Empty:
+                    break
                 if more is None:
-                    return jobs, True
-                for job in more:
-                    full = len(jobs) >= MAX_GROUP or octets >= MAX_GROUP_OCTETS
-                    (self._held_back if full else jobs).append(job)
-                    octets += job.octets
-        except queue.Empty:
-            pass
-        return jobs, False
+                    self._stopping = True
+                    break
+                self._backlog.extend(more)
+                continue
+            jobs.append(self._backlog.popleft())
+            octets += jobs[-1].octets
+        return jobs
 
     def _settle(self, jobs: list[Job]) -> None:
         outcomes: list[Outcome] = []
@@ -152,8 +153,10 @@ class Writer:
         touched = False
         try:
             outside = [job for job in jobs if job.outside]
+            given_up = [job for job in jobs if not job.outside and job.future.cancelled()]
+            outcomes += [(job, None, StoreError("given up")) for job in given_up]
             self._hold_cap()
-            inside = self._admitted([job for job in jobs if not job.outside and not job.future.cancelled()], outcomes)
+            inside = self._admitted([job for job in jobs if not job.outside and job not in given_up], outcomes)
             if inside and self._opened(inside, outcomes):
                 done, changes, touched = self._transact(inside)
                 outcomes += done
@@ -206,11 +209,17 @@ class Writer:
                 raise
             except Exception as error:  # noqa: BLE001  # it is the answer of whoever caused it
                 if len(jobs) == 1:
-                    return [(jobs[0], None, error)], [], False
+                    return [(jobs[0], None, _in_words(error))], [], False
                 log.debug("a group of %d is run again one by one: %s", len(jobs), error)
             return self._commit(jobs, self._singly)
         except _FatalError as error:
             return self._after_failure(jobs, error)
+        except sqlite3.Error as error:
+            return (
+                [(job, None, _in_words(error)) for job in jobs],
+                [],
+                False,
+            )  # the database is locked by another process
 
     def _after_failure(self, jobs: list[Job], error: _FatalError) -> tuple[list[Outcome], list[Change], bool]:
         """Nothing of the group counts. The connection is given up; on a full disk removals get the reserve."""
@@ -244,7 +253,7 @@ class Writer:
             db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back(db)
-            if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and primary_code(error) in _FATAL:
+            if primary_code(error) in _FATAL:
                 raise _FatalError(error) from error
             raise
         except BaseException:
@@ -286,7 +295,7 @@ class Writer:
                 db.execute("RELEASE job")
                 del db.changes[noted[0] :]
                 db.garbage, db.directory_touched = noted[1:]
-                outcomes.append((job, None, error))
+                outcomes.append((job, None, _in_words(error)))
         return outcomes
 
     def _aside(self, job: Job) -> Outcome:
@@ -392,6 +401,15 @@ class Writer:
             self._roll_back(db)
             with contextlib.suppress(sqlite3.Error):
                 db.close()
+
+
+def _in_words(error: BaseException) -> BaseException:
+    """SQLite's own errors leave the store as StoreError; what a closure raises leaves as it is."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    wrapped = StoreError(f"not stored: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _answered(job: Job, answer: Any) -> Outcome:

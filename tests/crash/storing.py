@@ -19,7 +19,7 @@ from appliance.mail.message import Message
 from appliance.store import Filing, QueueWish, Store, database, queue, segments
 from appliance.store import store as store_module
 from appliance.store import writer as writer_module
-from appliance.store.accounts import create_account, get_account
+from appliance.store.accounts import create_account
 from appliance.store.mailboxes import require_mailbox
 from appliance.store.messages import expunge, move
 
@@ -125,7 +125,7 @@ def sabotage(what: str) -> None:
     if what == "commit":
         store_module.connect = writer_module.connect = unsafe  # type: ignore[attr-defined]
     elif what == "segment":
-        segments.Segments._sync_file = _nothing  # type: ignore[method-assign]
+        segments.Segments._sync_file = _nothing  # type: ignore[assignment]
     elif what == "folder":
         segments._sync_folder = _nothing  # type: ignore[assignment]
 
@@ -146,5 +146,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    assert get_account
     asyncio.run(main())
