@@ -23,7 +23,6 @@ import gen_corpus  # noqa: E402
 SIZES = {"4k": 4096, "64k": 65536, "1m": 1 << 20}
 CORPUS = Path(tempfile.gettempdir()) / "peerbench" / "corpus.bin"
 SINK = "/usr/sbin/smtp-sink"
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ def checkpoint_p99(side: Any, messages: int) -> float:
     imapc = __import__("imapc")
     client = imapc.Imap("127.0.0.1", side.imap, USERS[2], "secret")
     line = b"x" * 76 + b"\r\n"
-    big = b"Subject: big\r\n\r\n" + line * (50 * MIB // len(line))
+    big = b"Subject: big\r\n\r\n" + line * (50_000_000 // len(line))
     client.wait(client.append("INBOX", big, nonsync=False), keep=False)
     client.cmd("SELECT INBOX")
     reader = subprocess.Popen(

@@ -110,6 +110,7 @@ lmtp = []
 [imap4]
 listen = ["127.0.0.1:{self.imap}"]
 listen_tls = []
+max_per_peer = 1000
 
 [pop3]
 listen = ["127.0.0.1:{self.pop3}"]
