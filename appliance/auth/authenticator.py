@@ -86,9 +86,15 @@ class Authenticator:
         if not self.allowed(session):
             return ()
         weak = self.weak_offered()
-        bound = session.tls is not None and bool(session.tls.binding)
+        bound = bool(self._binding(session))
         offered = [name for name in _BY_PROOF if (weak or name not in _WEAK) and (bound or not name.endswith("-PLUS"))]
         return (*offered, *self._brought, *_BY_PASSWORD)
+
+    def _binding(self, session: Session) -> bytes:
+        """The channel binding data for -PLUS, empty where it is not offered (RFC 5929 section 4)."""
+        if session.tls is None or not self._config().channel_binding:
+            return b""
+        return session.tls.binding
 
     # ── the three ways in ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +131,7 @@ class Authenticator:
             return _refusing(Refused("mechanism", "Unrecognized authentication mechanism"))
         if name in self._brought:
             return Exchange(PluginConversation(self._checks, self._brought[name].begin(session), session, name).step)
-        return Exchange(MachineConversation(self._checks, _machine(session, name), session, name).step)
+        return Exchange(MachineConversation(self._checks, _machine(name, self._binding(session)), session, name).step)
 
     # ── making verifiers ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -136,14 +142,13 @@ class Authenticator:
         return await self._checks.pool.run(make_credentials, password, weak=weak)
 
 
-def _machine(session: Session, name: str) -> ServerMechanism:
+def _machine(name: str, binding: bytes) -> ServerMechanism:
     if name == "PLAIN":
         return PlainServer()
     if name == "LOGIN":
         return LoginServer()
     if name == "CRAM-MD5":
         return CramMd5Server(new_stamp())
-    binding = session.tls.binding if session.tls is not None else b""
     return ScramServer(
         _SCRAM[name.removesuffix("-PLUS")],
         secrets.token_urlsafe(18).encode(),

@@ -31,6 +31,11 @@ class AuthConfig:
         "They work only for accounts that have opted in; some programs (curl) try CRAM-MD5 first where it is offered, "
         "and fail then for all others.",
     )
+    channel_binding: bool = setting(
+        False,
+        "Offer SCRAM-SHA-256-PLUS over TLS, which ties a login to this server's certificate, so that nobody can sit in "
+        "between with another one. Off, because mutt with GNU SASL (Debian 12) takes it, cannot do it, and gives up.",
+    )
     tls_on_loopback: bool = setting(
         False, "Ask for TLS before a login from this machine too. From elsewhere it is always asked for."
     )

@@ -43,7 +43,7 @@ class Back:
     """An account back end and a clock."""
 
     def __init__(self, **settings: object) -> None:
-        self.config = AuthConfig(**settings)
+        self.config = AuthConfig(**{"channel_binding": True, **settings})
         self.accounts: dict[str, Sequence[Credential]] = {ANA: STRONG, PHONE: APPLICATION, LUIS: WEAK}
         self.external: dict[tuple[str, str], str] = {}
         self.down = False
@@ -115,7 +115,9 @@ def test_nothing_is_offered_without_tls_off_this_machine(back: Back) -> None:
     assert not Back(tls_on_loopback=True).auth.allowed(local())
 
 
-def test_plus_is_offered_only_where_there_is_a_binding(back: Back) -> None:
+def test_plus_is_offered_only_where_there_is_a_binding_and_the_setting_says_so() -> None:
+    assert not any(name.endswith("-PLUS") for name in Back(channel_binding=False).auth.mechanisms(remote()))
+    back = Back()
     del back.accounts[LUIS]
     assert back.auth.mechanisms(local()) == WITHOUT_TLS
     assert back.auth.mechanisms(remote()) == ("SCRAM-SHA-256-PLUS", *WITHOUT_TLS)

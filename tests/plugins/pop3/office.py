@@ -45,7 +45,7 @@ class Office:
         self.weak = True
         self.down = False
         self.auth = Authenticator(
-            AuthConfig,
+            lambda: AuthConfig(channel_binding=True),
             find=self.find,
             verify_external=self.verify,
             secret=b"s" * 32,
