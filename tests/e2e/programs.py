@@ -67,6 +67,7 @@ def run(
     environment: dict[str, str] | None = None,
 ) -> Done:
     """Run a program with `home` as its HOME and working folder. Raises ProgramError for any other exit status."""
+    __tracebackhide__ = True  # a failed test shows what the program said, not this function
     command = [find(program), *map(str, arguments)]
     home.mkdir(parents=True, exist_ok=True)
     clean = {"HOME": str(home), "PATH": PATHS, "LANG": "C.UTF-8", "TERM": "dumb", "TZ": "UTC", **(environment or {})}

@@ -123,7 +123,7 @@ class TestImap:
     """Reading, searching, storing by IMAP."""
 
     @pytest.mark.parametrize("way", IMAP)
-    @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "+LOGIN"])
+    @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
     def test_append_list_search_and_fetch(self, appliance: Appliance, curl: Curl, way: str, mechanism: str) -> None:
         login = ("--login-options", f"AUTH={mechanism}")
         mailbox, subject = f"curl-{way}-{mechanism}", f"subject of {way} {mechanism}"
