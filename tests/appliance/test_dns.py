@@ -42,6 +42,7 @@ loop2 CNAME loop
 dangling CNAME nowhere
 *.wild A 127.0.0.9
 there.wild A 127.0.0.8
+deep.inner.wild A 127.0.0.6
 a.b.c A 127.0.0.7
 xn--mnchen-3ya MX 1 mx1
 xn--strae-oqa MX 1 mx2
@@ -139,6 +140,7 @@ async def test_aliases_are_followed_but_not_for_ever(zone: Resolver) -> None:
         ("y.x.wild.example.net", ["127.0.0.9"]),
         ("there.wild.example.net", ["127.0.0.8"]),
         ("wild.example.net", []),
+        ("inner.wild.example.net", []),
         ("b.c.example.net", []),
     ],
 )
