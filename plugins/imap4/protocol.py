@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from appliance.errors import ProtocolError
 from plugins.imap4.protocol_command import APPEND_STATES, AppendHead, Command, State, parse_append, parse_command
 from plugins.imap4.protocol_parse import Cursor, GrammarError
+from plugins.imap4.protocol_respond import untagged
 
 MAX_LINE = 64 * 1024  # octets of one line, CRLF included
 MAX_COMMAND = 64 * 1024  # octets of one command with its literals, before login
@@ -25,6 +26,9 @@ MAX_CHUNK = 256 * 1024  # octets of one piece of a message
 MAX_DISCARD = 256 * 1024 * 1024  # octets of unwanted literals thrown away in one command; more closes the connection
 
 CONTINUE = b"+ OK\r\n"
+
+# What a browser that was lured here sends first. Its next lines would be what the lurer wants us to hear.
+_HTTP = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH"})
 
 _MARKER = re.compile(rb"\{(\d+)(\+?)\}\Z")
 _APPEND = re.compile(rb"[^ ]++ APPEND(?: |\Z)", re.IGNORECASE)
@@ -168,25 +172,28 @@ class ImapServer:
     def _line(self) -> bytes | None:
         """Take a line off the buffer, without CRLF; None until it is complete.
 
-        Raises ProtocolError if it is too long, GrammarError on a bare CR or LF, or NUL.
+        Raises ProtocolError if it is too long or holds a bare CR or LF, for nobody knows then where the next command
+        or literal begins; GrammarError on NUL.
         """
         end = self._buffer.find(b"\n", self._scanned) + 1
         if (end or len(self._buffer)) > MAX_LINE:
-            raise self._fatal("Line too long")
+            raise self._fatal("Line too long", "TOOBIG")
         if not end:
             self._scanned = len(self._buffer)
             return None
         line = bytes(self._buffer[:end])
         del self._buffer[:end]
         self._scanned = 0
-        if not line.endswith(b"\r\n") or line.count(b"\r") != 1 or b"\0" in line:
-            raise GrammarError("bare CR or LF, or NUL")
+        if not line.endswith(b"\r\n") or line.count(b"\r") != 1:
+            raise self._fatal("A CR or LF that is no line end")
+        if b"\0" in line:
+            raise GrammarError("NUL in a line")
         return line[:-2]
 
-    def _fatal(self, text: str) -> ProtocolError:
+    def _fatal(self, text: str, code: str = "") -> ProtocolError:
         self.closed = True
         self._buffer.clear()
-        return ProtocolError(text.lower(), reply=b"* BYE [TOOBIG] %b\r\n" % text.encode())
+        return ProtocolError(text.lower(), reply=untagged("BYE", text, code))
 
     def _next_command(self) -> None:
         self._collected = bytearray()
@@ -203,7 +210,7 @@ class ImapServer:
         """Throw away the next octets and what belongs to the same command after them."""
         self._discarded += size
         if self._discarded > (MAX_DISCARD if self.state else MAX_COMMAND):
-            raise self._fatal("Literal too long")
+            raise self._fatal("Literal too long", "TOOBIG")
         self._left = size
         self._read = _unwanted
 
@@ -257,7 +264,10 @@ def _complete(machine: ImapServer, line: bytes) -> Event | None:
     try:
         return parse_command(data, machine.state)
     except GrammarError as error:
-        return BadCommand(tag_of(data), str(error))
+        tag = tag_of(data)
+        if tag in _HTTP:
+            raise machine._fatal("This is no web server") from error
+        return BadCommand(tag, str(error))
 
 
 def _literal_announced(machine: ImapServer, line: bytes, size: int, is_coming: bool) -> Event | None:
