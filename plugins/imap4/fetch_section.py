@@ -101,7 +101,7 @@ def _fields(section: Section, header: bytes) -> bytes:
 def _pattern(fields: tuple[bytes, ...]) -> re.Pattern[bytes]:
     """Fields with the line end before them. Letters as classes keep the search for that line end fast."""
     names = b"|".join(b"".join(map(_either_case, name.decode("ascii"))) for name in fields)
-    return re.compile(rb"\n(?:%b)[ \t]*+:.*+(?:\n[ \t].*+)*+" % names)
+    return re.compile(rb"\n(?:%b)[ \t]*+:.*+(?>(?:\n[ \t].*+)*)" % names)
 
 
 def _either_case(character: str) -> bytes:

@@ -12,7 +12,7 @@ MAX_FIELDS = 200  # names in one HEADER.FIELDS
 MAX_PART_DEPTH = 100  # numbers in one section path
 
 _ATTRIBUTE = re.compile(rb"[A-Za-z0-9.]+")
-_PATH = re.compile(rb"\d{1,10}(?:\.\d{1,10})*+")
+_PATH = re.compile(rb"\d{1,10}(?>(?:\.\d{1,10})*)")
 _SECTION_TEXT = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)
 _PARTIAL = re.compile(rb"<(\d{1,10})\.(\d{1,10})>")
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")

@@ -122,7 +122,7 @@ def _sent(key: Date) -> Test:
 
 @lru_cache(maxsize=64)
 def _field_pattern(name: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb"(?im)^%b[ \t]*+:(.*+(?:\n[ \t].*+)*+)" % re.escape(name))
+    return re.compile(rb"(?im)^%b[ \t]*+:(.*+(?>(?:\n[ \t].*+)*))" % re.escape(name))
 
 
 def _header(field: bytes, needle: str) -> Test:
@@ -242,6 +242,8 @@ def _folds_into(octets: bytes, charset: str | None, word: str) -> bool:
 @lru_cache(maxsize=4096)
 def _may_be_part(character: str, word: str) -> bool:
     return any(
-        piece in word or any(word.startswith(piece[cut:]) or word.endswith(piece[:cut]) for cut in range(1, len(piece)))
+        piece in word
+        or word in piece
+        or any(word.startswith(piece[cut:]) or word.endswith(piece[:cut]) for cut in range(1, len(piece)))
         for piece in _ALNUM.findall(search_form(character))
     )

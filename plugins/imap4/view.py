@@ -206,7 +206,9 @@ class View:
         places = self._places
         for value in flags:
             mark = places.get(value)
-            self._marks.append(self._place(value) if mark is None else mark)
+            if mark is None:
+                mark = self._place(value)  # may give the marks another width
+            self._marks.append(mark)
 
     def _place(self, flags: int) -> int:
         place = self._places.get(flags)
@@ -219,11 +221,12 @@ class View:
     def _make_room(self, count: int) -> None:
         """See to it that so many new values fit into the palette."""
         width = 1 if isinstance(self._marks, bytearray) else self._marks.itemsize
-        if len(self._palette) + count <= _LARGEST[width]:
+        # Twice the messages is enough for any palette, so tidying up is rare and what it leaves is small.
+        if len(self._palette) + count <= min(_LARGEST[width], max(_LARGEST[1], 2 * len(self._marks))):
             return
         self._tidy()
         while len(self._palette) + count > _LARGEST[width]:
-            self._marks = array(_WIDER[width], self._marks)
+            self._marks = array(_WIDER[width], iter(self._marks))  # of bytes without iter it would be their memory
             width = self._marks.itemsize
 
     def _tidy(self) -> None:

@@ -1,0 +1,285 @@
+"""FETCH: every item, partial and large ones, \\Seen, and messages that are gone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from appliance.mail.headers import select_fields
+from appliance.store.messages import expunge
+from plugins.imap4 import fetch
+from plugins.imap4.fetch_section import cut, header_section
+from plugins.imap4.protocol_fetch import parse_items
+from plugins.imap4.protocol_parse import Cursor
+from tests.plugins.imap4.office import Client, Office, office
+
+PLAIN = (
+    b"Received: from x\r\n by y\r\nFrom: Ana <ana@palomar.test>\r\nTo: luis@palomar.test\r\n"
+    b"Subject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\nDate: Wed, 17 Jul 1996 02:23:25 -0700 (PDT)\r\n"
+    b"Message-ID: <1@palomar.test>\r\n\r\nHello\r\n"
+)
+PLAIN_HEADER, _, PLAIN_TEXT = PLAIN.partition(b"\r\n\r\n")
+PLAIN_HEADER += b"\r\n\r\n"
+
+INNER = b"Subject: inner\r\nFrom: b@c\r\n\r\nInside\r\n"
+NESTED = (
+    b"Subject: outer\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\npreamble\r\n"
+    b"--x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nfirst\r\n"
+    b"--x\r\nContent-Type: message/rfc822\r\nContent-Description: a letter\r\n\r\n" + INNER + b"\r\n"
+    b"--x--\r\nepilogue\r\n"
+)
+
+
+def literal(octets: bytes) -> bytes:
+    return b"{%d}\r\n%b" % (len(octets), octets)
+
+
+async def one(client: Client, command: str) -> bytes:
+    (line,) = await client.ok(command)
+    return line
+
+
+async def test_items_of_the_row_and_the_view(here: Office) -> None:
+    await here.put(PLAIN, b"Subject: two\r\n\r\n", flags=2)
+    client = await here.login("INBOX")
+    assert await client.ok("FETCH 1:* (FLAGS UID)") == [
+        b"* 1 FETCH (FLAGS (\\Recent \\Answered) UID 1)",
+        b"* 2 FETCH (FLAGS (\\Recent \\Answered) UID 2)",
+    ]
+    assert await client.ok("UID FETCH 2,7 FLAGS") == [b"* 2 FETCH (UID 2 FLAGS (\\Recent \\Answered))"]
+    assert await one(client, "FETCH 2 FAST") == (
+        b'* 2 FETCH (FLAGS (\\Recent \\Answered) INTERNALDATE "14-Nov-2023 22:13:20 +0000" RFC822.SIZE 16)'
+    )
+    assert await one(client, "FETCH 1 RFC822.SIZE") == b"* 1 FETCH (RFC822.SIZE %d)" % len(PLAIN)
+
+
+async def test_envelope_and_structure(here: Office) -> None:
+    await here.put(PLAIN, NESTED)
+    client = await here.login("INBOX")
+    envelope = (
+        b'ENVELOPE ("Wed, 17 Jul 1996 02:23:25 -0700 (PDT)" "=?utf-8?q?gr=C3=BC=C3=9Fe?=" '
+        b'(("Ana" NIL "ana" "palomar.test")) (("Ana" NIL "ana" "palomar.test")) (("Ana" NIL "ana" "palomar.test")) '
+        b'((NIL NIL "luis" "palomar.test")) NIL NIL NIL "<1@palomar.test>")'
+    )
+    assert await one(client, "FETCH 1 ENVELOPE") == b"* 1 FETCH (" + envelope + b")"
+    assert (await one(client, "FETCH 1 ALL")).endswith(b"RFC822.SIZE %d " % len(PLAIN) + envelope + b")")
+    full = await one(client, "FETCH 1 FULL")
+    assert full.endswith(b'BODY ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 7 1))')
+    extended = await one(client, "FETCH 2 BODYSTRUCTURE")
+    plain = await one(client, "FETCH 2 BODY")
+    assert b'"mixed" ("boundary" "x")' in extended
+    assert plain.endswith(b'"mixed"))')
+    assert b'("message" "rfc822" NIL NIL "a letter" "7bit" %d (NIL "inner"' % len(INNER) in plain
+
+
+@pytest.mark.parametrize(
+    ("item", "octets"),
+    [
+        ("BODY[]", PLAIN),
+        ("RFC822", PLAIN),
+        ("BODY[HEADER]", PLAIN_HEADER),
+        ("RFC822.HEADER", PLAIN_HEADER),
+        ("BODY[TEXT]", PLAIN_TEXT),
+        ("RFC822.TEXT", PLAIN_TEXT),
+        ("BODY[1]", PLAIN_TEXT),
+        ("BODY[HEADER.FIELDS (Received TO)]", b"Received: from x\r\n by y\r\nTo: luis@palomar.test\r\n\r\n"),
+        ("BODY[HEADER.FIELDS (X-None)]", b"\r\n"),
+        (
+            "BODY[HEADER.FIELDS.NOT (Received From Subject Date Message-ID)]",
+            b"To: luis@palomar.test\r\n\r\n",
+        ),
+    ],
+)
+async def test_sections_of_a_plain_message(here: Office, item: str, octets: bytes) -> None:
+    await here.put(PLAIN)
+    client = await here.login("INBOX")
+    peek = item.replace("BODY[", "BODY.PEEK[")
+    assert await one(client, f"FETCH 1 {peek}") in {
+        b"* 1 FETCH (%b %b)" % (item.encode(), literal(octets)),
+        b"* 1 FETCH (%b %b FLAGS (\\Recent \\Seen))" % (item.encode(), literal(octets)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "octets"),
+    [
+        ("1", b"first"),
+        ("1.MIME", b"Content-Type: text/plain; charset=utf-8\r\n\r\n"),
+        ("2", INNER),
+        ("2.HEADER", b"Subject: inner\r\nFrom: b@c\r\n\r\n"),
+        ("2.TEXT", b"Inside\r\n"),
+        ("2.1", b"Inside\r\n"),
+        ("2.MIME", b"Content-Type: message/rfc822\r\nContent-Description: a letter\r\n\r\n"),
+        ("2.HEADER.FIELDS (from)", b"From: b@c\r\n\r\n"),
+        ("2.HEADER.FIELDS.NOT (from)", b"Subject: inner\r\n\r\n"),
+        ("3", None),
+        ("1.HEADER", None),
+        ("1.2", None),
+        ("2.1.1", None),
+    ],
+)
+async def test_sections_of_a_nested_message(here: Office, section: str, octets: bytes | None) -> None:
+    await here.put(NESTED)
+    client = await here.login("INBOX")
+    expected = b"NIL" if octets is None else literal(octets)
+    label = section.encode()
+    assert await one(client, f"FETCH 1 BODY.PEEK[{section}]") == b"* 1 FETCH (BODY[%b] %b)" % (label, expected)
+
+
+@pytest.mark.parametrize(
+    ("item", "label", "octets"),
+    [
+        ("BODY.PEEK[]<0.10>", b"BODY[]<0>", PLAIN[:10]),
+        (f"BODY.PEEK[]<{len(PLAIN_HEADER) - 3}.6>", b"BODY[]<%d>" % (len(PLAIN_HEADER) - 3), b"\n\r\nHel"),
+        ("BODY.PEEK[]<100000.5>", b"BODY[]<100000>", b""),
+        ("BODY.PEEK[TEXT]<2.100>", b"BODY[TEXT]<2>", b"llo\r\n"),
+        ("BODY.PEEK[1]<1.2>", b"BODY[1]<1>", b"el"),
+        ("BODY.PEEK[HEADER]<9.4>", b"BODY[HEADER]<9>", b" fro"),
+        ("BODY.PEEK[HEADER.FIELDS (To)]<4.4>", b"BODY[HEADER.FIELDS (To)]<4>", b"luis"),
+    ],
+)
+async def test_partial_fetch(here: Office, item: str, label: bytes, octets: bytes) -> None:
+    await here.put(PLAIN)
+    client = await here.login("INBOX")
+    assert await one(client, f"FETCH 1 {item}") == b"* 1 FETCH (%b %b)" % (label, literal(octets))
+
+
+async def test_items_of_all_kinds_in_one_answer(here: Office) -> None:
+    await here.put(PLAIN)
+    client = await here.login("INBOX")
+    line = await one(
+        client,
+        "UID FETCH 1 (BODY.PEEK[TEXT] INTERNALDATE BODY.PEEK[HEADER.FIELDS (To)] RFC822.SIZE BODY ENVELOPE FLAGS "
+        "BODYSTRUCTURE)",
+    )
+    names = re.findall(
+        rb"UID|BODY\[TEXT\]|INTERNALDATE|BODY\[HEADER\.FIELDS|RFC822\.SIZE|BODY \(|ENVELOPE|FLAGS|STRUCT", line
+    )
+    assert names == [
+        b"UID", b"BODY[TEXT]", b"INTERNALDATE", b"BODY[HEADER.FIELDS", b"RFC822.SIZE", b"BODY (", b"ENVELOPE", b"FLAGS",
+        b"STRUCT",
+    ]  # fmt: skip
+
+
+async def test_reading_sets_seen_in_one_write_and_tells_it(here: Office) -> None:
+    await here.put(PLAIN, PLAIN, PLAIN)
+    watcher = await here.login("INBOX")
+    client = await here.login("INBOX")
+    changes = []
+    here.store.changes.subscribe(here.mailbox_id(), changes.append)
+    lines = await client.ok("FETCH 1:2 BODY[TEXT]")
+    assert lines == [b"* %d FETCH (BODY[TEXT] %b FLAGS (\\Seen))" % (n, literal(PLAIN_TEXT)) for n in (1, 2)]
+    assert [change.flags for change in changes] == [((1, 1), (2, 1))]
+    assert await client.ok("FETCH 1 RFC822.TEXT") == [b"* 1 FETCH (RFC822.TEXT %b)" % literal(PLAIN_TEXT)]
+    assert await client.ok("NOOP") == []
+    assert await watcher.ok("NOOP") == [
+        b"* 1 FETCH (UID 1 FLAGS (\\Recent \\Seen))",
+        b"* 2 FETCH (UID 2 FLAGS (\\Recent \\Seen))",
+    ]
+
+
+async def test_peeking_and_read_only_mailboxes_do_not_set_seen(here: Office) -> None:
+    await here.put(PLAIN)
+    client = await here.login("INBOX")
+    await client.ok("FETCH 1 (BODY.PEEK[] RFC822.HEADER)")
+    await client.ok("EXAMINE INBOX")
+    await client.ok("FETCH 1 BODY[]")
+    assert await client.ok("FETCH 1 FLAGS") == [b"* 1 FETCH (FLAGS ())"]
+
+
+async def test_large_messages_go_out_in_slices(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SLICE", 1000)
+    large = PLAIN_HEADER + b"0123456789abcdef" * (fetch.LARGE // 16)
+    await here.put(large, PLAIN)
+    client = await here.login("INBOX")
+    lines = await client.ok("FETCH 1:2 (UID BODY.PEEK[] FLAGS)")
+    assert lines == [
+        b"* %d FETCH (UID %d BODY[] %b FLAGS (\\Recent))" % (n, n, literal(octets))
+        for n, octets in ((1, large), (2, PLAIN))
+    ]
+    assert await one(client, "FETCH 1 BODY.PEEK[]<500000.70000>") == b"* 1 FETCH (BODY[]<500000> %b)" % literal(
+        large[500000:570000]
+    )
+
+
+async def test_more_messages_than_one_batch(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VIEW_BATCH", "STORE_BATCH", "TEXT_BATCH_MESSAGES"):
+        monkeypatch.setattr(fetch, name, 3)
+    await here.put(*[b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(1, 12)])
+    client = await here.login("INBOX")
+    everything = range(1, 12)
+    assert await client.ok("FETCH 1:* UID") == [b"* %d FETCH (UID %d)" % (n, n) for n in everything]
+    assert await client.ok("FETCH 1:* RFC822.SIZE") == [
+        b"* %d FETCH (RFC822.SIZE %d)" % (n, 15 + 2 * len(str(n))) for n in everything
+    ]
+    assert await client.ok("FETCH 1:* BODY.PEEK[TEXT]") == [
+        b"* %d FETCH (BODY[TEXT] %b)" % (n, literal(b"%d\r\n" % n)) for n in everything
+    ]
+    assert await client.ok("FETCH 11,1:2,2 UID") == [b"* %d FETCH (UID %d)" % (n, n) for n in (1, 2, 11)]
+
+
+async def test_messages_that_another_session_expunged(here: Office) -> None:
+    await here.put(*[b"Subject: %d\r\n\r\nText\r\n" % n for n in range(1, 6)])
+    client = await here.login("INBOX")
+    await here.store.write(lambda db: expunge(db, here.mailbox_id(), [2, 4], deleted_only=False))
+    for item, octets in (
+        ("RFC822.SIZE", b"20"),
+        ("BODY.PEEK[TEXT]", literal(b"Text\r\n")),
+        ("BODY.PEEK[1]", literal(b"Text\r\n")),
+    ):
+        label = item.replace(".PEEK", "").encode()
+        lines, completion = await client.command(f"FETCH 1:* {item}")
+        assert lines == [b"* %d FETCH (%b %b)" % (n, label, octets) for n in (1, 3, 5)]
+        assert completion == b"NO [EXPUNGEISSUED] Some of the messages were expunged"
+    lines, completion = await client.command("FETCH 2 BODY.PEEK[]")
+    assert (lines, completion[:2]) == ([], b"NO")
+    assert await client.ok("NOOP") == [b"* 4 EXPUNGE", b"* 2 EXPUNGE", b"* 3 RECENT"]
+    assert len(await client.ok("FETCH 1:* RFC822.SIZE")) == 3
+
+
+@pytest.mark.parametrize("numbers", ["4", "1:9", "*:9", "2,77"])
+async def test_message_numbers_that_are_not_there(here: Office, numbers: str) -> None:
+    await here.put(PLAIN, PLAIN)
+    client = await here.login("INBOX")
+    assert await client.completion(f"FETCH {numbers} FLAGS") == "BAD no such message number"
+    assert await client.ok("UID FETCH 9 FLAGS") == []
+    assert len(await client.ok("UID FETCH 9:* FLAGS")) == 1  # `*` is the last one, whatever stands before
+    await client.ok("SELECT Sent")
+    assert await client.completion("FETCH 1:* FLAGS") == "BAD no such message number"
+    assert await client.ok("UID FETCH 1:* FLAGS") == []
+
+
+async def test_a_client_that_does_not_read_holds_up_only_itself(tmp_path: Path) -> None:
+    async with office(tmp_path, compress=False) as here:
+        large = PLAIN_HEADER + b"x" * (8 << 20)
+        await here.put(large)
+        slow, other = await here.login("INBOX"), await here.login("INBOX")
+        slow.writer.transport.pause_reading()
+        slow.send(b"x FETCH 1 BODY.PEEK[]\r\n")
+        waiting: list[int] = []
+        while not waiting:
+            await other.ok("NOOP")
+            sizes = [connection._transport.get_write_buffer_size() for connection in here.listeners[0].connections]
+            waiting = [size for size in sizes if size]
+        assert max(waiting) < 2 * fetch.SLICE
+        slow.writer.transport.resume_reading()
+        lines, _ = await slow.until(b"x")
+        assert lines == [b"* 1 FETCH (BODY[] %b)" % literal(large)]
+
+
+def test_cut() -> None:
+    for first in range(8):
+        for count in range(1, 9):
+            assert (
+                b"".join(cut([b"ab", memoryview(b"cde"), b"", b"f"], first, count)) == b"abcdef"[first : first + count]
+            )
+
+
+@pytest.mark.parametrize(
+    "header", [b"\r\n", b"", b"A: 1\r\n\r\n", b"to: 1\nTO: 2\r\n\r\n", b"To: 1", b"X: 1\r\n to: 2\r\nTo :3\r\n\r\n"]
+)
+def test_the_fast_way_to_choose_fields_does_as_the_slow_one(header: bytes) -> None:
+    (item,) = parse_items(Cursor(b'BODY[HEADER.FIELDS (To "X-A%d")]'))
+    assert header_section(item, header) == select_fields(header, [b"to", b"x-a%d"])
