@@ -73,8 +73,8 @@ def list_queue(
     """Queued recipients with their messages, by id; of one recipient domain if given. `after` is an entry's id."""
     rows = db.execute(
         f"SELECT {_QUEUED}, {_ENTRY} FROM queue_entry e JOIN queued q ON q.id = e.id >> {ENTRY_BITS}"
-        " WHERE e.id > ? AND (? IS NULL OR e.address LIKE '%@' || ?) ORDER BY e.id LIMIT ?",
-        (after, domain, domain, limit),
+        " WHERE e.id > ?1 AND (?2 IS NULL OR substr(e.address, -length(?2) - 1) = '@' || ?2) ORDER BY e.id LIMIT ?3",
+        (after, domain.lower() if domain else None, limit),
     )
     return [_pair(row) for row in rows]
 
@@ -193,8 +193,8 @@ def _chosen(entry_ids: Sequence[int] | None, domain: str | None) -> tuple[str, l
         condition += " AND id IN (SELECT value FROM json_each(?))"
         parameters.append(json_list(entry_ids))
     if domain is not None:
-        condition += " AND address LIKE '%@' || ?"
-        parameters.append(domain.lower())
+        condition += " AND substr(address, -length(?) - 1) = '@' || ?"
+        parameters += [domain.lower()] * 2
     return condition, parameters
 
 
