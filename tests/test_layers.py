@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,14 @@ def test_plugins_use_the_open_doors_only(path: Path) -> None:
         parts = name.split(".")
         assert not (parts[0] == "appliance" and len(parts) > 1 and parts[1] in OPEN_DOORS_CLOSED), name
         assert not (parts[0] == "plugins" and len(parts) > 1 and parts[1] != role), name
+
+
+POSSESSIVE_GROUP = re.compile(r"\)(?:[*+?]|\{\d*,?\d*\})\+")
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("appliance/**/*.py"), *ROOT.glob("plugins/**/*.py")]), ids=str)
+def test_no_pattern_has_a_possessive_group(path: Path) -> None:
+    """Before 3.11.5, which is later than Debian 12's, `re` gets `(ab?c)*+` wrong; `(?>(?:ab?c)*)` is right."""
+    texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+    patterns = [text.decode("latin-1") if isinstance(text, bytes) else text for text in texts]
+    assert [text for text in patterns if isinstance(text, str) and POSSESSIVE_GROUP.search(text)] == []

@@ -18,10 +18,10 @@ MAX_LABEL = 63  # octets, RFC 1035 section 2.3.4
 _WIDE = r"\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
 _ATEXT = rf"A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_WIDE}-"
 _DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*")
-_QUOTED = re.compile(rf'"((?:[ !#-\[\]-~{_WIDE}]|\\[ -~])*+)"')
-_LABEL = rf"[A-Za-z0-9_{_WIDE}]++(?:-++[A-Za-z0-9_{_WIDE}]++)*+"
+_QUOTED = re.compile(rf'"((?>(?:[ !#-\[\]-~{_WIDE}]|\\[ -~])*))"')
+_LABEL = rf"[A-Za-z0-9_{_WIDE}]++(?>(?:-++[A-Za-z0-9_{_WIDE}]++)*)"
 # The last label is never a number: "127.0.0.1" without brackets would be taken for an address further on.
-_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*+(?!\d++\Z){_LABEL}")
+_DOMAIN = re.compile(rf"(?>(?:{_LABEL}\.)*)(?!\d++\Z){_LABEL}")
 _LITERAL = re.compile(r"\[(?:(?i:IPv6):[0-9A-Fa-f:.]+|\d{1,3}(?:\.\d{1,3}){3})\]")
 
 

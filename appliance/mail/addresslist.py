@@ -15,8 +15,8 @@ MAX_TOKENS = 50_000  # words and signs of one field that are looked at; addresse
 
 _TOKEN = re.compile(
     rb"(?P<space>[ \t\r\n]++)"
-    rb'|(?P<quoted>"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))'
-    rb"|(?P<literal>\[(?:[^\]\\]++|\\.)*+(?:\]|\\?\Z))"
+    rb'|(?P<quoted>"(?>(?:[^"\\]++|\\.)*)(?:"|\\?\Z))'
+    rb"|(?P<literal>\[(?>(?:[^\]\\]++|\\.)*)(?:\]|\\?\Z))"
     rb'|(?P<word>[^ \t\r\n"()<>\[\]:;@,\\]++)'
     rb"|(?P<sign>.)",
     re.DOTALL,

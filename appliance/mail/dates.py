@@ -14,8 +14,8 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH_NUMBER = {name.lower(): number for number, name in enumerate(_MONTHS, 1)}
 _DATE = re.compile(
-    r"\s*+(?:[A-Za-z]++\.?+\s*+,?+\s*+)?+(\d{1,2}+)[\s-]++([A-Za-z]{3,9}+)[\s-]++(\d{2,4}+)"
-    r"(?:\s++(\d{1,2}+)\s*+:\s*+(\d{1,2}+)(?:\s*+:\s*+(\d{1,2}+))?+(?:\s*+([+-]\d{4}+|[A-Za-z]{1,5}+))?+)?+"
+    r"\s*+(?>(?:[A-Za-z]++\.?+\s*+,?+\s*+)?)(\d{1,2}+)[\s-]++([A-Za-z]{3,9}+)[\s-]++(\d{2,4}+)"
+    r"(?>(?:\s++(\d{1,2}+)\s*+:\s*+(\d{1,2}+)(?>(?:\s*+:\s*+(\d{1,2}+))?)(?>(?:\s*+([+-]\d{4}+|[A-Za-z]{1,5}+))?))?)"
 )
 _USUAL_DAY = re.compile(rb"\s*+(?:[A-Za-z]{3}, ++)?(\d{1,2}) ([A-Za-z]{3}) (\d{4}) \d\d:\d\d:\d\d [+-][01]\d{3}")
 _ZONES = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}

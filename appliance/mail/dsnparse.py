@@ -14,7 +14,7 @@ MAX_RECIPIENTS = 1000  # recipients of one report that are listed
 
 _STATUS_TYPES = frozenset(("delivery-status", "global-delivery-status"))
 _RETURNED_TYPES = frozenset(("rfc822", "global", "rfc822-headers", "global-headers"))
-_BLANK = re.compile(rb"\r\n[ \t]*+\r\n(?:[ \t]*+\r\n)*+")
+_BLANK = re.compile(rb"\r\n[ \t]*+\r\n(?>(?:[ \t]*+\r\n)*)")
 _ESCAPED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6}+)\}")
 _STATUS = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}")
 

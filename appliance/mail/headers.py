@@ -14,8 +14,8 @@ MAX_FIELDS = 10_000  # fields of one header that are looked at; the rest stays i
 MAX_COMMENT_DEPTH = 100  # comments in comments; what follows a deeper one is dropped
 
 # A name with its colon, or nothing for a line that is no field; then the line and its folded continuation lines.
-_FIELD = re.compile(rb"(?:([!-9;-~]++)[ \t]*+:)?+(.*+(?:\n[ \t].*+)*+)\n?")
-_COMMENT_TOKEN = re.compile(rb'[^()"\\]++|"(?:[^"\\]++|\\.)*+"?+|\\.|.', re.DOTALL)
+_FIELD = re.compile(rb"(?>(?:([!-9;-~]++)[ \t]*+:)?)(.*+(?>(?:\n[ \t].*+)*))\n?")
+_COMMENT_TOKEN = re.compile(rb'[^()"\\]++|"(?>(?:[^"\\]++|\\.)*)"?+|\\.|.', re.DOTALL)
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.|.", re.DOTALL)
 
 

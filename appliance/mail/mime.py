@@ -30,7 +30,7 @@ ENVELOPE_FIELDS = frozenset(
     (b"date", b"subject", b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"in-reply-to", b"message-id")
 )
 _DEFAULT_PARAMETERS: Parameters = (("charset", "us-ascii"),)
-_DELIMITER_END = re.compile(rb"(--)?+[ \t]*+(?:\r\n|\Z)")
+_DELIMITER_END = re.compile(rb"(?>(--)?)[ \t]*+(?:\r\n|\Z)")
 _MESSAGE_TYPES = frozenset(("rfc822", "global"))
 _OPAQUE = frozenset(("base64", "x-uuencode"))  # no offset can point into a message that is encoded like this
 

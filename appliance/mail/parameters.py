@@ -19,11 +19,11 @@ _WORD = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+;?+")
 # One step of a contiguous walk, which never fails: a name if there is one, the value, the semicolon after it. The
 # value is taken with whatever stands in it, so that a semicolon in a quoted string never starts a parameter.
 _PARAMETER = re.compile(
-    rb'\s*+(?:([^\s=;"]++)\s*+=\s*+)?+((?:"(?:[^"\\]++|\\.)*+(?:"|\\?$)|[^;"]++)*+);?+',
+    rb'\s*+(?>(?:([^\s=;"]++)\s*+=\s*+)?)((?>(?:"(?>(?:[^"\\]++|\\.)*)(?:"|\\?$)|[^;"]++)*));?+',
     re.DOTALL,
 )
-_QUOTED = re.compile(rb'"((?:[^"\\]++|\\.)*+)', re.DOTALL)
-_CONTINUED = re.compile(rb"([^*]++)\*(?:(\d{1,3})(\*)?+)?+")
+_QUOTED = re.compile(rb'"((?>(?:[^"\\]++|\\.)*))', re.DOTALL)
+_CONTINUED = re.compile(rb"([^*]++)\*(?>(?:(\d{1,3})(?>(\*)?))?)")
 
 
 def content_type(value: bytes) -> tuple[str, str, Parameters] | None:

@@ -22,7 +22,7 @@ MAX_ADDRESSES = 10_000  # addresses of one field that ENVELOPE lists
 _ATEXT = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-]++"
 _SIMPLE = re.compile(
     rb"""[ \t]*+
-    (?: (?: "([\x20-!#-\[\]-~]*+)"[ \t]*+ | ((?:ATEXT[ ]?+)*+) ) <(ATEXT)@([A-Za-z0-9.\-]++)>
+    (?: (?: "([\x20-!#-\[\]-~]*+)"[ \t]*+ | ((?>(?:ATEXT[ ]?+)*)) ) <(ATEXT)@([A-Za-z0-9.\-]++)>
       | (ATEXT)@([A-Za-z0-9.\-]++) )
     [ \t]*+ (?:,|\Z)""".replace(b"ATEXT", _ATEXT),
     re.VERBOSE,
