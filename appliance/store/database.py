@@ -76,8 +76,10 @@ def connect(path: Path, *, cache_kib: int, read_only: bool = False, full_sync: b
     db: Database | None = None
     try:
         db = Database(str(path))
-        db.execute(f"PRAGMA page_size={PAGE_SIZE}")  # both count only before the first table
-        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if db.execute("PRAGMA page_count").fetchone()[0] == 0:
+            # Both count only before the first table; later the second would write at every opening.
+            db.execute(f"PRAGMA page_size={PAGE_SIZE}")
+            db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         if db.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
             raise StoreError(f"{path}: this file system does not allow write-ahead logging")
         db.execute(f"PRAGMA synchronous={'FULL' if full_sync else 'NORMAL'}")

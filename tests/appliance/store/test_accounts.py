@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.errors import ExistsError, NotFoundError, StoreError
-from appliance.store import Account, Domain, Store, StoredCredential, accounts
+from appliance.store import Account, Database, Domain, Store, StoredCredential, accounts
 from appliance.store.accounts import FIRST_MAILBOXES, MAX_CREDENTIALS, MAX_TARGETS, create_account
 from appliance.store.mailboxes import list_mailboxes
 from tests.appliance.store.samples import accept, count, message, swept
@@ -129,7 +129,7 @@ async def test_the_directory_tells_used_octets_of_this_moment_where_there_is_a_q
 
 
 async def test_a_refused_change_leaves_the_directory_alone(store: Store, ana: Account) -> None:
-    def fail(db: accounts.Database) -> None:
+    def fail(db: Database) -> None:
         accounts.add_domain(db, "example.com")
         raise StoreError("no")
 

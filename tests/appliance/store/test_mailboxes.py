@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from appliance.errors import ExistsError, NotFoundError, StoreError
@@ -148,7 +150,7 @@ async def test_rename_refuses(store: Store, ana: Account) -> None:
         ("a/b", "", StoreError),
     ):
         with pytest.raises(error):
-            await store.write(lambda db, old=name, new=new_name: rename_mailbox(db, ana.id, old, new))
+            await store.write(partial(rename_mailbox, account_id=ana.id, name=name, new_name=new_name))
 
 
 async def test_rename_of_inbox_moves_its_messages_and_leaves_it_there(store: Store, ana: Account) -> None:
@@ -202,7 +204,7 @@ async def test_a_mailbox_has_so_many_keywords_and_no_more(store: Store, ana: Acc
         await store.write(lambda db: mailboxes.keyword_bits(db, inbox.id, ("one more",)))
     for bad in ("", "a\rb", "x" * 101):
         with pytest.raises(StoreError):
-            await store.write(lambda db, name=bad: mailboxes.keyword_bits(db, inbox.id, (name,)))
+            await store.write(partial(mailboxes.keyword_bits, mailbox_id=inbox.id, names=(bad,)))
     await accept(store, message(), ana, flags=1, keywords=(names[-1],))
     assert rows(store, inbox)[0].flags == (1 << 62) | 1
 

@@ -1,0 +1,188 @@
+"""Segment files: records, lanes, syncs that fail, damage, compaction."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import NotFoundError, StoreError, StoreFullError
+from appliance.store import Account, Store, messages, segments
+from appliance.store.mailboxes import delete_mailbox
+from appliance.store.segments import LARGE_RECORD, Segments
+from tests.appliance.store.samples import PREFIX, accept, box, message, rows, swept
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Segments:
+    return Segments(tmp_path / "segments")
+
+
+def test_records_are_read_back(files: Segments) -> None:
+    one = files.append([b"first", b"", b" record"])
+    two = files.append([memoryview(b"second")])
+    assert (one.segment, one.position, one.length) == (1, 0, 12)
+    assert two.position == 16 + 12
+    assert files.sync([one, two]) == set()
+    assert files.read(1, one.position, one.length) == b"first record"
+    assert files.read(1, two.position, two.length) == b"second"
+
+
+def test_many_chunks_and_short_writes(files: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda fd, chunks, at: real(fd, [memoryview(chunks[0])[:7]], at))
+    chunks = [bytes([number]) * (number % 20) for number in range(256)]
+    extent = files.append(chunks)
+    assert files.read(extent.segment, extent.position, extent.length) == b"".join(chunks)
+
+
+def test_damage_is_found(files: Segments) -> None:
+    extent = files.append([b"some octets"])
+    path = files.path(1)
+    for at in range(len(path.read_bytes())):
+        good = path.read_bytes()
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(StoreError, match="damaged"):
+            files.read(1, extent.position, extent.length)
+        path.write_bytes(good)
+    for position, length in ((0, 10), (0, 12), (1, 11), (5000, 3)):
+        with pytest.raises(StoreError, match="damaged"):
+            files.read(1, position, length)
+    with pytest.raises(NotFoundError):
+        files.read(9, 0, 1)
+
+
+def test_large_records_have_their_own_file_and_are_synced_at_once(files: Segments) -> None:
+    small, large = files.append([b"small"]), files.append([b"x" * LARGE_RECORD])
+    assert (small.segment, small.synced) == (1, False)
+    assert (large.segment, large.synced) == (2, True)
+    assert files.append([b"small"]).segment == 1
+
+
+def test_a_full_file_is_followed_by_the_next(files: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", 60)
+    extents = [files.append([b"x" * 30]) for _ in range(3)]
+    assert [extent.segment for extent in extents] == [1, 1, 2]
+    assert files.sync(extents) == set()
+    assert files.idle_numbers() == []  # not done yet
+    for extent in extents:
+        files.done(extent)
+    assert files.idle_numbers() == [1]
+
+
+def test_the_last_file_is_continued_by_the_next_run_but_no_number_is_given_twice(tmp_path: Path) -> None:
+    first = Segments(tmp_path / "s")
+    one = first.append([b"one"])
+    first.done(one)
+    first.close()
+    second = Segments(tmp_path / "s")
+    assert second.idle_numbers() == []
+    two = second.append([b"two"])
+    assert (two.segment, two.position) == (1, 16 + 3)
+    third = Segments(tmp_path / "s")  # while another one has the file
+    assert third.append([b"three"]).segment == 2
+    assert Segments(tmp_path / "other", highest=7).append([b"x"]).segment == 8
+
+
+def test_a_sync_that_failed_is_never_asked_again(files: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    extents = [files.append([b"x"]), files.append([b"y"])]
+    calls = []
+
+    def fail(fd: int) -> None:
+        calls.append(fd)
+        raise OSError(errno.EIO, "I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        assert files.sync(extents[:1]) == {1}
+    assert files.sync(extents[1:]) == {1}  # the disk works again, but these octets are lost
+    assert len(calls) == 1
+    after = files.append([b"z"])
+    assert after.segment == 2
+    assert files.sync([after]) == set()
+
+
+def test_errors_come_in_words(files: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, error in ((errno.ENOSPC, StoreFullError), (errno.EIO, StoreError)):
+
+        def fail(*_: object, number: int = number) -> int:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwritev", fail)
+            with pytest.raises(error) as caught:
+                files.append([b"x"])
+            assert type(caught.value) is error
+    assert files._in_flight == {}
+
+
+def test_a_backup_holds_the_files(files: Segments) -> None:
+    files.append([b"x"])
+    with files.hold():
+        assert not files.remove(1)
+    assert files.remove(1)
+    assert files.numbers() == []
+
+
+async def test_compaction_keeps_what_lives_and_gives_back_the_rest(store: Store, ana: Account) -> None:
+    for number in range(8):
+        await accept(store, message(number, 100_000 if number % 2 else 900_000), ana)
+    inbox = box(store, ana)
+    await store.write(lambda db: messages.expunge(db, inbox.id, [1, 2, 3, 4, 5, 6], deleted_only=False))
+    before = store._segments.numbers()
+    with store.hold_segments():
+        await store.tidy(everything=True)
+        assert set(before) < set(store._segments.numbers())
+    await store.tidy(everything=True)
+    assert not set(before) & set(store._segments.numbers())
+    found = await store.load_many(rows(store, inbox))
+    assert [bytes(one) for one in found] == [
+        PREFIX + bytes(message(6, 900_000)),
+        PREFIX + bytes(message(7, 100_000)),
+    ]
+    await store.write(lambda db: messages.expunge(db, inbox.id, None, deleted_only=False))
+    await store.tidy(everything=True)
+    assert store._segments.numbers() == []
+
+
+async def test_files_that_are_mostly_alive_are_left(store: Store, ana: Account) -> None:
+    for number in range(3):
+        await accept(store, message(number, 100_000), ana)
+    inbox = box(store, ana)
+    await store.write(lambda db: messages.expunge(db, inbox.id, [1], deleted_only=False))
+    store._segments.retire()
+    await store.tidy()
+    assert store._segments.numbers() == [1]
+
+
+async def test_a_reader_follows_a_text_that_is_moved(store: Store, ana: Account) -> None:
+    await accept(store, message(1, 100_000), ana)
+    await accept(store, message(2, 100_000), ana, mailbox="x")
+    await store.write(lambda db: delete_mailbox(db, ana.id, "x"))
+    await swept(store, left=1)
+    [row] = rows(store, box(store, ana))
+    real = store._segments.read
+    moved: list[int] = []
+
+    def read(segment: int, position: int, length: int) -> bytes:
+        if not moved:
+            moved.append(segment)
+            store._segments.path(segment).rename(store.folder / "aside")
+            raise NotFoundError("gone while we looked")
+        (store.folder / "aside").rename(store._segments.path(segment)) if (store.folder / "aside").exists() else None
+        return real(segment, position, length)
+
+    store._segments.read = read  # type: ignore[method-assign]
+    assert bytes((await store.load_many([row]))[0]) == PREFIX + bytes(message(1, 100_000))
+
+
+async def test_a_damaged_text_is_an_error_not_a_wrong_message(store: Store, ana: Account) -> None:
+    done = await accept(store, message(1, 100_000), ana)
+    path = store._segments.path(1)
+    octets = bytearray(path.read_bytes())
+    octets[5000] ^= 1
+    path.write_bytes(octets)
+    with pytest.raises(StoreError, match="damaged"):
+        await store.load(done.body_id)

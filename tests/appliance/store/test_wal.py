@@ -1,0 +1,94 @@
+"""The log: checkpoints beside the writer, its cap, and cutting it when idle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appliance.store import Account, Store, keeper, wal, writer
+from appliance.store.database import connect
+from appliance.store.wal import Log
+from tests.appliance.store.samples import accept, box, message, uids
+
+
+async def test_a_checkpoint_lets_the_log_start_anew(store: Store, ana: Account) -> None:
+    for number in range(30):
+        await accept(store, message(number, 5000), ana)
+    assert store._wal.filled > 30 * 5000
+    size = store._wal.file_bytes()
+    await store._on_thread(store._keeper.checkpoint)
+    assert store._wal.filled == 0
+    for number in range(10):
+        await accept(store, message(number, 5000), ana)
+    assert store._wal.file_bytes() == size  # written over from its start
+    assert len(uids(store, box(store, ana))) == 40
+
+
+async def test_tidying_cuts_the_log(store: Store, ana: Account) -> None:
+    await accept(store, message(1), ana)
+    assert store._wal.file_bytes() > 0
+    await store.tidy()
+    assert store._wal.file_bytes() == 0
+
+
+async def test_a_full_log_calls_for_a_checkpoint(store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "CHECKPOINT_BYTES", 200_000)
+    called = []
+    real = store._keeper._finish
+
+    def finish(truncate: bool) -> bool:
+        called.append(truncate)
+        return real(truncate)
+
+    monkeypatch.setattr(store._keeper, "_finish", finish)
+    for number in range(60):
+        await accept(store, message(number, 5000), ana)
+    for _ in range(1000):
+        if called:
+            break
+        await store.write(lambda _: None)
+    assert called
+    assert called[0] is False
+
+
+async def test_at_its_cap_the_writer_carries_the_log_over_itself(
+    store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CAP_BYTES", 100_000)
+    for number in range(60):
+        await accept(store, message(number, 5000), ana)
+        assert store._wal.filled < 200_000
+    assert store._wal.file_bytes() < 400_000
+
+
+async def test_a_reader_of_long_ago_holds_the_log_but_no_delivery(store: Store, ana: Account) -> None:
+    await accept(store, message(1), ana)
+    old = connect(store.folder / "mail.db", cache_kib=100, read_only=True)
+    old.execute("BEGIN")
+    assert old.execute("SELECT count(*) FROM message").fetchone() == (1,)
+    await accept(store, message(2), ana)
+    assert not await store._on_thread(store._keeper.checkpoint)
+    await accept(store, message(3), ana)
+    assert old.execute("SELECT count(*) FROM message").fetchone() == (1,)
+    old.execute("COMMIT")
+    old.close()
+    assert await store._on_thread(store._keeper.checkpoint)
+
+
+async def test_an_idle_store_cuts_a_large_log(store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "TRUNCATE_BYTES", 10_000)
+    for number in range(5):
+        await accept(store, message(number, 5000), ana)
+    await store._on_thread(store._keeper._idle)
+    assert store._wal.file_bytes() > 0  # not idle yet
+    monkeypatch.setattr(keeper, "IDLE_S", 0.0)
+    await store._on_thread(store._keeper._idle)
+    assert store._wal.file_bytes() == 0
+
+
+def test_a_log_left_by_a_crash_is_carried_over_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mail.db-wal").write_bytes(b"x" * 5000)
+    assert not Log(tmp_path / "mail.db").due.is_set()
+    monkeypatch.setattr(wal, "CHECKPOINT_BYTES", 5000)
+    assert Log(tmp_path / "mail.db").due.is_set()
