@@ -137,8 +137,7 @@ class ImapServer:
         """Enter TLS. Raises ProtocolError if commands came in clear behind STARTTLS."""
         # They are not authenticated; keeping them would let an attacker put commands into the session (CVE-2011-0411).
         if self._buffer:
-            self.closed = True
-            raise ProtocolError("data pipelined after STARTTLS", reply=b"* BYE Data after STARTTLS\r\n")
+            raise self._fatal("Data pipelined after STARTTLS")
 
     # ── for sessions ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -193,7 +192,7 @@ class ImapServer:
     def _fatal(self, text: str, code: str = "") -> ProtocolError:
         self.closed = True
         self._buffer.clear()
-        return ProtocolError(text.lower(), reply=untagged("BYE", text, code))
+        return ProtocolError(text[:1].lower() + text[1:], reply=untagged("BYE", text, code))
 
     def _next_command(self) -> None:
         self._collected = bytearray()
