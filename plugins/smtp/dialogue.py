@@ -48,7 +48,7 @@ async def greet(session: SmtpSession) -> None:
         protocol = "LMTP" if session.session.role == "lmtp" else "ESMTP"
         session.connection.write(f"220 {session.hostname} {protocol} Palomar\r\n".encode())
         return
-    session.record("connect", refusal)
+    session.record_refusal("connect", refusal)
     # No other codes are known to clients in this place; a 521 (RFC 7504) would say that we never take mail.
     session.hang_up(Reply(421 if refusal.temporary else 554, refusal.enhanced, refusal.text))
 
@@ -94,7 +94,7 @@ async def _hello(session: SmtpSession, argument: str, *, esmtp: bool) -> bool:
     if refusal is None:
         return True
     facts.helo, facts.esmtp = "", False
-    session.record("hello", refusal)
+    session.record_refusal("hello", refusal)
     session.say(refusal)
     return False
 

@@ -136,10 +136,18 @@ class SmtpSession:
             self.mail.close()
             self.mail = None
 
-    def record(self, what: str, reply: Reply, trace_id: str = "") -> None:
-        """Note a refusal in the message trace, under the session's id where no transaction has begun."""
-        peer = self.session.peer_ip or "local"
-        self.core.trace.record(trace_id or self.session.id, peer, what, f"{reply} {reply.reason}".rstrip())
+    @property
+    def peer(self) -> str:
+        """Who is at the other end, for the trace: address, hello, login."""
+        facts = self.session
+        hello = f" ({facts.helo})" if facts.helo else ""
+        login = f" as {facts.login}" if facts.login else ""
+        return f"{facts.peer_ip or 'local'}{hello}{login}"
+
+    def record_refusal(self, what: str, reply: Reply, trace_id: str = "") -> None:
+        """Note in the message trace what was refused, under the session's id where no transaction has begun."""
+        text = f"{what}: {reply} ({reply.reason})" if reply.reason else f"{what}: {reply}"
+        self.core.trace.record(trace_id or self.session.id, self.session.role, "refused", f"{text}, from {self.peer}")
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 

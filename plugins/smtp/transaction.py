@@ -11,11 +11,12 @@ from appliance.config import CoreConfig
 from appliance.connection import IdleTimeoutError
 from appliance.dispatch import HookFailedError
 from appliance.errors import MessageError, StoreFullError
-from appliance.intake import FULL, Transaction, combine
+from appliance.intake import FULL, combine
 from appliance.log import trace_id
 from appliance.mail.message import Message
 from appliance.mail.received import protocol_name, received_field
 from appliance.mail.reply import Reply
+from appliance.planning import Transaction
 from appliance.spool import IN_MEMORY, Spool
 from plugins.smtp.dialogue import HELLO_FIRST, NO_ARGUMENT
 from plugins.smtp.envelope import RefusedError, parse_mail, parse_rcpt
@@ -46,10 +47,11 @@ _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")
 
 @dataclass(slots=True)
 class Mail:
-    """The transaction in progress. `deadline` is loop time."""
+    """The transaction in progress. Times are loop time."""
 
     transaction: Transaction
     spool: Spool | None = None
+    began_at: float = 0.0  # when the message began to come
     deadline: float = 0.0
     overshoot: int = 0  # recipients refused since there were too many
     chunked: bool = False  # BDAT has begun
@@ -84,7 +86,7 @@ async def mail(session: SmtpSession, argument: str) -> None:
     except (RefusedError, HookFailedError) as error:
         refusal = error.reply
     if refusal is not None:
-        session.record(f"MAIL {argument[:300]}", refusal)
+        session.record_refusal(f"MAIL {argument[:200]}", refusal)
         session.say(refusal)
         return
     session.mail = Mail(core.intake.begin(facts, envelope))
@@ -122,7 +124,7 @@ async def rcpt(session: SmtpSession, argument: str) -> None:
             postmaster_domain=session.core.settings[CoreConfig].hostname,
         )
     except RefusedError as error:
-        session.record(f"RCPT {argument[:300]}", error.reply, mail.transaction.trace_id)
+        session.record_refusal(f"RCPT {argument[:200]}", error.reply, mail.transaction.trace_id)
         session.say(error.reply)
         return
     session.say(await session.core.intake.recipient(mail.transaction, recipient))
@@ -182,7 +184,8 @@ def _body_refusal(mail: Mail | None) -> Reply | None:
 
 def _open_spool(session: SmtpSession, mail: Mail) -> None:
     mail.spool = Spool(session.spool_folder)
-    mail.deadline = session.connection.loop.time() + session.config.data_deadline
+    mail.began_at = session.connection.loop.time()
+    mail.deadline = mail.began_at + session.config.data_deadline
 
 
 async def _receive(session: SmtpSession, mail: Mail | None) -> tuple[BodyEnd, Reply | None]:
@@ -222,7 +225,7 @@ async def _finish(session: SmtpSession, mail: Mail, refusal: Reply | None) -> No
     finally:
         mail.close()
     if refusal is not None:
-        session.record("message", refusal, mail.transaction.trace_id)
+        session.record_refusal("message", refusal, mail.transaction.trace_id)
     answer = combine(replies)
     if answer.positive:
         session.errors = session.idle_commands = 0
@@ -239,11 +242,15 @@ async def _finish(session: SmtpSession, mail: Mail, refusal: Reply | None) -> No
 async def _accept(session: SmtpSession, mail: Mail) -> list[Reply]:
     transaction = mail.transaction
     assert mail.spool is not None
+    took = session.connection.loop.time() - mail.began_at
+    session.core.trace.record(
+        transaction.trace_id, session.session.role, "received", f"from {session.peer}", ms=took * 1000
+    )
     try:
         message = _with_our_lines(session, transaction, mail.spool.message())
     except MessageError as error:
         reply = Reply(554, "5.6.0", f"The message cannot be taken: {error}")
-        session.record("message", reply, transaction.trace_id)
+        session.record_refusal("message", reply, transaction.trace_id)
         return [reply] * len(transaction.envelope.recipients)
     return await session.core.intake.accept(transaction, message)
 

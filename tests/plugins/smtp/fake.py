@@ -18,13 +18,13 @@ from appliance.core import Core
 from appliance.dispatch import Dispatch
 from appliance.errors import ProtocolError
 from appliance.hookspecs import hookimpl
-from appliance.intake import Transaction
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session, TlsInfo
+from appliance.planning import Transaction
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.protocol import SmtpServer
 

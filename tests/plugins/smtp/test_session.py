@@ -259,14 +259,24 @@ async def test_refusals_are_traced(tmp_path: Path) -> None:
     await talk(
         core, b"HELO mx.palomar.test\r\n" + HELLO, b"MAIL FROM:<blocked@sender.test>\r\n", *ONE[:2], b"a\n\r\n.\r\n"
     )
+    peer = "from 192.0.2.7 (load.test)"
+    text = "message: 554 5.6.0 The message holds a CR or LF that is no line end"
     assert core.trace.rows == [
-        ("s1", "192.0.2.7", "hello", "550 5.7.1 That is my name"),
-        ("s1", "192.0.2.7", "MAIL FROM:<blocked@sender.test>", "550 5.7.1 You are blocked"),
-        ("trace1", "192.0.2.7", "message", "554 5.6.0 The message holds a CR or LF that is no line end"),
+        ("s1", "mx", "refused", "hello: 550 5.7.1 That is my name, from 192.0.2.7"),
+        ("s1", "mx", "refused", f"MAIL FROM:<blocked@sender.test>: 550 5.7.1 You are blocked, {peer}"),
+        ("trace1", "mx", "refused", f"{text}, {peer}"),
     ]
     core = FakeCore(tmp_path)
     await talk(core, peer_ip="198.51.100.1")
-    assert core.trace.rows == [("s1", "198.51.100.1", "connect", "550 5.7.1 You are listed list")]
+    assert core.trace.rows == [("s1", "mx", "refused", "connect: 550 5.7.1 You are listed (list), from 198.51.100.1")]
+
+
+async def test_the_trace_tells_where_a_message_came_from(tmp_path: Path) -> None:
+    core = FakeCore(tmp_path)
+    login = b"AUTH PLAIN " + plain("ana@palomar.test", "secret").encode() + b"\r\n"
+    mail = b"MAIL FROM:<ana@palomar.test>\r\nRCPT TO:<luis@palomar.test>\r\nDATA\r\n"
+    await talk(core, HELLO, login, mail, ONE[2], role="submission", tls=TLS)
+    assert core.trace.rows == [("trace1", "submission", "received", "from 192.0.2.7 (load.test) as ana@palomar.test")]
 
 
 class Extensions:
