@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -37,7 +38,7 @@ EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one listener allows. `max_per_peer` counts connections of one IP address; Unix sockets are not counted."""
+    """What one listener allows. `max_per_peer` counts connections of one IPv4 address or IPv6 /64, not Unix sockets."""
 
     max_connections: int = 1000
     max_per_peer: int = 100
@@ -203,7 +204,7 @@ class Listener:
                     return
                 self._rest(error)
                 return
-            peer = address[0] if isinstance(address, tuple) else ""
+            peer = peer_key(address[0]) if isinstance(address, tuple) else ""
             if self._over_limit(peer):
                 self._turn_away(sock)
                 continue
@@ -278,6 +279,16 @@ class Listener:
         self._peers[peer] -= 1
         if self._peers[peer] <= 0:
             del self._peers[peer]
+
+
+def peer_key(address: str) -> str:
+    """What connections are counted by: the IPv4 address, or the /64 that one IPv6 host can draw addresses from."""
+    if ":" not in address:
+        return address
+    ip = ipaddress.IPv6Address(address.partition("%")[0])
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
 
 
 def _open(bind: Bind, backlog: int) -> socket.socket:

@@ -105,7 +105,7 @@ class Supervisor:
         """Let callbacks and then every running service take over changed settings. False if a callback refused."""
         self._notifier.reloading()
         try:
-            if any(callback() is False for callback in self._callbacks):
+            if not self._callbacks_agree():
                 return False
             for service in self._services:
                 try:
@@ -116,6 +116,13 @@ class Supervisor:
             return True
         finally:
             self._notifier.ready()
+
+    def _callbacks_agree(self) -> bool:
+        try:
+            return all(callback() is not False for callback in self._callbacks)
+        except Exception:
+            log.exception("not reloaded")
+            return False
 
     async def _reload_while_wanted(self) -> None:
         while self._reload_wanted:

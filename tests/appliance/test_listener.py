@@ -22,7 +22,7 @@ from appliance import listener as module
 from appliance.config import Bind
 from appliance.connection import WAKE, ConnectError, Connection, ConnectionLostError, connect
 from appliance.errors import ConfigError
-from appliance.listener import Limits, Listener, inherited_sockets
+from appliance.listener import Limits, Listener, inherited_sockets, peer_key
 from appliance.tlslink import TlsError
 from tests.appliance.certificates import client_context, server_context
 from tests.appliance.fake_wire import LineMachine
@@ -503,3 +503,18 @@ def test_sockets_from_systemd_are_taken_by_name(monkeypatch: pytest.MonkeyPatch)
 def test_implicit_tls_without_certificates_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="certificates"):
         Listener("imaps", list, machine=LineMachine, serve=echo, implicit_tls=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+    ],
+)
+def test_a_host_is_counted_once_however_many_addresses_it_draws(address: str, key: str) -> None:
+    assert peer_key(address) == key

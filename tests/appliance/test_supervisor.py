@@ -255,6 +255,15 @@ async def test_reload_asks_callbacks_and_then_every_service(caplog: pytest.LogCa
     accepts = False
     assert not await supervisor.reload()
     assert diary[4:] == ["settings"]
+
+    def fail() -> None:
+        raise ConfigError([Problem("dns.zone_file", "is gone")])
+
+    supervisor.on_reload(fail)
+    accepts = True
+    assert not await supervisor.reload()
+    assert diary[5:] == ["settings"]
+    assert "is gone" in caplog.text
     broken.deaf = False
     running.cancel()
     await running
