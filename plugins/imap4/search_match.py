@@ -137,7 +137,7 @@ def _header(field: bytes, needle: str) -> Test:
         lower = subject.lower
         if not may_hold(lower) or not (name in lower or lower.startswith(field)):
             return False
-        return any(form in search_form(decode_words(value)) for value in pattern.findall(subject.header))
+        return any(form in search_form(decode_words(value.strip())) for value in pattern.findall(subject.header))
 
     return test
 

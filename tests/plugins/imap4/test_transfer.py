@@ -27,10 +27,10 @@ async def test_copy_keeps_flags_and_tells_the_new_uids(here: Office) -> None:
     assert await client.completion("UID COPY 99 Archive") == "OK COPY completed, no messages found"
     assert here.moved == [(ANA, "INBOX", "Archive", [1, 2, 3, 4])]
     await client.ok("SELECT Archive")
-    assert await client.ok("FETCH 2 (FLAGS INTERNALDATE BODY.PEEK[TEXT])") == [
-        b'* 2 FETCH (FLAGS (\\Recent \\Seen $Work) INTERNALDATE "14-Nov-2023 22:13:20 +0000" '
-        b"BODY[TEXT] {8}\r\nText 2\r\n)"
+    assert await client.ok("FETCH 2 (FLAGS BODY.PEEK[TEXT])") == [
+        b"* 2 FETCH (FLAGS (\\Recent \\Seen $Work) BODY[TEXT] {8}\r\nText 2\r\n)"
     ]
+    assert await client.ok("FETCH 2 INTERNALDATE") == [b'* 2 FETCH (INTERNALDATE "14-Nov-2023 22:13:20 +0000")']
 
 
 async def test_copy_into_the_selected_mailbox_shows_there(here: Office) -> None:

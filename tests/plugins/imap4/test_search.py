@@ -1,0 +1,275 @@
+"""SEARCH: every key, charsets, decoding, and that the short cuts change no answer."""
+
+from __future__ import annotations
+
+import base64
+import quopri
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.mail.charsets import decode
+from appliance.mail.message import Message
+from appliance.mail.text import html_to_text, part_octets, search_form
+from appliance.store.messages import expunge, set_flags
+from plugins.imap4 import search
+from plugins.imap4.protocol_search import Header, Text
+from plugins.imap4.search_match import Subject, compile_key, text_reach
+from plugins.imap4.view import View
+from tests.plugins.imap4.office import EPOCH, Client, Office
+
+FIRST = (
+    b"From: =?iso-8859-1?q?J=FCrgen_M=FCller?= <jm@kunde.test>\r\nTo: ana@palomar.test\r\n"
+    b"Cc: Luis <luis@palomar.test>\r\n"
+    b"Subject: Angebot\r\n fuer Taubenhaus\r\nDate: Mon, 1 Jan 2024 23:30:00 -0800\r\nX-Mailer: Test 1.0\r\n\r\n"
+    b"Hello pigeons\r\n"
+)
+SECOND = (
+    b"From: luis@palomar.test\r\nTo: ana@palomar.test\r\nBcc: boss@palomar.test\r\n"
+    b"Subject: =?utf-8?b?"
+    + base64.b64encode("Grüße aus Köln".encode())
+    + b"?=\r\nDate: Tue, 2 Jan 2024 10:00:00 +0000\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
+    b"--x\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.b64encode("Die Straße ist schön\r\n".encode())
+    + b"\r\n--x\r\nContent-Type: text/html; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    b"<p style=3D'color:red'>M&uuml;sli mit =\r\nHonig, quetzal<b>coatlus</b></p>\r\n"
+    b"--x\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.b64encode(b"hidden treasure")
+    + b"\r\n--x--\r\n"
+)
+THIRD = (
+    b"Subject: a letter\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\nContent-Type: message/rfc822\r\n\r\n"
+    b"Subject: =?utf-8?q?innere_R=C3=A4ume?=\r\nFrom: x@y\r\n\r\nwithin\r\n--y--\r\n"
+)
+
+
+async def find(client: Client, criteria: str | bytes) -> list[int]:
+    wire = criteria.encode() if isinstance(criteria, str) else criteria
+    lines = [line for line in await client.ok(b"SEARCH " + wire) if line.startswith(b"* SEARCH")]
+    assert len(lines) == 1
+    return [int(number) for number in lines[0].split()[2:]]
+
+
+@pytest.fixture
+async def client(here: Office) -> Client:
+    await here.put(FIRST, SECOND, THIRD)
+    return await here.login("INBOX")
+
+
+@pytest.mark.parametrize(
+    ("criteria", "found"),
+    [
+        ("ALL", [1, 2, 3]),
+        ("2:*", [2, 3]),
+        ("1,3", [1, 3]),
+        ("7:9", []),
+        ("UID 2", [2]),
+        ("UID 2:99 NOT 3", [2]),
+        ("NOT 1:2", [3]),
+        ("OR 1 UID 3", [1, 3]),
+        ("(OR 1 2) (OR 2 3)", [2]),
+        ("SMALLER 200", [3]),
+        (f"LARGER {len(FIRST) - 1}", [1, 2]),
+        (f"LARGER {len(FIRST)}", [2]),
+        ("ON 14-Nov-2023", [1, 2, 3]),
+        ("BEFORE 14-Nov-2023", []),
+        ("SINCE 15-Nov-2023", []),
+        ("SENTON 1-Jan-2024", [1]),
+        ("SENTSINCE 2-Jan-2024", [2]),
+        ("SENTBEFORE 2-Jan-2024", [1]),
+        ("NOT SENTBEFORE 2-Jan-2024", [2, 3]),
+        ("FROM kunde.test", [1]),
+        ('FROM "JÜRGEN"', [1]),
+        ("TO ana CC luis", [1]),
+        ("BCC boss", [2]),
+        ("SUBJECT fuer", [1]),
+        ('SUBJECT "angebot fuer"', [1]),
+        ('SUBJECT "köln"', [2]),
+        ('SUBJECT "grüsse"', [2]),
+        ('SUBJECT "GRÜSSE"', [2]),
+        ('HEADER X-Mailer ""', [1]),
+        ("HEADER x-mailer test", [1]),
+        ('HEADER X-None ""', []),
+        ('NOT HEADER Date ""', [3]),
+        ("BODY pigeons", [1]),
+        ('BODY "schön"', [2]),
+        ('BODY "SCHÖN"', [2]),
+        ("BODY strasse", [2]),
+        ('BODY "müsli"', [2]),
+        ('BODY "mit Honig"', [2]),
+        ("BODY quetzalcoatlus", [2]),
+        ("BODY color", []),
+        ("BODY treasure", []),
+        ("BODY angebot", []),
+        ("TEXT angebot", [1]),
+        ('TEXT "räume"', [3]),
+        ('BODY "räume"', [3]),
+        ("BODY within", [3]),
+        ("TEXT kunde.test BODY hello", [1]),
+        ("OR FROM luis BODY within", [2, 3]),
+        ("NOT BODY pigeons", [2, 3]),
+        ('OR SMALLER 200 SUBJECT "köln"', [2, 3]),
+        ("OR LARGER 400 BODY pigeons SINCE 1-Jan-2000 1:2", [1, 2]),
+        ('BODY ""', [1, 2, 3]),
+        ("ANSWERED", []),
+        ("UNANSWERED UNFLAGGED UNDELETED UNDRAFT UNSEEN", [1, 2, 3]),
+        ("NEW", [1, 2, 3]),
+        ("OLD", []),
+    ],
+)
+async def test_keys(client: Client, criteria: str, found: list[int]) -> None:
+    assert await find(client, criteria) == found
+    if not criteria.isascii():
+        assert await find(client, f"CHARSET UTF-8 {criteria}") == found
+
+
+async def test_flags(here: Office, client: Client) -> None:
+    inbox = here.mailbox_id()
+    for uid, bits in ((1, 1 | 2), (2, 4 | 8), (3, 16)):
+        await here.store.write(lambda db, uid=uid, bits=bits: set_flags(db, inbox, [uid], add=bits))  # type: ignore[misc]
+    await client.ok("NOOP")
+    for key, found in (
+        ("SEEN", [1]),
+        ("ANSWERED", [1]),
+        ("FLAGGED", [2]),
+        ("DELETED", [2]),
+        ("DRAFT", [3]),
+        ("NEW", [2, 3]),
+    ):
+        assert await find(client, key) == found
+        assert await find(client, f"NOT {key}") == [number for number in (1, 2, 3) if number not in found]
+    assert await find(client, "OR SEEN DRAFT UNFLAGGED") == [1, 3]
+    assert await find(client, 'OR SEEN SUBJECT "köln"') == [1, 2]
+
+
+async def test_uid_search_answers_with_uids(here: Office, client: Client) -> None:
+    await here.store.write(lambda db: expunge(db, here.mailbox_id(), [1], deleted_only=False))
+    await client.ok("NOOP")
+    assert await client.ok("UID SEARCH ALL") == [b"* SEARCH 2 3"]
+    assert await client.ok("SEARCH UID 2") == [b"* SEARCH 1"]
+    assert await client.ok("UID SEARCH BODY nothing") == [b"* SEARCH"]
+
+
+async def test_messages_that_are_gone_do_not_match(here: Office, client: Client) -> None:
+    await here.store.write(lambda db: expunge(db, here.mailbox_id(), [2], deleted_only=False))
+    for criteria in ("SINCE 1-Jan-2000", 'HEADER Subject ""', 'TEXT "e"', "NOT TEXT zzz"):
+        assert await find(client, criteria) == [1, 3]
+
+
+async def test_charsets(client: Client) -> None:
+    assert await client.completion("SEARCH CHARSET KOI8-R SUBJECT x") == (
+        "NO [BADCHARSET (US-ASCII UTF-8)] The charset is not supported"
+    )
+    assert await client.completion(b"SEARCH SUBJECT \xff") == "BAD expected a string"
+    assert await client.completion(b'SEARCH SUBJECT "\xff"') == "BAD string is not in the charset"
+    assert await find(client, b"CHARSET utf-8 SUBJECT {5+}\r\nk\xc3\xb6ln") == [2]
+
+
+async def test_batches(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BATCH", 2)
+    monkeypatch.setattr(search, "TEXT_BATCH_MESSAGES", 1)
+    await here.put(*[b"Subject: %d\r\n\r\nText %d\r\n" % (n % 2, n % 3) for n in range(9)])
+    client = await here.login("INBOX")
+    assert await find(client, "SUBJECT 1") == [2, 4, 6, 8]
+    assert await find(client, 'BODY "text 1"') == [2, 5, 8]
+    assert await find(client, 'SUBJECT 1 BODY "text 1"') == [2, 8]
+
+
+# ── the short cuts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "pigeon",
+            "PIGEON",
+            "pig",
+            "eon",
+            "Straße",
+            "strasse",
+            "ſtrasse",
+            "ﬁsh",
+            "fish",
+            "Ａna",
+            "ana",
+            "k",
+            "K",
+            "é",
+        ),
+        *(
+            "e\u0301",
+            "café",
+            "<b>",
+            "</b>",
+            "<style>x</style>",
+            "&amp;",
+            "&#112;",
+            "&szlig;",
+            "&uuml;",
+            "&nbsp;",
+            "<",
+            ">",
+        ),
+        *("&", "½", "1/2", "\u00a0", " ", " ", " ", "\r\n", "=", "ü", "İstanbul", "ﬀ", "ff", "№5", "no5"),
+    ]
+)
+TEXTS = st.lists(WORDS, max_size=12).map("".join)
+NEEDLES = st.one_of(
+    st.sampled_from(
+        ["pigeon", "strasse", "Straße", "fish", "ana", "café", "cafe", "amp", "p", "ss", "½", "2", "ü", "no5", "ff"]
+    ),
+    st.lists(WORDS, min_size=1, max_size=2).map("".join),
+)
+CHARSETS = st.sampled_from(
+    ["utf-8", "iso-8859-1", "windows-1252", "utf-7", "gb18030", "shift_jis", "us-ascii", "nonsense"]
+)
+
+
+def message_of(text: str, charset: str, encoding: str, subtype: str) -> Message:
+    octets = text.encode("utf-8" if charset == "nonsense" else charset, "replace")
+    if encoding == "base64":
+        octets = base64.encodebytes(octets).replace(b"\n", b"\r\n")
+    elif encoding == "quoted-printable":
+        octets = quopri.encodestring(octets)
+    header = f"Content-Type: text/{subtype}; charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
+    return Message(header.encode(), octets)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    TEXTS,
+    NEEDLES,
+    CHARSETS,
+    st.sampled_from(["8bit", "base64", "quoted-printable"]),
+    st.sampled_from(["plain", "html"]),
+)
+def test_short_cuts_in_texts_change_no_answer(
+    text: str, needle: str, charset: str, encoding: str, subtype: str
+) -> None:
+    message = message_of(text, charset, encoding, subtype)
+    part = message.structure
+    body = decode(part_octets(part, message.text), part.param("charset") or "us-ascii")
+    expected = search_form(needle) in search_form(html_to_text(body) if subtype == "html" else body)
+    test = compile_key(Text(needle, header=False), View((), (), ()))
+    assert test(Subject(0, 0, 0, message.header, message)) is expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, NEEDLES, st.booleans())
+def test_short_cuts_in_headers_change_no_answer(text: str, needle: str, encoded: bool) -> None:
+    value = " ".join(text.split())
+    wire = b"=?utf-8?b?" + base64.b64encode(value.encode()) + b"?=" if encoded and value else value.encode()
+    header = b"From: x\r\nSubject: " + wire + b"\r\nTo: y\r\n\r\n"
+    test = compile_key(Header(b"subject", needle), View((), (), ()))
+    form = search_form(needle)
+    assert test(Subject(0, 0, EPOCH, header)) is (form in search_form(value) or not form)
+
+
+def test_only_the_part_up_to_the_last_text_is_needed() -> None:
+    message = Message.parse(SECOND)
+    end = text_reach(message.structure)
+    assert b"Honig" in bytes(message.text[:end])
+    assert b"octet-stream" not in bytes(message.text[:end])
+    inner = Message.parse(THIRD)
+    assert bytes(inner.text[: text_reach(inner.structure)]).endswith(b"within")
