@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import smtplib
 import socket
 import subprocess
 import sys
@@ -113,6 +114,7 @@ class Appliance:
         at = {name: f'["127.0.0.1:{port}"]' for name, port in self.ports.items()}
         (self.folder / "zone").write_text("$ORIGIN test.\n$TTL 60\n" + self.zone)
         tables = {
+            "auth": "failure_delay = 0.1",
             "log": 'format = "text"',
             "dns": 'zone_file = "zone"',
             "store": "reserve_mib = 1",
@@ -154,6 +156,12 @@ lmtp = ["unix:{self.lmtp}"]""",
         """Make accounts with one password."""
         for name in names:
             self.command("account", "add", name, "--password-stdin", stdin=password + "\n")
+
+    def deliver(self, message: bytes, *recipients: str, sender: str = "ines@example.org") -> None:
+        """Bring mail from outside, as another server would."""
+        options = [] if message.isascii() else ["BODY=8BITMIME"]
+        with smtplib.SMTP("127.0.0.1", self.ports["mx"], timeout=30) as smtp:
+            assert smtp.sendmail(sender, list(recipients or ACCOUNTS[:1]), message, options) == {}
 
     def start(self) -> None:
         """Start, and wait until every port answers."""

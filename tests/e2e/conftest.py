@@ -34,7 +34,7 @@ def issue(authority: trustme.CA) -> Callable[..., Certificate]:
     """Issue a certificate for names."""
 
     def issue(*names: str) -> Certificate:
-        made = authority.issue_cert(*names)
+        made = authority.issue_cert(*names, common_name=names[0])  # fetchmail wants one
         return Certificate(b"".join(pem.bytes() for pem in made.cert_chain_pems), made.private_key_pem.bytes())
 
     return issue
@@ -43,7 +43,7 @@ def issue(authority: trustme.CA) -> Callable[..., Certificate]:
 @pytest.fixture(scope="session")
 def certificate(issue: Callable[..., Certificate]) -> Certificate:
     """The appliances' certificate, for every name that a program here may know them by."""
-    return issue(HOSTNAME, "localhost", "127.0.0.1")
+    return issue("localhost", HOSTNAME, "127.0.0.1")
 
 
 @pytest.fixture(scope="module")

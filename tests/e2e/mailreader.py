@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import imaplib
 import re
+import time
+from collections.abc import Iterator
 from types import TracebackType
 
+from appliance.wire.imap import decode_mailbox, encode_mailbox
 from tests.e2e.appliance_process import PASSWORD, Appliance, wait_for
 
 ARRIVAL_S = 20.0
@@ -35,28 +38,42 @@ class Reader:
         """How many there are."""
         return self._select(mailbox)
 
+    def status(self, mailbox: str = "INBOX") -> bytes:
+        """STATUS with all that a change would change."""
+        status, rows = self._imap.status(f'"{mailbox}"', "(MESSAGES UIDNEXT UIDVALIDITY UNSEEN)")
+        assert status == "OK", rows
+        assert isinstance(rows[0], bytes)
+        return rows[0]
+
+    def mailboxes(self) -> list[str]:
+        """The names of all mailboxes."""
+        status, rows = self._imap.list()
+        assert status == "OK", rows
+        return [decode_mailbox(row.rpartition(b' "/" ')[2].strip(b'"')) for row in rows if isinstance(row, bytes)]
+
     def flags(self, mailbox: str = "INBOX") -> dict[str, frozenset[str]]:
         """The flags of each message by its subject, without \\Recent."""
-        self._select(mailbox)
-        status, rows = self._imap.uid("FETCH", "1:*", "(FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        return {subject: flags for _, subject, flags in self._list(mailbox)}
+
+    def arrivals(self, mailbox: str = "INBOX") -> dict[str, int]:
+        """When each message arrived (INTERNALDATE, in epoch seconds), by its subject."""
+        subjects = [subject for _, subject, _ in self._list(mailbox)]
+        status, rows = self._imap.uid("FETCH", "1:*", "(INTERNALDATE)")
         assert status == "OK", rows
-        found = {}
-        for row in rows:
-            if isinstance(row, tuple):
-                flags = re.search(rb"FLAGS \(([^)]*)\)", row[0])
-                assert flags is not None, row
-                subject = row[1].decode("utf-8", "replace").strip().partition(": ")[2]
-                found[subject] = frozenset(flags[1].decode().split()) - {"\\Recent"}
-        return found
+        times = [imaplib.Internaldate2tuple(row) for row in rows]
+        return {subject: int(time.mktime(at)) for subject, at in zip(subjects, times, strict=True) if at is not None}
 
     def store(self, subject: str, change: str, mailbox: str = "INBOX") -> None:
         """Change flags of the message with that subject, as in `+FLAGS (\\Flagged)`."""
+        uids = [uid for uid, found, _ in self._list(mailbox) if found == subject]
+        assert len(uids) == 1, f"{len(uids)} messages {subject!r} in {mailbox}"
         self._select(mailbox, readonly=False)
-        status, rows = self._imap.uid("SEARCH", "SUBJECT", f'"{subject}"')
-        assert status == "OK", rows
-        assert rows[0], f"no {subject!r} in {mailbox}"
         sign, _, flags = change.partition(" ")
-        assert self._imap.uid("STORE", rows[0].split()[0].decode(), sign, flags)[0] == "OK"
+        assert self._imap.uid("STORE", uids[0], sign, flags)[0] == "OK"
+
+    def append(self, message: bytes, mailbox: str = "INBOX", flags: str = "") -> None:
+        """Store a message."""
+        assert self._imap.append(f'"{mailbox}"', flags, "", message)[0] == "OK"
 
     def expunge(self, mailbox: str = "INBOX") -> None:
         """Remove what is marked as deleted."""
@@ -80,8 +97,22 @@ class Reader:
         assert len(found) == 1, f"{len(found)} messages with {wanted!r} in {mailbox}"
         return found[0]
 
+    def _list(self, mailbox: str) -> Iterator[tuple[str, str, frozenset[str]]]:
+        """UID, subject and flags of each message."""
+        self._select(mailbox)
+        status, rows = self._imap.uid("FETCH", "1:*", "(FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        assert status == "OK", rows
+        for row in rows:
+            if isinstance(row, tuple):
+                found = re.search(rb"UID (\d+)", row[0]), re.search(rb"FLAGS \(([^)]*)\)", row[0])
+                assert found[0] is not None, row
+                assert found[1] is not None, row
+                subject = row[1].decode("utf-8", "replace").strip().partition(": ")[2]
+                yield found[0][1].decode(), subject, frozenset(found[1][1].decode().split()) - {"\\Recent"}
+
     def _select(self, mailbox: str, *, readonly: bool = True) -> int:
-        status, rows = self._imap.select(f'"{mailbox}"', readonly=readonly)
+        name = encode_mailbox(mailbox).decode()
+        status, rows = self._imap.select(f'"{name}"', readonly=readonly)
         assert status == "OK", rows
         return int(rows[0] or 0)
 

@@ -55,7 +55,7 @@ class Curl:
 
 @pytest.fixture(scope="module")
 def appliance(make_appliance: Make) -> Appliance:
-    made = make_appliance(accounts=(ANA, LUIS, POP), inside={"auth": "failure_delay = 0.1"})
+    made = make_appliance(accounts=(ANA, LUIS, POP))
     made.command("alias", "add", BIRD, ANA)
     return made
 
@@ -69,7 +69,7 @@ def curl(appliance: Appliance, tmp_path: Path, trust: Path) -> Curl:
 def drop(appliance: Appliance) -> list[bytes]:
     """Two messages in the maildrop, as they are stored."""
     for name in ("pop-one", "pop-two"):
-        appliance.command("send", "-f", ANA, POP, stdin=letters.awkward(name, to=POP).decode())
+        appliance.deliver(letters.awkward(name, to=POP), POP)
     with Reader(appliance, POP) as reader:
         reader.wait("pop-one")
         reader.wait("pop-two")
@@ -185,7 +185,7 @@ class TestPop3:
         assert curl("pop3s", "-X", "TOP 1 2", user=POP).out == header + b"\r\n\r\n" + lines
 
     def test_delete(self, appliance: Appliance, curl: Curl) -> None:
-        appliance.command("send", "-f", ANA, LUIS, stdin=letters.plain("pop-delete", to=LUIS).decode())
+        appliance.deliver(letters.plain("pop-delete", to=LUIS), LUIS)
         inbox(appliance, "pop-delete", LUIS)
         count = len(curl("pop3s", user=LUIS).out.splitlines())
         curl("pop3s", "-X", f"DELE {count}", "-I", user=LUIS)

@@ -20,7 +20,7 @@ ANA, LUIS, WEAK = "ana@palomar.test", "luis@palomar.test", "weak@palomar.test"
 
 @pytest.fixture(scope="module")
 def appliance(make_appliance: Make) -> Appliance:
-    made = make_appliance(accounts=(ANA, LUIS, WEAK), inside={"auth": "failure_delay = 0.1"})
+    made = make_appliance(accounts=(ANA, LUIS, WEAK))
     made.command("account", "weak", WEAK, "on", "--password-stdin", stdin=PASSWORD + "\n")
     return made
 
