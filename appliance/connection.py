@@ -158,6 +158,9 @@ class Connection(asyncio.Protocol):
         machine = self._machine
         waited = False
         while True:
+            if self._write_paused:
+                await self.drain()  # a peer that pipelines but does not read waits for itself
+                waited = True
             try:
                 event = machine.next_event()
             except ProtocolError as error:
@@ -173,9 +176,7 @@ class Connection(asyncio.Protocol):
             if self._out:
                 self._flush()
             if self._write_paused:
-                await self.drain()  # a peer that pipelines but does not read waits for itself
-                waited = True
-                continue  # the machine may have been fed meanwhile
+                continue
             if self._wake:
                 self._wake = False
                 return WAKE

@@ -258,12 +258,12 @@ class Listener:
                 await connection.handshake()
             await self._serve(connection)
         except ProtocolError as error:
-            log.info("%s: %s: %s", self.name, peer or "local", error)
+            log.info("%s: %s: %s", self.name, connection.peer_ip or "local", error)
             connection.write(error.reply)
         except (ConnectionLostError, IdleTimeoutError, TlsError) as error:
-            log.debug("%s: %s: %s", self.name, peer or "local", error)
+            log.debug("%s: %s: %s", self.name, connection.peer_ip or "local", error)
         except Exception:
-            log.exception("%s: session of %s failed", self.name, peer or "local")
+            log.exception("%s: session of %s failed", self.name, connection.peer_ip or "local")
         finally:
             try:
                 await connection.close()

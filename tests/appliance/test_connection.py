@@ -263,6 +263,18 @@ async def test_a_peer_that_pipelines_but_does_not_read_is_not_read_from() -> Non
     assert await waiting == b"x"
 
 
+async def test_commands_that_came_already_wait_too_while_the_peer_does_not_read() -> None:
+    connection, _, _ = wired()
+    connection.data_received(b"one\ntwo\n")
+    assert await connection.next_event(10) == b"one"
+    connection.pause_writing()  # the answer to "one" was large
+    waiting = asyncio.create_task(connection.next_event(10))
+    await settle()
+    assert not waiting.done()
+    connection.resume_writing()
+    assert await waiting == b"two"
+
+
 async def test_a_peer_that_reads_nothing_is_dropped() -> None:
     connection, transport, loop = wired()
     transport.buffered = 100_000
