@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import email
 import hashlib
 import re
 
@@ -84,3 +85,13 @@ def header_value(message: bytes, name: str) -> str:
     )
     assert match is not None, f"no {name} field in {message[:2000]!r}"
     return re.sub(rb"\r\n[ \t]+", b" ", match[1]).decode("utf-8", "replace").strip()
+
+
+def attachment(message: bytes) -> bytes:
+    """The octets of the first attachment."""
+    for part in email.message_from_bytes(message).walk():
+        if part.get_content_disposition() == "attachment":
+            octets = part.get_payload(decode=True)
+            assert isinstance(octets, bytes)
+            return octets
+    raise AssertionError("no attachment")
