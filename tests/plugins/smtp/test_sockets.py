@@ -22,6 +22,7 @@ from appliance.listener import Listener
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
 from appliance.tls import Certificates, TlsConfig
+from appliance.wire.sasl.client import client
 from plugins.mda.config import MdaConfig
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.ports import listeners
@@ -124,7 +125,10 @@ async def served(tmp_path: Path, authority: trustme.CA) -> AsyncIterator[Served]
         here.core.settings = Settings.of(core_config, MdaConfig(), config)
         here.core.certificates = certificates
         here.core.auth = Authenticator(
-            lambda: AuthConfig(failure_delay=0.0), find=find, verify_external=nobody, secret=b"s" * 32
+            lambda: AuthConfig(failure_delay=0.0, channel_binding=True),
+            find=find,
+            verify_external=nobody,
+            secret=b"s" * 32,
         )
         stack.callback(here.core.auth.close)
         running = listeners(here.core, [])
@@ -184,6 +188,31 @@ async def test_submission_by_starttls_and_login(served: Served) -> None:
     assert b"\r\nDate: " in message.header
     assert b"\r\nMessage-ID: <" in message.header
     assert len(await served.here.inbox("luis@palomar.test")) == 1
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "LOGIN"])
+async def test_every_mechanism_logs_in(mechanism: str, served: Served) -> None:
+    binding = served.here.core.certificates.binding("localhost")
+    bound = mechanism.endswith("-PLUS")
+    proof = client(
+        mechanism,
+        "ana@palomar.test",
+        PASSWORD,
+        nonce=b"fyko+d2lbbFgONRv9qkxdawL",
+        binding=binding if bound else b"",
+        plus_offered=bound,
+    )
+
+    def answer(challenge: bytes | None = None) -> str | None:
+        said = proof.step(challenge)
+        return None if said is None else said.decode()
+
+    def work(smtp: smtplib.SMTP) -> tuple[int, bytes]:
+        smtp.ehlo("laptop")
+        return smtp.auth(mechanism, answer)  # type: ignore[arg-type]
+
+    assert await served.client(work, served.submissions) == (235, b"2.7.0 Authentication successful")
+    assert proof.done
 
 
 async def test_submission_over_implicit_tls(served: Served) -> None:
