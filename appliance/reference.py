@@ -118,22 +118,18 @@ def _settings(section: str, cls: type) -> Iterator[SettingDeclaration]:
         yield SettingDeclaration(
             section, field.name, type_words(hints[field.name]), shown, field.metadata.get("help", "")
         )
-        if (nested := _nested(hints[field.name])) is not None:
-            many, table = nested
+        if (table := _nested(hints[field.name])) is not None:
             name = f"{section}.{field.name}" if section else field.name
-            inner += _settings(f"[{name}]" if many else name, table)
+            shape = typing.get_origin(hints[field.name])
+            inner += _settings(f"[{name}]" if shape is tuple else f"{name}.<name>" if shape is dict else name, table)
     yield from inner
 
 
-def _nested(hint: Any) -> tuple[bool, type] | None:
-    """The dataclass that a setting's table or tables fill; True with it for many of them."""
+def _nested(hint: Any) -> type | None:
+    """The dataclass that a setting's table or tables fill."""
     if dataclasses.is_dataclass(hint) and hint is not Bind:
-        return False, typing.cast("type", hint)
-    many = typing.get_origin(hint) in {tuple, dict}
-    for argument in typing.get_args(hint):
-        if (found := _nested(argument)) is not None:
-            return many or found[0], found[1]
-    return None
+        return typing.cast("type", hint)
+    return next((found for one in typing.get_args(hint) if (found := _nested(one)) is not None), None)
 
 
 def type_words(hint: Any) -> str:

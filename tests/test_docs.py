@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import types
 from pathlib import Path
 
 import pytest
 
-from appliance import hookspecs, loading
+from appliance import demo, hookspecs, loading
+from appliance.app import load
 from appliance.cli import COMMANDS
 from appliance.commands.config import all_sections
-from appliance.config import Document, settings_from
+from appliance.config import CoreConfig, Document, read_settings, settings_from
 from appliance.dispatch import Dispatch
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.session import Session
+from appliance.preflight import binds
 from appliance.reference import hooks, hooks_document, settings, settings_document
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +59,21 @@ def test_every_hook_is_explained_mentioned_and_tested(name: str) -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
     assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def test_the_configuration_in_the_operations_page_is_right() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (DOCS / "operations.md").read_text(), re.DOTALL)
+    settings, problems = read_settings(Document(tomllib.loads(block), Path("/palomar.toml"), {}), all_sections())
+    assert problems == []
+    assert settings[CoreConfig].domains == ("example.org",)
+
+
+def test_the_demo_is_right_and_stays_on_the_loopback() -> None:
+    loaded = load(ROOT / "demo" / "palomar.toml")
+    assert demo.reachable(loaded.settings) == ""
+    ports = {bind.port for _, bind in binds(loaded.settings)}
+    assert ports == {2525, 2587, 2465, 2143, 2993, 2110, 2995}
+    assert loaded.settings[CoreConfig].data.resolve() == ROOT / "data"
 
 
 def test_every_command_is_in_the_changelog_or_the_operations_page() -> None:

@@ -29,6 +29,7 @@ class Example:
     folder: Path | None = setting(None, "Where.")
     rules: tuple[Rule, ...] = setting((), "Rules.")
     ports: dict[str, int] = setting({"x": 1}, "Ports.")
+    names: dict[str, Rule] = setting({}, "Names.")
 
 
 def test_settings_are_documented_with_type_default_and_help() -> None:
@@ -40,7 +41,9 @@ def test_settings_are_documented_with_type_default_and_help() -> None:
         ("example", "folder", "path, optional", ""),
         ("example", "rules", "list of table", "[]"),
         ("example", "ports", "table of integer", "{x = 1}"),
+        ("example", "names", "table of table", "{}"),
         ("[example.rules]", "domain", "text", '""'),
+        ("example.names.<name>", "domain", "text", '""'),
     ]
 
 
