@@ -34,7 +34,8 @@ async def count(core: Core, *, to: int) -> AsyncIterator[dict[str, int]]:
 
 
 async def total(core: Core, items: Items, *, scale: int) -> int:
-    return scale * sum([item async for item in items])
+    total: int = scale * sum([item async for item in items])
+    return total
 
 
 async def first_only(core: Core, items: Items) -> int:
@@ -237,6 +238,12 @@ def test_two_calls_in_one_write_are_answered_in_order(tmp_path: Path) -> None:
         line = b'{"call": "add", "args": {"first": %d}}\n'
         answers = raw(tmp_path, line % 1 + line % 2).splitlines()
     assert [json.loads(answer)["result"] for answer in answers] == [3, 4]
+
+
+def test_items_that_nobody_took_are_no_calls(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        answers = raw(tmp_path, b'{"call": "first"}\n{"item": 7}\n{"item": 8}\n{"end": true}\n').splitlines()
+    assert [json.loads(answer) for answer in answers] == [{"result": 7}]
 
 
 def test_too_many_clients_are_turned_away_and_the_rest_work(tmp_path: Path) -> None:
