@@ -261,4 +261,5 @@ def _reload(core: Core, loaded: Loaded) -> bool:
     core.settings = settings
     core.intake.reload(settings[CoreConfig])
     core.resolver.reload(settings[DnsConfig])
+    configure(settings[LogConfig])
     return True
