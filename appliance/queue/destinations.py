@@ -74,6 +74,11 @@ class Destination:
         self.waiting -= len(group.entries)
         return group
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it should get what was left in the store for it."""
+        return self.more and self.waiting <= SHARE // 2
+
     def limit(self, most: int) -> int:
         """How many deliveries may be under way: one feeler while it is not known to be back."""
         return 1 if self.failures else most
@@ -94,13 +99,18 @@ class Destination:
 
 
 class InHand:
-    """The window: which entries are in memory, in which destination, and what came in while the store was read."""
+    """The window: which entries are in memory, and in which destination.
+
+    An entry stays in hand until what became of it is in the store, and is never taken twice. A row is recognised by
+    its number of attempts: one that shows more of them than were known has been put off and has fallen due again.
+    """
 
     def __init__(self) -> None:
-        self.entries: set[int] = set()
+        self.entries: dict[int, int] = {}  # id to attempts
         self.destinations: dict[Route, Destination] = {}
         self.full = False  # due entries were left in the store for want of room
-        self._left_meanwhile: set[int] | None = None
+        self._left_meanwhile: dict[int, int] | None = None
+        self._missed: set[int] = set()
 
     def destination(self, route: Route) -> Destination:
         """The destination of a route."""
@@ -114,7 +124,7 @@ class InHand:
         groups: dict[tuple[int, Route], Group] = {}
         touched: dict[Route, Destination] = {}
         for queued, entry in pairs:
-            if entry.id in self.entries or (self._left_meanwhile and entry.id in self._left_meanwhile):
+            if self._is_known(entry):
                 continue
             destination = self.destination(entry.route)
             if len(self.entries) >= WINDOW:
@@ -123,7 +133,7 @@ class InHand:
             if destination.waiting >= SHARE:
                 destination.more = True
                 continue
-            self.entries.add(entry.id)
+            self.entries[entry.id] = entry.attempts
             touched[entry.route] = destination
             group = groups.get((queued.id, entry.route))
             if group is None or len(group.entries) >= MAX_GROUP:
@@ -133,29 +143,41 @@ class InHand:
             destination.waiting += 1
         return list(touched.values())
 
-    def leave(self, entry_ids: Iterable[int]) -> None:
-        """Forget entries whose settlement is in the store."""
-        ids = set(entry_ids)
-        self.entries -= ids
-        if self._left_meanwhile is not None:
-            self._left_meanwhile |= ids
+    def _is_known(self, entry: QueueEntry) -> bool:
+        known = self.entries.get(entry.id)
+        if known is not None:
+            if known != entry.attempts:
+                self._missed.add(entry.id)
+            return True
+        return self._left_meanwhile is not None and self._left_meanwhile.get(entry.id) == entry.attempts
+
+    def leave(self, entry_ids: Iterable[int]) -> bool:
+        """Forget entries whose settlement is in the store. Says whether one of them was due again before that."""
+        missed = False
+        for entry_id in entry_ids:
+            attempts = self.entries.pop(entry_id, None)
+            if attempts is not None and self._left_meanwhile is not None:
+                self._left_meanwhile[entry_id] = attempts
+            if entry_id in self._missed:
+                self._missed.discard(entry_id)
+                missed = True
+        return missed
 
     def begin_reading(self, *, everything: bool) -> None:
         """From here on, what leaves is remembered: a view of the store taken before still shows it as due.
 
         With `everything`, it will be found out anew for whom entries are left in the store.
         """
-        self._left_meanwhile = set()
+        self._left_meanwhile = {}
         if everything:
             self.full = False
             for destination in self.destinations.values():
                 destination.more = False
 
-    def wants_more(self, destination: Destination) -> bool:
-        """Whether a destination that has just worked, or the window, has room for what was left in the store."""
-        if self.full and len(self.entries) <= WINDOW // 2:
-            return True
-        return destination.more and destination.waiting <= SHARE // 2
+    @property
+    def has_room(self) -> bool:
+        """Whether the window has room again for what was left in the store."""
+        return self.full and len(self.entries) <= WINDOW // 2
 
     def end_reading(self) -> None:
         """The reading is over."""
@@ -165,7 +187,8 @@ class InHand:
         """Put everything back that is not under way: the store has changed and is to be read again."""
         for destination in self.destinations.values():
             for group in destination.groups:
-                self.entries.difference_update(entry.id for entry in group.entries)
+                for entry in group.entries:
+                    self.entries.pop(entry.id, None)
             destination.groups.clear()
             destination.waiting = 0
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.delivery import Outcome
 from appliance.mail.dsn import Notice
+from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.queue.attempt import Attempts
@@ -105,6 +106,23 @@ class QueueRunner:
             if message is not None:
                 self._attempts.cache.put(accepted.body_id, message)
         self._wake.set()
+
+    async def tell_delivered(
+        self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, *, trace_id: str
+    ) -> None:
+        """Send the notice "delivered" for recipients that were filed without passing through the queue, as far as
+        they asked for it (RFC 3461 section 4.1, NOTIFY=SUCCESS).
+
+        Raises StoreError when it could not be stored.
+        """
+        reply, now = Reply(250, "2.0.0", "filed in the mailbox"), self._now()
+        notices = [
+            Notice(recipient, "delivered", reply, attempted_at=now)
+            for recipient in recipients
+            if recipient.wants(NOTIFY_SUCCESS)
+        ]
+        if notices:
+            await self._bounces.tell(envelope, message, notices, trace_id=trace_id, arrived_at=now)
 
     # ── the service ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -277,7 +295,7 @@ class QueueRunner:
         finally:
             destination.active -= 1
             self._line_up(destination)
-            if self._hand.wants_more(destination):
+            if destination.has_room:
                 self._look = "all"
             self._wake.set()
 
@@ -364,7 +382,10 @@ class QueueRunner:
 
     def _settled(self, items: Sequence[Item]) -> None:
         """What is on the disk leaves the hand; plugins hear of what is final."""
-        self._hand.leave(verdict.entry.id for _, verdict in items)
+        missed = self._hand.leave(verdict.entry.id for _, verdict in items)
+        if missed or self._hand.has_room:
+            self._look = "all"
+            self._wake.set()
         for queued, verdict in items:
             if not verdict.next_at:
                 envelope = envelope_of(queued, [verdict.entry])

@@ -138,12 +138,14 @@ async def test_a_backup_sends_only_to_the_exchangers_before_it(tmp_path: Path) -
         assert second.sessions == []
 
 
-async def test_a_host_that_turns_out_to_be_ourselves_gets_nothing(tmp_path: Path) -> None:
-    async with world(tmp_path, "b.test. MX 10 alias.b.test.\nalias.b.test. A 127.0.0.1") as place:
+async def test_a_host_that_turns_out_to_be_ourselves_gets_nothing_nor_do_those_behind_it(tmp_path: Path) -> None:
+    async with world(tmp_path, ZONE) as place:
         server = await place.serve("127.0.0.1", always(EHLO="250 Me.Test"))
+        behind = await place.serve("127.0.0.2")
         outcome = await place.send("b.test")
         assert str(outcome.reply) == "554 5.4.6 mail for b.test loops back to this host"
         assert server.verbs == [["EHLO"]]
+        assert behind.sessions == []
 
 
 async def test_all_addresses_of_an_exchanger_are_tried(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""What is in memory during attempts is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from appliance.mail.address import Address
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.message import Message
+from appliance.queue import attempt
+from appliance.queue.attempt import MessageCache
+from tests.appliance.queue.office import ANA, office, until, working
+
+
+def message(size: int) -> Message:
+    return Message(b"\r\n", b"x" * (size - 2))
+
+
+def test_the_cache_keeps_the_newest_small_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "CACHED_OCTETS", 100)
+    monkeypatch.setattr(attempt, "MAX_CACHED", 60)
+    cache = MessageCache()
+    first, second = message(50), message(50)
+    cache.put(1, first)
+    cache.put(2, second)
+    cache.put(3, message(61))
+    cache.put(4, Message(b"\r\n", memoryview(b"mapped")))
+    assert [cache.get(number) for number in (1, 2, 3, 4)] == [first, second, None, None]
+    cache.put(5, message(10))
+    assert cache.get(1) is None
+    cache.done(2)
+    assert cache.get(2) is None
+    assert cache.get(5) is not None
+
+
+def test_a_message_for_several_destinations_stays_until_the_last() -> None:
+    cache = MessageCache()
+    cache.put(1, message(10))
+    cache.expect(1, 2)
+    cache.expect(2, 5)  # unknown: nothing to keep
+    cache.done(1)
+    assert cache.get(1) is not None
+    cache.done(1)
+    assert cache.get(1) is None
+    cache.done(1)
+
+
+async def test_only_so_many_octets_are_loaded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "MAX_OCTETS", 1000)
+    async with office(tmp_path) as place:
+        place.transport.gate.clear()
+        for size in (400, 400, 400, 5000):
+            await place.queue("a@b.test", raw=bytes(message(size)))
+        async with working(place):
+            await until(lambda: place.transport.running == 2)
+            await asyncio.sleep(0.01)
+            assert place.transport.running == 2
+            place.transport.gate.set()
+            await until(lambda: len(place.transport.delivered) == 4)  # the large one too, alone
+
+
+async def test_success_notices_for_what_was_filed_at_once(tmp_path: Path) -> None:
+    async with office(tmp_path) as place:
+        runner = place.runner_for(place.transport)
+        to = [Recipient(Address("a", "b.test"), frozenset({"SUCCESS"})), Recipient(Address("c", "b.test"))]
+        await runner.tell_delivered(Envelope(Address.parse(ANA)), to, message(100), trace_id="t")
+        await runner.tell_delivered(Envelope(Address.parse(ANA)), to[1:], message(100), trace_id="t")
+        await runner.tell_delivered(Envelope(None), to, message(100), trace_id="t")
+        ((recipient, text),) = place.notices
+        assert recipient == ANA
+        assert "Action: delivered" in text
+        assert "c@b.test" not in text
+
+
+async def test_a_bounce_for_a_message_that_cannot_be_read_any_more(tmp_path: Path) -> None:
+    async with office(tmp_path) as place:
+        await place.queue("a@b.test")
+        (entry,) = await place.entries()
+
+        def damage(db: object) -> None:
+            db.execute("DELETE FROM body")  # type: ignore[attr-defined]
+            db.execute(  # type: ignore[attr-defined]
+                "UPDATE queue_entry SET waited_s = 5 * 86400, attempts = 100, tried_at = 1 WHERE id = ?", (entry.id,)
+            )
+
+        await place.store.write(damage)
+        async with working(place):
+            await until(lambda: place.notices)
+        assert "the message cannot be read from the store" in place.notices[0][1]
+        assert place.transport.delivered == []
