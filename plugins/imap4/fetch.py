@@ -31,8 +31,7 @@ VIEW_BATCH = 5_000  # messages of one answer made from the view
 STORE_BATCH = 1_000  # messages of one answer made from rows
 TEXT_BATCH = 1 << 20  # octets of messages loaded at once …
 TEXT_BATCH_MESSAGES = 200  # … and their number
-LARGE = 1 << 20  # octets; from here on a message goes out in slices
-SLICE = 256 * 1024
+SLICE = 256 * 1024  # octets of larger messages that are written at once
 
 
 async def fetch(session: ImapSession, command: Fetch) -> str:
@@ -84,13 +83,14 @@ async def _send_view(session: ImapSession, selected: Selected, plan: Plan, index
 
 
 async def _send_rows(session: ImapSession, selected: Selected, plan: Plan, indexes: Sequence[int]) -> int:
-    gone = 0
-    for start in range(0, len(indexes), STORE_BATCH):
+    gone = start = 0
+    while start < len(indexes):
         batch = _batch(selected, indexes[start : start + STORE_BATCH])
-        data, missing = await session.core.store.read(
+        data, missing, count = await session.core.store.read(
             lambda db, batch=batch: plan.render(db, selected.mailbox_id, batch)  # type: ignore[misc]
         )
         gone += missing
+        start += count
         session.connection.write(data)
         await session.connection.drain()
     return gone
@@ -101,6 +101,7 @@ async def _send_rows(session: ImapSession, selected: Selected, plan: Plan, index
 
 async def _send_texts(session: ImapSession, selected: Selected, plan: Plan, indexes: Sequence[int]) -> int:
     gone = 0
+    limit = TEXT_BATCH // sum(item.section is not None for item in plan.items)  # each of them may be the whole message
     for start in range(0, len(indexes), STORE_BATCH):
         chosen = indexes[start : start + STORE_BATCH]
         rows = await _rows(session, selected, selected.view.uids_at(chosen))
@@ -110,8 +111,8 @@ async def _send_texts(session: ImapSession, selected: Selected, plan: Plan, inde
             for number, uid, flags in zip(batch.numbers, batch.uids, batch.flags, strict=True)
         }
         gone += len(answers) - len(rows)
-        for group in groups(rows, TEXT_BATCH, TEXT_BATCH_MESSAGES):
-            if group[0].size >= LARGE:
+        for group in groups(rows, limit, TEXT_BATCH_MESSAGES):
+            if group[0].size >= limit:
                 gone += await _send_large(session, answers[group[0].uid], group[0])
             else:
                 gone += await _send_group(session, plan.items, answers, group)
@@ -133,7 +134,7 @@ async def _send_group(
 
 async def _send_large(session: ImapSession, answer: Answer, row: MessageRow) -> int:
     try:
-        message = await session.core.store.load(row.body_id, row.filing_id)
+        message = await session.shared.large.load(row.body_id, row.filing_id)
     except NotFoundError:
         return 1
     pieces = await session.core.store.read(lambda db: list(answer.pieces(db, row, message)))

@@ -22,6 +22,9 @@ from plugins.imap4.protocol_respond import internal_date, literal
 if TYPE_CHECKING:
     from appliance.store import Database
 
+ROWS_AT_ONCE = 100  # messages whose rows, structures or headers are in memory together
+MAX_ANSWER = 1 << 20  # octets after which an answer goes out before more is read
+
 T = TypeVar("T", bound=tuple[Any, ...])
 
 _UID = FetchItem("UID", b"UID")
@@ -38,6 +41,10 @@ class Batch:
     numbers: Sequence[int]
     uids: Sequence[int]
     flags: Sequence[bytes]
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Some of them."""
+        return Batch(self.numbers[start:stop], self.uids[start:stop], self.flags[start:stop])
 
 
 class Plan:
@@ -73,8 +80,24 @@ class Plan:
         template = self.template
         return b"".join([template % row for row in zip(batch.numbers, *columns, strict=True)])
 
-    def render(self, db: Database, mailbox_id: int, batch: Batch) -> tuple[bytes, int]:
-        """The responses of a batch, and how many of its messages are not there any more. For a reader thread."""
+    def render(self, db: Database, mailbox_id: int, batch: Batch) -> tuple[bytes, int, int]:
+        """The responses of a batch, how many of its messages are gone, and how many were looked at.
+
+        For a reader thread. It stops early when the answer has become long: headers can be very large.
+        """
+        made: list[bytes] = []
+        gone = octets = stop = 0
+        for start in range(0, len(batch.uids), ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, len(batch.uids))
+            data, missing = self._render(db, mailbox_id, batch.part(start, stop))
+            made.append(data)
+            gone += missing
+            octets += len(data)
+            if octets >= MAX_ANSWER:
+                break
+        return b"".join(made), gone, stop
+
+    def _render(self, db: Database, mailbox_id: int, batch: Batch) -> tuple[bytes, int]:
         uids = list(batch.uids)
         wanted = spans(uids)
         rows: Sequence[Row | None] = ()

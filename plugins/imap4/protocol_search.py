@@ -12,6 +12,7 @@ from typing import Literal
 from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
 
 MAX_KEYS = 1_000  # keys of one search, all levels together
+MAX_TEXTS = 50  # BODY and TEXT keys of one search: each looks through every text
 MAX_NEEDLE = 1_000  # characters of one string searched for
 CHARSETS = ("US-ASCII", "UTF-8")
 
@@ -134,6 +135,7 @@ _DATES: dict[str, tuple[Literal["BEFORE", "ON", "SINCE"], bool]] = {
 class _Budget:
     encoding: str
     keys: int = MAX_KEYS
+    texts: int = MAX_TEXTS
 
 
 def parse_program(cursor: Cursor) -> tuple[str, Key | None]:
@@ -214,6 +216,9 @@ def _argument(name: str, cursor: Cursor, budget: _Budget) -> Key:
             cursor.space()
             return Header(field.lower(), _needle(cursor, budget))
         case "BODY" | "TEXT":
+            budget.texts -= 1
+            if budget.texts < 0:
+                raise GrammarError("too many search keys")
             return Text(_needle(cursor, budget), header=name == "TEXT")
         case "KEYWORD" | "UNKEYWORD":
             keyword = cursor.atom()

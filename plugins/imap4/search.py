@@ -29,6 +29,8 @@ BATCH = 1_000  # messages whose rows and headers are searched by one hop to a th
 TEXT_BATCH = 8 << 20  # octets of messages whose texts are searched by one hop …
 TEXT_BATCH_MESSAGES = 500  # … and their number
 
+_NO_FACTS = (0, 0)
+
 # What a key looks at, cheapest first.
 VIEW, ROWS, HEADERS, TEXTS = range(4)
 
@@ -119,16 +121,16 @@ def _scan(
     def scan(db: Database) -> list[int]:
         found = []
         for first, last in spans(list(places)):
-            rows: Iterable[tuple[int, int, int, bytes]]
-            if not with_rows:
-                rows = ((uid, 0, 0, header) for uid, header in headers(db, mailbox_id, first, last))
-            else:
-                heads = dict(headers(db, mailbox_id, first, last)) if with_headers else {}
-                listed = list_rows(db, mailbox_id, first - 1, last)
-                rows = ((uid, size, at, heads.get(uid, b"")) for uid, _, _, size, at, _, _ in listed)
-            for uid, size, internal_at, header in rows:
+            facts: dict[int, tuple[int, int]] = {}
+            if with_rows:
+                rows = list_rows(db, mailbox_id, first - 1, last)
+                facts = {uid: (size, internal_at) for uid, _, _, size, internal_at, _, _ in rows}
+            heads: Iterable[tuple[int, bytes]] = ((uid, b"") for uid in facts)
+            if with_headers:
+                heads = headers(db, mailbox_id, first, last)  # one at a time: they can be large
+            for uid, header in heads:
                 index = places.get(uid)
-                if index is not None and test(Subject(index, size, internal_at, header)):
+                if index is not None and test(Subject(index, *facts.get(uid, _NO_FACTS), header)):
                     found.append(index)
         return found
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from appliance.errors import NotFoundError
 from appliance.store import messages
 from appliance.store.mailboxes import get_mailbox, mailbox_by_id
+from appliance.store.model import DELETED
 from plugins.imap4.protocol_command import Command, Copy, UidExpunge
 from plugins.imap4.protocol_parse import SequenceSet
 from plugins.imap4.protocol_respond import untagged
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from appliance.store import Database, Mailbox
     from plugins.imap4.session import ImapSession
+
+EXPUNGE_AT_ONCE = 5_000  # messages removed by one write, so that nobody waits long for the writer
 
 
 async def copy(session: ImapSession, command: Copy) -> str:
@@ -55,12 +58,17 @@ async def expunge(session: ImapSession, command: Command) -> str:
 async def expunge_deleted(session: ImapSession, members: SequenceSet | None) -> None:
     r"""Remove the messages that are \Deleted, of some UIDs or of all."""
     selected = session.mailbox
-    uids: Sequence[int] | None = None
-    if members is not None:
-        uids = list(selected.view.uids_at(selected.view.select(members, by_uid=True)))
-        if not uids:
-            return
-    gone = await session.core.store.write(lambda db: messages.expunge(db, selected.mailbox_id, uids))
+    await selected.absorb()
+    view = selected.view
+    indexes = range(len(view)) if members is None else view.select(members, by_uid=True)
+    uids = view.uids_at(view.with_flags(indexes, DELETED, present=True))
+    gone: list[int] = []
+    for start in range(0, len(uids), EXPUNGE_AT_ONCE):
+        chosen = uids[start : start + EXPUNGE_AT_ONCE]
+        gone += await session.core.store.write(
+            lambda db, chosen=chosen: messages.expunge(db, selected.mailbox_id, chosen),  # type: ignore[misc]
+            origin=session,
+        )
     if gone:
         session.core.dispatch.message_expunged(account=session.account.name, mailbox=_present_name(session), uids=gone)
 

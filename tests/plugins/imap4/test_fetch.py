@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.mail.headers import select_fields
+from appliance.mail.message import Message
 from appliance.store.messages import expunge
-from plugins.imap4 import fetch
+from plugins.imap4 import fetch, fetch_plan
 from plugins.imap4.fetch_section import cut, header_section
 from plugins.imap4.protocol_fetch import parse_items
 from plugins.imap4.protocol_parse import Cursor
+from plugins.imap4.shared import LargeMessage
 from tests.plugins.imap4.office import Client, Office, office
 
 PLAIN = (
@@ -191,7 +194,7 @@ async def test_peeking_and_read_only_mailboxes_do_not_set_seen(here: Office) -> 
 
 async def test_large_messages_go_out_in_slices(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SLICE", 1000)
-    large = PLAIN_HEADER + b"0123456789abcdef" * (fetch.LARGE // 16)
+    large = PLAIN_HEADER + b"0123456789abcdef" * (fetch.TEXT_BATCH // 16)
     await here.put(large, PLAIN)
     client = await here.login("INBOX")
     lines = await client.ok("FETCH 1:2 (UID BODY.PEEK[] FLAGS)")
@@ -202,6 +205,65 @@ async def test_large_messages_go_out_in_slices(here: Office, monkeypatch: pytest
     assert await one(client, "FETCH 1 BODY.PEEK[]<500000.70000>") == b"* 1 FETCH (BODY[]<500000> %b)" % literal(
         large[500000:570000]
     )
+
+
+async def test_a_large_message_is_unpacked_once_for_many_pieces(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = PLAIN_HEADER + b"0123456789abcdef" * (fetch.TEXT_BATCH // 16)
+    await here.put(large, large)
+    loads = []
+    load = here.store.load
+
+    async def counted(body_id: int, filing_id: int | None = None) -> Message:
+        loads.append(body_id)
+        return await load(body_id, filing_id)
+
+    monkeypatch.setattr(here.store, "load", counted)
+    client = await here.login("INBOX")
+    for start in (0, 70_000, 900_000):
+        (line,) = await client.ok(f"FETCH 1 BODY.PEEK[TEXT]<{start}.70000>")
+        text = large[len(PLAIN_HEADER) :]
+        assert line == b"* 1 FETCH (BODY[TEXT]<%d> %b)" % (start, literal(text[start : start + 70_000]))
+    assert len(loads) == 1
+    await client.ok("FETCH 2 BODY.PEEK[TEXT]<0.1>")
+    assert len(loads) == 2
+    keep = LargeMessage(here.store)
+    message = await keep.load(loads[0], 1)
+    assert await keep.load(loads[0], 1) is message
+    keep.forget()
+    assert await keep.load(loads[0], 1) is not message
+    keep.forget()
+
+
+async def test_many_copies_of_a_message_in_one_answer_go_out_one_by_one(here: Office) -> None:
+    """However often a message is asked for by one command, it does not have to fit into memory that often."""
+    octets = PLAIN_HEADER + b"x" * 100_000
+    await here.put(octets)
+    client = await here.login("INBOX")
+    items = " ".join(f"BODY.PEEK[]<{start}.1000000>" for start in range(50))
+    (line,) = await client.ok(f"FETCH 1 ({items})")
+    assert line == b"* 1 FETCH (%b)" % b" ".join(
+        b"BODY[]<%d> %b" % (start, literal(octets[start:])) for start in range(50)
+    )
+
+
+async def test_long_headers_make_short_batches(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_plan, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(fetch_plan, "MAX_ANSWER", 1000)
+    messages = [b"Subject: %b\r\n\r\n" % (b"%d" % n * 600) for n in range(7)]
+    await here.put(*messages)
+    client = await here.login("INBOX")
+    reads = 0
+    read = here.store.read
+
+    def counted(fn: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return read(fn)
+
+    monkeypatch.setattr(here.store, "read", counted)
+    lines = await client.ok("FETCH 1:* BODY.PEEK[HEADER]")
+    assert lines == [b"* %d FETCH (BODY[HEADER] %b)" % (n, literal(octets)) for n, octets in enumerate(messages, 1)]
+    assert reads == 4
 
 
 async def test_more_messages_than_one_batch(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,7 @@ def test_numbers_of_members_are_bounded() -> None:
         (b"FETCH 1 (" + b" ".join(b"BODY[%d]" % part for part in range(1, 300)) + b")", "too many data items"),
         (b"SEARCH " + b" ".join([b"SEEN"] * 1001), "too many search keys"),
         (b"SEARCH TEXT " + b"x" * 1001, "search string too long"),
+        (b"SEARCH " + b" ".join([b"BODY x"] * 51), "too many search keys"),
         (b"COPY 1 " + b"x" * 1001, "mailbox name too long"),
     ):
         assert play(b"a " + command + b"\r\n", 99999, State.SELECTED) == [f"a BAD {text}"]
