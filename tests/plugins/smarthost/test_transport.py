@@ -70,9 +70,11 @@ async def test_mail_goes_by_tls_and_auth(tmp_path: Path, implicit: bool) -> None
 
 async def test_a_wrong_password_defers_and_goes_into_no_text(tmp_path: Path) -> None:
     authority = Authority()
-    async with running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server:
-        async with sending(tmp_path, host(server, username="ana", password="wr0ng"), authority=authority) as sender:
-            outcome = await sender.send()
+    async with (
+        running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server,
+        sending(tmp_path, host(server, username="ana", password="wr0ng"), authority=authority) as sender,
+    ):
+        outcome = await sender.send()
     assert (outcome.status, outcome.unreachable) == ("deferred", True)
     assert str(outcome.reply) == "454 4.7.8 AUTH PLAIN as ana refused: 535 5.7.8 no"
     assert "wr0ng" not in str(outcome)
@@ -81,15 +83,17 @@ async def test_a_wrong_password_defers_and_goes_into_no_text(tmp_path: Path) -> 
 async def test_a_password_file_is_read_for_each_connection(tmp_path: Path) -> None:
     authority = Authority()
     file = tmp_path / "password"
-    async with running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server:
-        async with sending(tmp_path, host(server, username="ana", password_file=file), authority=authority) as sender:
-            outcome = await sender.send()
-            assert outcome.reply.enhanced == "4.3.5"
-            assert outcome.reply.text.startswith("password_file of isp: ")
-            file.write_text("\nsecret\n")
-            assert (await sender.send()).reply.text == "password_file of isp: its first line is empty"
-            file.write_text("secret\nsecond line\n")
-            assert (await sender.send()).status == "delivered"
+    async with (
+        running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server,
+        sending(tmp_path, host(server, username="ana", password_file=file), authority=authority) as sender,
+    ):
+        outcome = await sender.send()
+        assert outcome.reply.enhanced == "4.3.5"
+        assert outcome.reply.text.startswith("password_file of isp: ")
+        file.write_text("\nsecret\n")
+        assert (await sender.send()).reply.text == "password_file of isp: its first line is empty"
+        file.write_text("secret\nsecond line\n")
+        assert (await sender.send()).status == "delivered"
 
 
 async def test_without_tls_nothing_leaves(tmp_path: Path) -> None:
@@ -106,9 +110,11 @@ async def test_without_tls_nothing_leaves(tmp_path: Path) -> None:
 async def test_an_untrusted_certificate(
     tmp_path: Path, tls: Literal["required", "opportunistic"], verify: bool, status: str
 ) -> None:
-    async with running(FakeServer(OFFER, tls=Authority().server("smtp.isp.test"))) as server:
-        async with sending(tmp_path, host(server, tls=tls, verify=verify)) as sender:
-            outcome = await sender.send()
+    async with (
+        running(FakeServer(OFFER, tls=Authority().server("smtp.isp.test"))) as server,
+        sending(tmp_path, host(server, tls=tls, verify=verify)) as sender,
+    ):
+        outcome = await sender.send()
     assert outcome.status == status
     if status == "deferred":
         assert "certificate verify failed" in outcome.reply.text
@@ -117,13 +123,15 @@ async def test_an_untrusted_certificate(
 async def test_a_pinned_authority_or_certificate(tmp_path: Path) -> None:
     authority, other = Authority(), Authority()
     file = tmp_path / "isp.pem"
-    async with running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server:
-        async with sending(tmp_path, host(server, ca_file=file), authority=other) as sender:
-            assert (await sender.send()).reply.text.startswith("ca_file of isp: ")
-            file.write_text("no certificate")
-            assert (await sender.send()).reply.text.startswith("ca_file of isp: ")
-            authority.ca.cert_pem.write_to_path(str(file))
-            assert (await sender.send()).status == "delivered"
+    async with (
+        running(FakeServer(OFFER, tls=authority.server("smtp.isp.test"))) as server,
+        sending(tmp_path, host(server, ca_file=file), authority=other) as sender,
+    ):
+        assert (await sender.send()).reply.text.startswith("ca_file of isp: ")
+        file.write_text("no certificate")
+        assert (await sender.send()).reply.text.startswith("ca_file of isp: ")
+        authority.ca.cert_pem.write_to_path(str(file))
+        assert (await sender.send()).status == "delivered"
 
 
 async def test_the_fallback_is_used_while_a_host_cannot_be_used(tmp_path: Path) -> None:
