@@ -204,7 +204,7 @@ def test_completion_scripts(shell: Shell, name: str, word: str) -> None:
 def test_words_are_completed(shell: Shell) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "appliance"],
-        env=os.environ | {"_PALOMAR_COMPLETE": "bash_complete", "COMP_WORDS": "palomar account app", "COMP_CWORD": "2"},
+        env=INSTALLED | {"_PALOMAR_COMPLETE": "bash_complete", "COMP_WORDS": "palomar account app", "COMP_CWORD": "2"},
         capture_output=True,
         text=True,
         check=False,
