@@ -26,6 +26,9 @@ from appliance.store.wal import CAP_BYTES, Log
 
 MAX_GROUP = 500  # jobs of one transaction
 MAX_GROUP_OCTETS = 16 << 20  # of new mail in one transaction
+GATHER_FROM_S = 0.002  # a commit that takes longer is worth waiting for company; an SSD's is not
+GATHER_SHARE = 0.3  # of a commit's time that a group waits for those who were answered a moment ago
+LONGEST_GATHER_S = 0.010
 REOPEN_PAUSE_S = (0.5, 30.0)  # shortest and longest pause between attempts to open the database again
 
 # The connection is not to be trusted after these: the transaction may be gone, half there, or there.
@@ -98,6 +101,8 @@ class Writer:
         self._pause = REOPEN_PAUSE_S[0]
         self._next_ids = (1, 1)
         self.last_commit = time.monotonic()
+        self._commit_s = 0.0  # how long commits take, the last ones counting most
+        self._company = 0  # jobs that were under way at once lately: who may come if we wait
         self.groups = 0
         self._db: Database | None = self._connect()
 
@@ -125,27 +130,57 @@ class Writer:
         while not self._stopping or self._backlog:
             if jobs := self._collect():
                 self._settle(jobs)
+                self._take_in()
+                self._company = max(len(jobs) + len(self._backlog), self._company * 3 // 4)
             elif not self._stopping:
                 self._sweep()
 
     def _collect(self) -> list[Job]:
         """Everything that waits, up to the limits of a group. Nothing if there is garbage to sweep, or at the end."""
+        self._take_in()
+        if not self._backlog and not self._stopping and not self._garbage:
+            self._receive(self._queue.get())
+        if self._backlog:
+            self._gather()
+            self._take_in()
         jobs: list[Job] = []
         octets = 0
-        while len(jobs) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
-            if not self._backlog:
-                try:
-                    more = self._queue.get(block=not jobs and not self._garbage)
-                except queue.Empty:
-                    break
-                if more is None:
-                    self._stopping = True
-                    break
-                self._backlog.extend(more)
-                continue
+        while self._backlog and len(jobs) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
             jobs.append(self._backlog.popleft())
             octets += jobs[-1].octets
         return jobs
+
+    def _gather(self) -> None:
+        """On a slow disk wait a little for those whom the group before has just answered.
+
+        Without this, clients that send one message after the other fall into two halves that take turns, and every
+        sync serves only half of them.
+        """
+        if self._commit_s < GATHER_FROM_S:
+            return
+        give_up_at = time.monotonic() + min(self._commit_s * GATHER_SHARE, LONGEST_GATHER_S)
+        while len(self._backlog) < min(self._company, MAX_GROUP) and not self._stopping:
+            left = give_up_at - time.monotonic()
+            if left <= 0:
+                return
+            try:
+                self._receive(self._queue.get(timeout=left))
+            except queue.Empty:
+                return
+
+    def _take_in(self) -> None:
+        """Take from the queue what is there now."""
+        while not self._stopping:
+            try:
+                self._receive(self._queue.get_nowait())
+            except queue.Empty:
+                return
+
+    def _receive(self, jobs: Sequence[Job] | None) -> None:
+        if jobs is None:
+            self._stopping = True
+        else:
+            self._backlog.extend(jobs)
 
     def _settle(self, jobs: list[Job]) -> None:
         outcomes: list[Outcome] = []
@@ -250,6 +285,7 @@ class Writer:
         try:
             db.execute("BEGIN IMMEDIATE")
             outcomes = run(db, jobs)
+            started = time.monotonic()
             db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back(db)
@@ -261,6 +297,7 @@ class Writer:
             raise
         self.groups += 1
         self.last_commit = time.monotonic()
+        self._commit_s += (self.last_commit - started - self._commit_s) / 4
         self._garbage |= db.garbage
         if db.changes:
             self._witness = (db.changes[-1].mailbox_id, db.changes[-1].modseq)
