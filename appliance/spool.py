@@ -6,17 +6,22 @@ import mmap
 import os
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from appliance.errors import StoreFullError
 from appliance.mail.message import Message
 
-IN_MEMORY = 256 * 1024  # octets; more than nearly every message without attachments
+IN_MEMORY = 256 * 1024  # octets that any message may hold in memory: nearly every one without attachments
+LARGE_IN_MEMORY = 4 << 20  # octets up to which a message may go on in memory while the shared room lasts
+SHARED_ROOM = 16 << 20  # octets beyond IN_MEMORY that all messages together may hold in memory
 
 
 class Spool:
     """Collects the chunks of one message. Nothing of it is left on the disk after `close`, nor after a crash."""
 
-    __slots__ = ("_chunks", "_file", "_folder", "_map", "size")
+    __slots__ = ("_borrowed", "_chunks", "_file", "_folder", "_map", "size")
+
+    shared_room: ClassVar[int] = SHARED_ROOM  # what is left of it
 
     def __init__(self, folder: Path) -> None:
         self.size = 0  # octets written
@@ -24,13 +29,14 @@ class Spool:
         self._chunks: list[bytes] = []
         self._file: int | None = None
         self._map: mmap.mmap | None = None
+        self._borrowed = 0
 
     def write(self, chunk: bytes) -> None:
         """Add bytes. Raises StoreFullError when the disk has no room for them."""
         self.size += len(chunk)
         if self._file is None:
             self._chunks.append(chunk)
-            if self.size > IN_MEMORY:
+            if self.size > IN_MEMORY and not self._borrow(len(chunk)):
                 self._to_file()
         else:
             self._append(self._file, chunk)
@@ -45,20 +51,34 @@ class Spool:
     def close(self) -> None:
         """Give the room back. Messages made from it must not be used any more."""
         self._chunks.clear()
+        self._give_back()
         if self._file is not None:
             os.close(self._file)
             self._file = None
         self._map = None  # unmapped with the last view of it
 
+    def _borrow(self, octets: int) -> bool:
+        """Take room that all messages share; False when this one has had enough, or all of it is taken."""
+        if self.size > LARGE_IN_MEMORY or Spool.shared_room < octets:
+            return False
+        Spool.shared_room -= octets
+        self._borrowed += octets
+        return True
+
+    def _give_back(self) -> None:
+        Spool.shared_room += self._borrowed
+        self._borrowed = 0
+
     def _to_file(self) -> None:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
                 self._file = os.dup(file.fileno())
         except OSError as error:
             raise StoreFullError(f"no room to receive a large message: {error}") from error
         chunks, self._chunks = self._chunks, []
         self._append(self._file, b"".join(chunks))
+        self._give_back()
 
     @staticmethod
     def _append(file: int, chunk: bytes) -> None:
