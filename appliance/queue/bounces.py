@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from appliance.errors import AddressError
 from appliance.mail.address import Address
 from appliance.mail.dsn import Notice, compose
-from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.envelope import NOTIFY_NEVER, Envelope, Recipient
 from appliance.mail.message import Message
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ class Bounces:
             else "8BITMIME",
             smtputf8=envelope.smtputf8 or not addressee.is_ascii,
         )
-        submitted = await self._submit(report, None, [Recipient(addressee)], origin="bounce", envelope=terms)
+        # What the postmaster gets must never come back, however far aliases and redirects carry it.
+        notify = frozenset({NOTIFY_NEVER}) if envelope.sender is None else frozenset[str]()
+        submitted = await self._submit(report, None, [Recipient(addressee, notify)], origin="bounce", envelope=terms)
         what = ", ".join(sorted({notice.action for notice in notices}))
         for recipient, reply in submitted.refused:
             log.warning("%s: the notice to %s was refused: %s", trace_id, recipient.address, reply)

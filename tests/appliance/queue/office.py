@@ -95,6 +95,7 @@ class Office:
     trace: Trace
     transport: FakeTransport
     notices: list[tuple[str, str]] = field(default_factory=list)  # (to, text)
+    told: list[Recipient] = field(default_factory=list)  # the same recipients with what is asked for them
     now: float = 1_000_000.0
     submit_error: Exception | None = None
     config: QueueConfig = field(default_factory=QueueConfig)
@@ -129,6 +130,7 @@ class Office:
         assert (sender, origin) == (None, "bounce")
         if self.submit_error is not None:
             raise self.submit_error
+        self.told += recipients
         self.notices.append((str(recipients[0].address), bytes(message).decode()))
         return Submitted(Accepted(1), "notice")
 

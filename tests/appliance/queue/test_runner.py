@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,18 @@ async def test_a_null_sender_is_never_told_but_the_postmaster_is(place: Office) 
         async with emptied(place):  # the postmaster's own mailbox cannot be told that it cannot be reached
             await place.queue("postmaster@palomar.test", sender=None, notify=runner)
         assert len(place.notices) == 1
+
+
+async def test_what_the_postmaster_gets_never_comes_back(place: Office) -> None:
+    place.transport.verdict = lambda one: outcome(one, NEVER)
+    place.postmaster = "postmaster@palomar.test"
+    async with working(place) as runner:
+        async with emptied(place):
+            await place.queue("a@b.test", sender=None, notify=runner)
+        away = replace(place.told[0], address=Address("elsewhere", "b.test"))  # the postmaster's account is redirected
+        async with emptied(place):
+            await place.queue(away, sender=None, notify=runner)
+    assert len(place.notices) == 1
 
 
 async def test_one_warning_after_four_hours_and_a_bounce_after_five_days(place: Office) -> None:
