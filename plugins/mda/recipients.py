@@ -45,7 +45,9 @@ class Recipients:
             if targets := directory.alias(key):
                 return [Recipient(Address.parse(target)) for target in targets]
             if account := directory.account(key):
-                return [Recipient(Address.parse(account.redirect))] if account.redirect else None
+                # A disabled account takes no mail, not even to pass it on.
+                redirected = account.redirect and account.enabled
+                return [Recipient(Address.parse(account.redirect))] if redirected else None
         if target := self._fallback(address):
             return [Recipient(Address.parse(target))]
         return None
