@@ -87,6 +87,17 @@ async def test_an_idle_store_cuts_a_large_log(store: Store, ana: Account, monkey
     assert store._wal.file_bytes() == 0
 
 
+def test_the_files_size_corrects_the_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(tmp_path / "mail.db")
+    log.grew(1000)
+    assert log.filled == 1250 + wal.GROUP_OVERHEAD
+    (tmp_path / "mail.db-wal").write_bytes(b"x" * 900_000)
+    log.grew(1000)
+    assert log.filled == 900_000
+    log.grew(1000)
+    assert log.filled == 900_000 + 1250 + wal.GROUP_OVERHEAD
+
+
 def test_a_log_left_by_a_crash_is_carried_over_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mail.db-wal").write_bytes(b"x" * 5000)
     assert not Log(tmp_path / "mail.db").due.is_set()

@@ -246,6 +246,7 @@ async def test_on_a_full_disk_mail_is_refused_and_removals_work(frail: Store, di
     assert list(answers[1:3]) == [[1], 1]
     assert type(answers[3]) is StoreFullError
     assert count(frail, "body") == 0
+    assert (frail.folder / "reserve").stat().st_size == 0  # given to the removals
 
 
 async def test_no_group_holds_more_than_its_limits(store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +258,23 @@ async def test_no_group_holds_more_than_its_limits(store: Store, ana: Account, m
     monkeypatch.setattr(writer, "MAX_GROUP_OCTETS", 5000)
     await asyncio.gather(*(accept(store, message(number, 3000), ana) for number in range(4)))
     assert store._writer.groups == groups + 3 + 2
+
+
+async def test_who_gives_up_while_waiting_leaves_nothing(
+    store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accept(store, message(1, 100_000), ana)
+    monkeypatch.setattr(store_code, "MAX_WAITING_JOBS", 0)
+    task = asyncio.ensure_future(accept(store, message(2, 100_000), ana))
+    while store._room.is_set():  # it is prepared, and waits for its turn
+        await asyncio.sleep(0)
+    assert store._segments._in_flight
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    monkeypatch.setattr(store_code, "MAX_WAITING_JOBS", 100)
+    await store.write(lambda _: None)
+    assert store._segments._in_flight == {}
+    assert uids(store, box(store, ana)) == [1]
 
 
 async def test_who_brings_too_much_has_to_wait(store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch) -> None:
