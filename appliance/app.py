@@ -170,7 +170,12 @@ def _core(loaded: Loaded, store: Store) -> Core:
         resolver=Resolver(settings[DnsConfig]),
         trace=trace,
         intake=Intake(
-            config=settings[CoreConfig], store=store, dispatch=dispatch, trace=trace, queue_notify=queue.notify
+            config=settings[CoreConfig],
+            store=store,
+            dispatch=dispatch,
+            trace=trace,
+            queue_notify=queue.notify,
+            tell_delivered=queue.tell_delivered,
         ),
         queue=queue,
     )

@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from appliance.config import CoreConfig
 from appliance.dispatch import Dispatch, HookFailedError
@@ -19,7 +19,7 @@ from appliance.errors import ApplianceError, QuotaError, StoreError, StoreFullEr
 from appliance.judge import judge
 from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome
-from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.finding import Finding, Judgement
 from appliance.mail.message import Message
 from appliance.mail.received import MAX_HOPS, count_received
@@ -31,6 +31,15 @@ from appliance.store import Accepted, Store
 from appliance.trace import Trace
 
 log = logging.getLogger(__name__)
+
+
+class TellDelivered(Protocol):
+    """`QueueRunner.tell_delivered`."""
+
+    async def __call__(
+        self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, *, trace_id: str
+    ) -> None: ...
+
 
 _MESSAGE_ID_SHOWN = 200  # octets
 
@@ -51,7 +60,11 @@ class Submitted:
 
 
 class Intake:
-    """The accept path. `queue_notify` is called when new entries wait in the queue, with the message at hand."""
+    """The accept path.
+
+    `queue_notify` is called when new entries wait in the queue, with the message at hand; `tell_delivered` when
+    recipients were filed that asked to be told of it (RFC 3461, NOTIFY=SUCCESS).
+    """
 
     def __init__(
         self,
@@ -61,11 +74,13 @@ class Intake:
         dispatch: Dispatch,
         trace: Trace,
         queue_notify: Callable[[Accepted, Message], None],
+        tell_delivered: TellDelivered,
     ) -> None:
         self._store = store
         self._dispatch = dispatch
         self._trace = trace
         self._queue_notify = queue_notify
+        self._tell_delivered = tell_delivered
         self._planner = Planner(store, dispatch)
         self.router = Router(dispatch, config)
 
@@ -196,6 +211,7 @@ class Intake:
         except ApplianceError as error:
             log.exception("message from %s could not be stored", transaction.envelope.sender)
             return self._refused(transaction, replace(STORE_FAILED, reason=str(error)))
+        await self._confirm(transaction, message, plan)
         stored = Reply(250, "2.0.0", f"Stored as {transaction.trace_id}")
         return [stored if reply is STORED else reply for reply in plan.replies]
 
@@ -217,6 +233,16 @@ class Intake:
             self._queue_notify(accepted, message)
         self._dispatch.message_accepted(session=transaction.session, envelope=envelope, accepted=accepted)
         return accepted
+
+    async def _confirm(self, transaction: Transaction, message: Message, plan: Plan) -> None:
+        """Tell the sender of what was filed, if it asked. The mail itself is safe, so a failure is only logged."""
+        asked = [recipient for recipient in plan.filed if NOTIFY_SUCCESS in recipient.notify]
+        if not asked:
+            return
+        try:
+            await self._tell_delivered(transaction.envelope, asked, message, trace_id=transaction.trace_id)
+        except StoreError as error:
+            log.error("the delivery notice for %s could not be stored: %s", transaction.envelope.sender, error)
 
     def _refused(self, transaction: Transaction, reply: Reply) -> list[Reply]:
         self._trace.record(transaction.trace_id, "intake", "refused", f"{reply} {reply.reason}".strip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Office:
     core: Core
     trace: FakeTrace
     queued: list[tuple[Accepted, Message]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)  # recipients whose delivery was confirmed to the sender
 
     @property
     def store(self) -> Store:
@@ -112,6 +113,11 @@ async def office(
     def notify(accepted: Accepted, message: Message) -> None:
         queued.append((accepted, message))
 
+    told: list[str] = []
+
+    async def tell(envelope: Envelope, recipients: Sequence[Recipient], message: Message, *, trace_id: str) -> None:
+        told.extend(str(recipient.address) for recipient in recipients)
+
     unused: Any = None
     core = Core(
         settings=Settings.of(config, MdaConfig(**mda_settings)),
@@ -121,11 +127,18 @@ async def office(
         certificates=unused,
         resolver=unused,
         trace=trace,  # type: ignore[arg-type]
-        intake=Intake(config=config, store=store, dispatch=dispatch, trace=trace, queue_notify=notify),  # type: ignore[arg-type]
+        intake=Intake(
+            config=config,
+            store=store,
+            dispatch=dispatch,
+            trace=trace,  # type: ignore[arg-type]
+            queue_notify=notify,
+            tell_delivered=tell,
+        ),
         queue=unused,
     )
     dispatch.attach(core)
-    made = Office(core, trace, queued)
+    made = Office(core, trace, queued, told)
     try:
         for name in ("ana@palomar.test", "luis@palomar.test"):
             await made.account(name)

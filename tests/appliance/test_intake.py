@@ -167,6 +167,20 @@ async def test_a_full_mailbox_is_refused_early_and_late(tmp_path: Path) -> None:
         assert len(await o.inbox("ana@palomar.test")) == 1
 
 
+async def test_whoever_asks_hears_that_the_mail_was_filed(tmp_path: Path) -> None:
+    async with office(tmp_path, OUTSIDE) as o:
+        transaction = o.begin(account="luis@palomar.test")
+        for address, notify in (
+            ("ana@palomar.test", "SUCCESS"),
+            ("luis@palomar.test", "NEVER"),
+            ("x@y.test", "SUCCESS"),
+        ):
+            recipient = Recipient(Address.parse(address), notify=frozenset({notify}))
+            assert (await o.intake.recipient(transaction, recipient)).positive
+        assert combine(await o.intake.accept(transaction, MESSAGE)).positive
+        assert o.told == ["ana@palomar.test"]
+
+
 async def test_lmtp_hears_of_each_recipient(tmp_path: Path) -> None:
     async with office(tmp_path) as o:
         await o.account("small@palomar.test", quota_bytes=100)

@@ -90,6 +90,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
             dispatch=core.dispatch,
             trace=core.trace,
             queue_notify=core.queue.notify,
+            tell_delivered=core.queue.tell_delivered,
         )
         desk = Desk(core, made)
         desk.listen(LOOPBACK)
