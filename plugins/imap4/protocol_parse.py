@@ -31,7 +31,6 @@ _QUOTED = re.compile(rb'"([^"\\\r\n\x00]*+(?>(?:\\["\\][^"\\\r\n\x00]*+)*))"')
 _ESCAPE = re.compile(rb'\\(["\\])')
 _LITERAL = re.compile(rb"\{(\d{1,10})\+?\}\r\n")
 _NUMBER = re.compile(rb"\d{1,10}")
-_NUMBER64 = re.compile(rb"\d{1,19}")
 _SET = re.compile(rb"[\d*:,]+")
 _RANGE = re.compile(rb"(\*|\d{1,10})(?::(\*|\d{1,10}))?")
 _FLAG = re.compile(rb"\\?[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
@@ -174,13 +173,6 @@ class Cursor:
         number = self.number()
         if number == 0:
             raise GrammarError("expected a number above 0")
-        return number
-
-    def number64(self) -> int:
-        """0 to 2^63 - 1 (RFC 7162 section 7, `mod-sequence-valzer`; RFC 9051 `number64`)."""
-        number = int(self._take(_NUMBER64, "a number")[0])
-        if number >> 63:
-            raise GrammarError("number too large")
         return number
 
     def sequence_set(self) -> SequenceSet:

@@ -242,8 +242,6 @@ def _folds_into(octets: bytes, charset: str | None, word: str) -> bool:
 @lru_cache(maxsize=4096)
 def _may_be_part(character: str, word: str) -> bool:
     return any(
-        piece in word
-        or word in piece
-        or any(word.startswith(piece[cut:]) or word.endswith(piece[:cut]) for cut in range(1, len(piece)))
+        piece in word or any(word.startswith(piece[cut:]) or word.endswith(piece[:cut]) for cut in range(1, len(piece)))
         for piece in _ALNUM.findall(search_form(character))
     )

@@ -295,6 +295,10 @@ async def test_messages_that_another_session_expunged(here: Office) -> None:
         lines, completion = await client.command(f"FETCH 1:* {item}")
         assert lines == [b"* %d FETCH (%b %b)" % (n, label, octets) for n in (1, 3, 5)]
         assert completion == b"NO [EXPUNGEISSUED] Some of the messages were expunged"
+    for item in ("ENVELOPE", "BODYSTRUCTURE", "BODY.PEEK[HEADER]", "(UID BODY ENVELOPE BODY.PEEK[HEADER])"):
+        lines, completion = await client.command(f"FETCH 1:* {item}")
+        assert [int(line.split()[1]) for line in lines] == [1, 3, 5]
+        assert completion[:2] == b"NO"
     lines, completion = await client.command("FETCH 2 BODY.PEEK[]")
     assert (lines, completion[:2]) == ([], b"NO")
     assert await client.ok("NOOP") == [b"* 4 EXPUNGE", b"* 2 EXPUNGE", b"* 3 RECENT"]

@@ -6,6 +6,7 @@ import pytest
 
 from appliance.store.mailboxes import keyword_bits, recent_from
 from appliance.store.messages import expunge, set_flags
+from appliance.store.model import Change
 from plugins.imap4 import selected, store_flags
 from tests.plugins.imap4.office import Office
 
@@ -117,6 +118,35 @@ async def test_recent_belongs_to_the_first_session_that_hears_of_a_message(here:
         assert await client.line() == b""
     await here.login("Sent")
     assert here.store.peek(lambda db: recent_from(db, here.mailbox_id())) == 4
+
+
+async def test_large_changes_of_ones_own_are_no_reason_to_read_again(
+    here: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selected, "MAX_PENDING", 3)
+    await here.put(*MESSAGES)
+    client = await here.login("INBOX")
+    assert await client.ok("STORE 1:5 +FLAGS.SILENT (\\Seen)") == []
+    assert await client.ok("FETCH 5 FLAGS") == [b"* 5 FETCH (FLAGS (\\Recent \\Seen))"]
+
+
+async def test_notices_that_carry_flags_or_come_late(here: Office) -> None:
+    await here.put(*MESSAGES)
+    client = await here.login("INBOX")
+    inbox = here.mailbox_id()
+    here.store.changes.publish(
+        [
+            Change(inbox, 1, 50, added=(5, 6, 7), flags=((6, 1), (7, 2))),
+            Change(inbox, 1, 51, expunged=(2, 6, 99)),
+            Change(inbox, 1, 52, flags=((3, 4), (99, 1))),
+        ]
+    )
+    assert await client.ok("NOOP") == [
+        b"* 2 EXPUNGE",
+        b"* 5 EXISTS",
+        b"* 2 FETCH (UID 3 FLAGS (\\Recent \\Flagged))",
+    ]
+    assert await client.ok("FETCH 5 (UID FLAGS)") == [b"* 5 FETCH (UID 7 FLAGS (\\Recent \\Answered))"]
 
 
 async def test_missed_notices_are_made_up_for(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import base64
 import quopri
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.mail.charsets import decode
@@ -186,6 +186,7 @@ WORDS = st.sampled_from(
             "PIGEON",
             "pig",
             "eon",
+            "igeon",
             "Straße",
             "strasse",
             "ſtrasse",
@@ -237,6 +238,10 @@ def message_of(text: str, charset: str, encoding: str, subtype: str) -> Message:
 
 
 @settings(max_examples=400, deadline=None)
+@example("&#112;igeon", "pigeon", "utf-8", "8bit", "html")
+@example("pig<b>eon</b> & <i>x", "pigeon", "utf-8", "8bit", "html")
+@example("fuss &szlig;", "fuss", "utf-8", "quoted-printable", "html")
+@example("Ⅷ", "vii", "utf-8", "base64", "plain")
 @given(
     TEXTS,
     NEEDLES,
