@@ -48,6 +48,11 @@ class PreparedBody:
         return self.envelope, self.bodystructure, self.parts, self.header
 
     @property
+    def logged(self) -> int:
+        """Octets that go through the database's log."""
+        return sum(map(len, self.described)) + (len(self.text) if self.text is not None else 0)
+
+    @property
     def size(self) -> int:
         """Octets of header and text, without any filing's prefix."""
         return len(self.header) + self.text_size

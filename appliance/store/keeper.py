@@ -14,8 +14,10 @@ from appliance.store.database import LOOP_CACHE_KIB, Database, connect
 from appliance.store.space import Space
 from appliance.store.wal import TRUNCATE_BYTES, Log
 
+EXTEND_AFTER_S = 2.0  # after the start, the log is made long before it is filled
 TICK_S = 20.0  # between looks at what can be tidied up
 IDLE_S = 30.0  # without a commit, the store counts as idle
+IDLE_BYTES = 4 << 20  # of log that an idle store carries over, so that the next burst finds it empty
 RETRY_S = 1.0  # after a checkpoint that a reader held up, or that failed
 
 log = logging.getLogger(__name__)
@@ -32,15 +34,18 @@ class Keeper:
         *,
         last_commit: Callable[[], float],
         finish: Callable[[bool], bool],
+        extend: Callable[[], bool],
         tidy: Callable[[], None],
     ) -> None:
-        """`finish(truncate)` runs a checkpoint on the writer's connection; `tidy()` does the slow chores."""
+        """The writer does `finish(truncate)`, a checkpoint, and `extend()` of the log; `tidy()` does the slow chores."""
         self._path = path
         self._wal = wal
         self._space = space
         self._last_commit = last_commit
         self._finish = finish
+        self._extend = extend
         self._tidy = tidy
+        self._extended = False
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="store-keeper", daemon=True)
 
@@ -56,7 +61,7 @@ class Keeper:
             self._thread.join()
 
     def _serve(self) -> None:
-        pause = TICK_S
+        pause = EXTEND_AFTER_S
         while not self._stopping:
             due = self._wal.due.wait(pause)
             if self._stopping:
@@ -66,6 +71,9 @@ class Keeper:
                 if due and not self.checkpoint():
                     pause = RETRY_S
                     self._wal.due.clear()  # the next group sets it again, or the next tick finds it
+                elif not due and not self._extended:
+                    self._extended = self._stopping or not self._extend()
+                    pause = 0.0 if not self._extended else TICK_S
                 elif not due:
                     self._idle()
             except (ApplianceError, sqlite3.Error, OSError) as error:
@@ -89,8 +97,8 @@ class Keeper:
     def _idle(self) -> None:
         if time.monotonic() - self._last_commit() < IDLE_S:
             return
-        if self._wal.file_bytes() >= TRUNCATE_BYTES:
-            self._finish(True)
+        if self._wal.filled >= IDLE_BYTES or self._wal.file_bytes() >= TRUNCATE_BYTES:
+            self._finish(self._wal.file_bytes() >= TRUNCATE_BYTES)
         self._tidy()
 
     def _connect(self) -> Database:

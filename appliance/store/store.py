@@ -72,6 +72,7 @@ class Store:
             space,
             last_commit=lambda: self._writer.last_commit,
             finish=self._finish_checkpoint,
+            extend=lambda: self._call_writer(lambda _: self._wal.extend(), outside=True),
             tidy=self._compact,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -283,11 +284,14 @@ class Store:
             yield
 
     async def tidy(self, *, everything: bool = False) -> None:
-        """Carry the log over and give room back now, instead of when idle. `everything`: the current files too."""
+        """Carry the log over and give room back now, instead of when idle.
+
+        `everything`: the log's own room and the current segment files too.
+        """
         if everything:
             self._segments.retire()
         await self._on_thread(self._compact)
-        await self._on_thread(lambda: self._finish_checkpoint(True))
+        await self._on_thread(lambda: self._finish_checkpoint(everything))
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 

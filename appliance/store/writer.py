@@ -104,6 +104,7 @@ class Writer:
         self._commit_s = 0.0  # how long commits take, the last ones counting most
         self._company = 0  # jobs that were under way at once lately: who may come if we wait
         self.groups = 0
+        self._rows = 0  # what the connection had changed at the end of the group before
         self._db: Database | None = self._connect()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -301,7 +302,8 @@ class Writer:
         self._garbage |= db.garbage
         if db.changes:
             self._witness = (db.changes[-1].mailbox_id, db.changes[-1].modseq)
-        self._wal.grew(sum(job.octets for job in jobs))
+        rows, self._rows = db.total_changes - self._rows, db.total_changes
+        self._wal.grew(sum(one.body.logged for job in jobs for one in job.bodies), rows)
         return outcomes, db.changes, db.directory_touched
 
     def _together(self, db: Database, jobs: list[Job]) -> list[Outcome]:
@@ -412,6 +414,7 @@ class Writer:
         db = connect(self._path, cache_kib=WRITER_CACHE_KIB)
         (body,) = db.execute("SELECT ifnull(max(id), 0) + 1 FROM body").fetchone()
         (filing,) = db.execute("SELECT ifnull(max(id), 0) + 1 FROM filing").fetchone()
+        self._rows = db.total_changes
         db.next_body_id = max(body, self._next_ids[0])
         db.next_filing_id = max(filing, self._next_ids[1])
         return db

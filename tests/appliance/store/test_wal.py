@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,10 @@ async def test_a_checkpoint_lets_the_log_start_anew(store: Store, ana: Account) 
 async def test_tidying_cuts_the_log(store: Store, ana: Account) -> None:
     await accept(store, message(1), ana)
     assert store._wal.file_bytes() > 0
+    size = store._wal.file_bytes()
     await store.tidy()
+    assert (store._wal.filled, store._wal.file_bytes()) == (0, size)
+    await store.tidy(everything=True)
     assert store._wal.file_bytes() == 0
 
 
@@ -89,13 +93,37 @@ async def test_an_idle_store_cuts_a_large_log(store: Store, ana: Account, monkey
 
 def test_the_files_size_corrects_the_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log(tmp_path / "mail.db")
-    log.grew(1000)
-    assert log.filled == 1250 + wal.GROUP_OVERHEAD
+    group = 1000 + 3 * wal.ROW_OVERHEAD + wal.GROUP_OVERHEAD
+    log.grew(1000, 3)
+    assert log.filled == group
     (tmp_path / "mail.db-wal").write_bytes(b"x" * 900_000)
-    log.grew(1000)
+    log.grew(1000, 3)
     assert log.filled == 900_000
-    log.grew(1000)
-    assert log.filled == 900_000 + 1250 + wal.GROUP_OVERHEAD
+    log.grew(1000, 3)
+    assert log.filled == 900_000 + group
+
+
+async def test_the_log_is_made_long_with_zeros_and_still_says_the_same(
+    store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "CHECKPOINT_BYTES", 3 << 20)
+    await accept(store, message(1), ana)
+    filled = store._wal.filled
+    steps = 0
+    while await store._on_thread(store._keeper._extend):
+        steps += 1
+    assert steps == 3
+    size = store._wal.file_bytes()
+    assert size >= 3 << 20
+    for number in range(2, 20):
+        await accept(store, message(number), ana)
+    assert store._wal.file_bytes() == size
+    assert filled < store._wal.filled < 20 * filled
+    copy = store.folder.with_name("copy")
+    shutil.copytree(store.folder, copy, ignore=shutil.ignore_patterns("*-shm"))  # as a killed process leaves it
+    again = Store.open(copy, reserve_bytes=0)
+    assert uids(again, box(again, ana)) == list(range(1, 20))
+    again._shut_down()
 
 
 def test_a_log_left_by_a_crash_is_carried_over_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
