@@ -97,14 +97,17 @@ def parse_parameters(text: str) -> dict[str, str]:
 
 def xtext_decode(text: str) -> str:
     """Decode xtext (RFC 3461 section 4). Raises GrammarError, also for control characters in the result."""
-    if not _XTEXT.fullmatch(text):
-        raise GrammarError("bad xtext")
-    if "+" not in text:
-        return text
-    decoded = _XTEXT_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    decoded = _xtext_octets(text)
     if _CONTROL.search(decoded) or not decoded.isascii():
         raise GrammarError("xtext stands for something not printable")
     return decoded
+
+
+def _xtext_octets(text: str) -> str:
+    """Decode xtext to octets, each as the character of its number."""
+    if not _XTEXT.fullmatch(text):
+        raise GrammarError("bad xtext")
+    return _XTEXT_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text) if "+" in text else text
 
 
 def xtext_encode(text: str) -> str:
@@ -117,18 +120,22 @@ def xtext_encode(text: str) -> str:
 def parse_orcpt(value: str) -> str:
     """Check and decode an ORCPT value (RFC 3461 section 4.2; type `utf-8`: RFC 6533 section 3).
 
-    Returns `type;address` with the address decoded: `rfc822;user@example.com`. Raises GrammarError.
+    Returns `type;address` with the address decoded: `rfc822;user@example.com`. An address in UTF-8 that comes as
+    `rfc822` in xtext (Postfix does so) becomes one of type `utf-8`. Raises GrammarError.
     """
     kind, semicolon, encoded = value.partition(";")
     if not semicolon or not encoded or not _ADDRESS_TYPE.fullmatch(kind):
         raise GrammarError("ORCPT must be type;address")
     if len(value.encode("utf-8", "replace")) > MAX_ORCPT:
         raise GrammarError("ORCPT too long")
-    if kind.lower() != "utf-8":
+    if kind.lower() == "rfc822" and not (octets := _xtext_octets(encoded)).isascii():
+        decoded = _from_utf8(octets)
+    elif kind.lower() != "utf-8":
         return f"{kind.lower()};{xtext_decode(encoded)}"
-    if _NOT_UNITEXT.search(_UNITEXT_ESCAPE.sub("", encoded)):
+    elif _NOT_UNITEXT.search(_UNITEXT_ESCAPE.sub("", encoded)):
         raise GrammarError("bad utf-8 address in ORCPT")
-    decoded = _UNITEXT_ESCAPE.sub(_code_point, encoded)
+    else:
+        decoded = _UNITEXT_ESCAPE.sub(_code_point, encoded)
     if _CONTROL.search(decoded):
         raise GrammarError("ORCPT stands for something not printable")
     return f"utf-8;{decoded}"
@@ -142,6 +149,13 @@ def format_orcpt(orcpt: str, *, smtputf8: bool) -> str:
     unsafe = _NOT_UNITEXT if smtputf8 else _NOT_ASCII_UNITEXT
     encoded = unsafe.sub(lambda found: "\\x{%02X}" % ord(found[0]), address)  # noqa: UP031
     return f"{kind};{encoded}"
+
+
+def _from_utf8(octets: str) -> str:
+    try:
+        return octets.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        raise GrammarError("ORCPT is not in UTF-8") from None
 
 
 def _code_point(found: re.Match[str]) -> str:

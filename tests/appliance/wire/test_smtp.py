@@ -192,6 +192,7 @@ def test_no_xtext_for_what_is_not_printable_ascii(text: str) -> None:
         ("utf-8;josé@example.com", "utf-8;josé@example.com"),
         (r"UTF-8;\x{1F600}@x", "utf-8;😀@x"),
         (r"utf-8;a\x{2B}b@x", "utf-8;a+b@x"),
+        ("rfc822;+C3+B1and+C3+BA@example.com", "utf-8;ñandú@example.com"),  # what Postfix 3.7 sends
     ],
 )
 def test_orcpt(value: str, decoded: str) -> None:
@@ -209,6 +210,9 @@ def test_orcpt(value: str, decoded: str) -> None:
         "rfc822;a=b",
         "rfc822;a+0D+0Ab",
         "rfc822;ü@b",
+        "rfc822;+FF@b",
+        "rfc822;+0A+C3+B1@b",
+        "x400;+C3+B1@b",
         "rfc822;" + "a" * 500,
         r"utf-8;\x{A}",
         r"utf-8;\x{D800}",
