@@ -37,7 +37,7 @@ class Keeper:
         extend: Callable[[], bool],
         tidy: Callable[[], None],
     ) -> None:
-        """The writer does `finish(truncate)`, a checkpoint, and `extend()` of the log; `tidy()` does the slow chores."""
+        """The writer does `finish(truncate)`, a checkpoint, and `extend()` of the log; `tidy()` does slow chores."""
         self._path = path
         self._wal = wal
         self._space = space
