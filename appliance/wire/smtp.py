@@ -165,7 +165,30 @@ def _code_point(found: re.Match[str]) -> str:
     return chr(number)
 
 
+FEW_DOTS = 64  # looked at one by one
+_LF = 0x0A
+
 # ── dots ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def find_dots(data: bytes, start: int) -> tuple[int, bool]:
+    """Where the text that begins at `start`, a line's start, ends, and whether dots were stuffed before that.
+
+    The first is the offset of the CRLF before the final dot, -1 if there is none. The second may be true where none
+    was. Looking at single dots is much quicker than looking for line ends, and base64 has none; text with many dots
+    is left to the other search.
+    """
+    stuffed = data.startswith(b".", start)
+    dot = start
+    for _ in range(FEW_DOTS):
+        dot = data.find(b".", dot + 1)
+        if dot < 0:
+            return -1, stuffed
+        if data[dot - 1] == _LF:
+            if data[dot - 2 : dot + 3] == b"\r\n.\r\n" and dot - 2 >= start:
+                return dot - 2, stuffed
+            stuffed = True
+    return data.find(b"\r\n.\r\n", start), True
 
 
 def unstuff(lines: bytes) -> bytes:

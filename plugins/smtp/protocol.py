@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from appliance.errors import ProtocolError
 from appliance.mail.reply import Reply
-from appliance.wire.smtp import unstuff
+from appliance.wire.smtp import find_dots, unstuff
 
 MAX_COMMAND = 1000  # octets with CRLF; RFC 5321 section 4.5.3.1.4 asks for 512
 MAX_MAIL_RCPT = 2048  # the same for MAIL and RCPT, which extensions make longer (RFC 3461, 6531, 4954)
@@ -246,16 +246,14 @@ class SmtpServer:
         # Outside of a refused message `start` is always the start of a line.
         if buffer.startswith(b".\r\n", start):
             return self._end_text(start + 3)
-        # One look for a dot spares base64 two slower searches.
-        dot = buffer.find(b".", start)
-        end = buffer.find(b"\r\n.\r\n", max(start, dot - 2)) if dot >= 0 else -1
+        end, stuffed = find_dots(buffer, start)
         if end < 0:
             cut = buffer.rfind(b"\r\n", start) + 2
             if cut < 2:
                 return self._check_unfinished()
         else:
             cut = end + 2
-        text = unstuff(buffer[start:cut]) if 0 <= dot < cut else buffer[start:cut]
+        text = unstuff(buffer[start:cut]) if stuffed else buffer[start:cut]
         fault = self._check(text)
         if fault is not None:
             self._fault = fault
