@@ -6,7 +6,7 @@ and in batches, so that other connections and a waiting checkpoint get their tur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from appliance.store.messages import headers, list_rows
@@ -121,17 +121,14 @@ def _scan(
     def scan(db: Database) -> list[int]:
         found = []
         for first, last in spans(list(places)):
-            facts: dict[int, tuple[int, int]] = {}
-            if with_rows:
-                rows = list_rows(db, mailbox_id, first - 1, last)
-                facts = {uid: (size, internal_at) for uid, _, _, size, internal_at, _, _ in rows}
-            heads: Iterable[tuple[int, bytes]] = ((uid, b"") for uid in facts)
-            if with_headers:
+            rows = list_rows(db, mailbox_id, first - 1, last) if with_rows else ()
+            if not with_headers:
+                subjects = (Subject(places.get(row[0], -1), row[3], row[4]) for row in rows)
+            else:
+                facts = {row[0]: (row[3], row[4]) for row in rows}
                 heads = headers(db, mailbox_id, first, last)  # one at a time: they can be large
-            for uid, header in heads:
-                index = places.get(uid)
-                if index is not None and test(Subject(index, *facts.get(uid, _NO_FACTS), header)):
-                    found.append(index)
+                subjects = (Subject(places.get(uid, -1), *facts.get(uid, _NO_FACTS), header) for uid, header in heads)
+            found += [subject.index for subject in subjects if subject.index >= 0 and test(subject)]
         return found
 
     return scan

@@ -27,6 +27,7 @@ MAX_TEXT = 4 << 20  # encoded octets of one message's texts that BODY and TEXT l
 _SECONDS_A_DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
 _ASCII = bytes(range(128))
+_FOLDS = (b" ", b"\t")
 _MARKUP = re.compile(rb"<[/!?a-z][^>]*+>?+")  # at least what html_to_text leaves out as tags
 _HARMLESS = re.compile(
     rb"&(?:amp|lt|gt|quot|apos|nbsp|(?:[aeiou](?:uml|acute|grave|circ)|ccedil|ntilde|[lr][sd]quo|[mn]dash|euro|bull|copy);)"
@@ -38,7 +39,7 @@ _ALNUM = re.compile(r"[a-z0-9]++")
 class Subject:
     """One message that is searched. What no key looks at is left empty; `message` is there if a key needs its text."""
 
-    __slots__ = ("_lower", "header", "index", "internal_at", "message", "size")
+    __slots__ = ("header", "index", "internal_at", "lower", "message", "size")
 
     def __init__(
         self, index: int, size: int, internal_at: int, header: bytes = b"", message: Message | None = None
@@ -48,14 +49,7 @@ class Subject:
         self.internal_at = internal_at
         self.header = header
         self.message = message
-        self._lower: bytes | None = None
-
-    @property
-    def lower(self) -> bytes:
-        """The header in lower case."""
-        if self._lower is None:
-            self._lower = self.header.lower()
-        return self._lower
+        self.lower = header.lower()
 
 
 Test = Callable[[Subject], bool]
@@ -130,16 +124,32 @@ def _header(field: bytes, needle: str) -> Test:
     pattern = _field_pattern(field)
     if not form:
         return lambda subject: pattern.search(subject.header) is not None
-    name = b"\n" + field
     may_hold = _header_filter(form)
+    mark = b"\n" + field
+
+    def holds(header: bytes, start: int) -> bool:
+        match = pattern.match(header, start)
+        return match is not None and form in search_form(decode_words(match[1].strip()))
 
     def test(subject: Subject) -> bool:
         lower = subject.lower
-        if not may_hold(lower) or not (name in lower or lower.startswith(field)):
-            return False
-        return any(form in search_form(decode_words(value.strip())) for value in pattern.findall(subject.header))
+        start = 0 if lower.startswith(field) else lower.find(mark) + 1 or len(lower)
+        while start < len(lower):
+            end = _end_of_field(lower, start)
+            if may_hold(lower[start:end]) and holds(subject.header, start):
+                return True
+            start = lower.find(mark, end) + 1 or len(lower)
+        return False
 
     return test
+
+
+def _end_of_field(header: bytes, start: int) -> int:
+    """Where the line end of a field is, past its folded lines."""
+    end = header.find(b"\n", start)
+    while header[end + 1 : end + 2] in _FOLDS and end >= 0:
+        end = header.find(b"\n", end + 1)
+    return end if end >= 0 else len(header)
 
 
 def _header_filter(form: str) -> Callable[[bytes], bool]:
