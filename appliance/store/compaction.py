@@ -1,4 +1,4 @@
-"""Giving back the room of removed texts: segment files that are half dead are rewritten, dead ones deleted."""
+"""Giving back room: segment files that are half dead are rewritten, free pages of the database cut off."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from appliance.store.segments import Extent, Segments
 
 LIVE_PERCENT = 50  # a file with less live octets than this is rewritten
 STEP_BYTES = 4 << 20  # octets that one transaction moves
+FREE_PERCENT = 50  # free pages of the database above which it is made smaller; below, they are for the next mail
+FREE_BYTES = 16 << 20  # and no smaller than this is worth the writes
+STEP_PAGES = 2000  # that one step cuts off
 
 Moved = tuple[int, Extent, Extent]  # body, from, to
 
@@ -49,6 +52,20 @@ def rewrite(
             step, octets = [], 0
     if step:
         commit(step)
+
+
+def surplus(db: sqlite3.Connection) -> bool:
+    """Whether so much of the database is free that it should be made smaller."""
+    (size,), (free,), (pages,) = (
+        db.execute(f"PRAGMA {what}").fetchone() for what in ("page_size", "freelist_count", "page_count")
+    )
+    return bool(free * size > FREE_BYTES and free * 100 > pages * FREE_PERCENT)
+
+
+def shrink(db: Database) -> bool:
+    """Cut off one step of free pages. Runs outside a transaction. True if more is to be done."""
+    db.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
+    return surplus(db)
 
 
 def record_moves(db: Database, moves: Sequence[Moved]) -> None:

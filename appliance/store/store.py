@@ -437,13 +437,16 @@ class Store:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     def _compact(self) -> None:
-        """Rewrite segment files that are half dead; delete those that are dead. On a thread, never two at once."""
+        """Rewrite half dead segment files, delete dead ones, cut off free pages. On a thread, one at a time."""
         with self._compacting:
             for number in self._readers.read(lambda db: compaction.candidates(db, self._segments)):
                 live = self._live_extents(number)
                 compaction.rewrite(self._segments, live, self._commit_moves)
                 if not self._live_extents(number) and self._segments.remove(number):
                     log.info("segment %d is given back, %d texts of it were moved", number, len(live))
+            if self._readers.read(compaction.surplus):
+                while self._call_writer(compaction.shrink, outside=True):
+                    pass
 
     def _live_extents(self, number: int) -> list[tuple[int, Extent]]:
         return self._readers.read(lambda db: compaction.live_extents(db, number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import NotFoundError, StoreError, StoreFullError
-from appliance.store import Account, Store, messages, segments
+from appliance.store import Account, Store, compaction, messages, segments
 from appliance.store.mailboxes import delete_mailbox
 from appliance.store.segments import LARGE_RECORD, Segments
 from tests.appliance.store.samples import PREFIX, accept, box, message, rows, swept
@@ -186,3 +187,21 @@ async def test_a_damaged_text_is_an_error_not_a_wrong_message(store: Store, ana:
     path.write_bytes(octets)
     with pytest.raises(StoreError, match="damaged"):
         await store.load(done.body_id)
+
+
+async def test_a_database_that_is_mostly_free_is_made_smaller(
+    store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "FREE_BYTES", 50_000)
+    monkeypatch.setattr(compaction, "STEP_PAGES", 50)
+    await accept(store, message(0, 3000), ana)
+    await asyncio.gather(*(accept(store, message(number, 20_000), ana) for number in range(1, 20)))
+    await store.tidy()
+    inbox = box(store, ana)
+    before = (store.folder / "mail.db").stat().st_size
+    await store.write(lambda db: messages.expunge(db, inbox.id, list(range(2, 21)), deleted_only=False))
+    await store.tidy()
+    await store.tidy()  # the file is cut by the checkpoint that follows
+    assert (store.folder / "mail.db").stat().st_size < before / 2
+    [found] = await store.load_many(rows(store, inbox))
+    assert bytes(found) == PREFIX + bytes(message(0, 3000))
