@@ -86,6 +86,7 @@ class Appliance:
     zone: str = ""
     inside: dict[str, str] = field(default_factory=dict)
     certificate: Certificate | None = None
+    lmtp_folder: Path | None = None  # instead of `folder`
     environment: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
@@ -103,7 +104,7 @@ class Appliance:
     @property
     def lmtp(self) -> Path:
         """The socket where other servers hand over mail by LMTP."""
-        return self.folder / "lmtp.sock"
+        return (self.lmtp_folder or self.folder) / "lmtp.sock"
 
     @property
     def log(self) -> Path:
