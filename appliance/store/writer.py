@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from appliance.errors import ApplianceError, StoreError, StoreFullError
-from appliance.store.database import WRITER_CACHE_KIB, Database, connect, primary_code
+from appliance.errors import StoreError, StoreFullError
+from appliance.store.database import Database
 from appliance.store.deposit import Deposit, deposit_group
+from appliance.store.link import FatalError, Link, is_fatal
 from appliance.store.model import Change
 from appliance.store.segments import Segments
 from appliance.store.space import Space
@@ -29,14 +30,6 @@ MAX_GROUP_OCTETS = 16 << 20  # of new mail in one transaction
 GATHER_FROM_S = 0.002  # a commit that takes longer is worth waiting for company; an SSD's is not
 GATHER_SHARE = 0.3  # of a commit's time that a group waits for those who were answered a moment ago
 LONGEST_GATHER_S = 0.010
-REOPEN_PAUSE_S = (0.5, 30.0)  # shortest and longest pause between attempts to open the database again
-
-# The connection is not to be trusted after these: the transaction may be gone, half there, or there.
-_FATAL = frozenset(
-    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}
-    | {sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL}
-)
-
 log = logging.getLogger(__name__)
 
 
@@ -61,14 +54,6 @@ class Job:
 Outcome: TypeAlias = tuple[Job, Any, BaseException | None]
 
 
-class _FatalError(Exception):
-    """SQLite's error after which the connection is given up."""
-
-    def __init__(self, cause: sqlite3.Error) -> None:
-        super().__init__(str(cause))
-        self.full = primary_code(cause) == sqlite3.SQLITE_FULL
-
-
 class Writer:
     """Runs jobs in groups and tells the loop of the outcomes, the changes first."""
 
@@ -83,29 +68,24 @@ class Writer:
         publish: Callable[[list[Change], bool], None],
         reopened: Callable[[], None],
     ) -> None:
-        self._path = path
+        self._link = Link(path, now=now, reopened=reopened)
         self._segments = segments
         self._space = space
         self._wal = wal
-        self._now = now
         self._publish = publish
-        self._reopened = reopened
         self._queue: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._backlog: deque[Job] = deque()  # taken from the queue, perhaps too many for one group
         self._stopping = False
         self._garbage = True  # there may be some from the run before
-        self._witness: tuple[int, int] | None = None  # mailbox and modseq of the last change on the disk
-        self._reopen_at = 0.0
-        self._pause = REOPEN_PAUSE_S[0]
-        self._next_ids = (1, 1)
-        self.last_commit = time.monotonic()
-        self._commit_s = 0.0  # how long commits take, the last ones counting most
         self._company = 0  # jobs that were under way at once lately: who may come if we wait
         self.groups = 0
-        self._rows = 0  # what the connection had changed at the end of the group before
-        self._db: Database | None = self._connect()
+
+    @property
+    def last_commit(self) -> float:
+        """When the last transaction ended, on the monotonic clock."""
+        return self._link.last_commit
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the thread; outcomes go to `loop`."""
@@ -123,7 +103,7 @@ class Writer:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
-        self._close()
+        self._link.close()
 
     # ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,9 +137,9 @@ class Writer:
         Without this, clients that send one message after the other fall into two halves that take turns, and every
         sync serves only half of them.
         """
-        if self._commit_s < GATHER_FROM_S:
+        if self._link.commit_s < GATHER_FROM_S:
             return
-        give_up_at = time.monotonic() + min(self._commit_s * GATHER_SHARE, LONGEST_GATHER_S)
+        give_up_at = time.monotonic() + min(self._link.commit_s * GATHER_SHARE, LONGEST_GATHER_S)
         while len(self._backlog) < min(self._company, MAX_GROUP) and not self._stopping:
             left = give_up_at - time.monotonic()
             if left <= 0:
@@ -201,17 +181,17 @@ class Writer:
             log.exception("the store's writer met an error that it does not know")
             settled = {job for job, _, _ in outcomes}
             outcomes += [(job, None, StoreError(f"not stored: {error}")) for job in jobs if job not in settled]
-            self._close()
+            self._link.close()
         self._report(outcomes, changes, touched)
 
     def _hold_cap(self) -> None:
         """Stand still while the log is at its cap: the checkpoint beside us does not keep up."""
-        if self._wal.filled >= CAP_BYTES and self._db is not None:
+        if self._wal.filled >= CAP_BYTES and self._link.db is not None:
             try:
-                self._wal.checkpoint(self._db)
+                self._wal.checkpoint(self._link.db)
             except sqlite3.Error as error:
                 log.error("the log cannot be carried over: %s", error)
-                self._close()
+                self._link.close()
 
     def _admitted(self, jobs: list[Job], outcomes: list[Outcome]) -> list[Job]:
         """The jobs that may go on: new mail needs room, and its large texts must be on the disk before the commit."""
@@ -241,69 +221,46 @@ class Writer:
         try:
             try:
                 return self._commit(jobs, self._together)
-            except _FatalError:
+            except FatalError:
                 raise
             except Exception as error:  # noqa: BLE001  # it is the answer of whoever caused it
                 if len(jobs) == 1:
-                    return [(jobs[0], None, _in_words(error))], [], False
+                    return _all(jobs, error), [], False
                 log.debug("a group of %d is run again one by one: %s", len(jobs), error)
             return self._commit(jobs, self._singly)
-        except _FatalError as error:
+        except FatalError as error:
             return self._after_failure(jobs, error)
-        except sqlite3.Error as error:
-            return (
-                [(job, None, _in_words(error)) for job in jobs],
-                [],
-                False,
-            )  # the database is locked by another process
+        except sqlite3.Error as error:  # another process holds the database locked
+            return _all(jobs, error), [], False
 
-    def _after_failure(self, jobs: list[Job], error: _FatalError) -> tuple[list[Outcome], list[Change], bool]:
+    def _after_failure(self, jobs: list[Job], error: FatalError) -> tuple[list[Outcome], list[Change], bool]:
         """Nothing of the group counts. The connection is given up; on a full disk removals get the reserve."""
         log.error("the store's transaction failed: %s", error)
-        self._close()
+        self._link.close()
         if not error.full:
-            return [(job, None, StoreError(f"not stored: {error}")) for job in jobs], [], False
+            return _all(jobs, StoreError(f"not stored: {error}")), [], False
         self._space.release()
-        outcomes: list[Outcome] = [(job, None, StoreFullError("the disk is full")) for job in jobs if job.octets]
+        outcomes = _all([job for job in jobs if job.octets], StoreFullError("the disk is full"))
         rest = [job for job in jobs if not job.octets]
         if not rest or not self._opened(rest, outcomes):
             return outcomes, [], False
         try:
             done, changes, touched = self._commit(rest, self._singly)
             return outcomes + done, changes, touched
-        except _FatalError as again:
-            self._close()
-            failure = StoreFullError(f"the disk is full: {again}")
-            return outcomes + [(job, None, failure) for job in rest], [], False
+        except FatalError as again:
+            self._link.close()
+            return outcomes + _all(rest, StoreFullError(f"the disk is full: {again}")), [], False
 
     def _commit(
         self, jobs: list[Job], run: Callable[[Database, list[Job]], list[Outcome]]
     ) -> tuple[list[Outcome], list[Change], bool]:
-        db = self._db
-        assert db is not None
-        db.forget_notes()
-        db.now = int(self._now())
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            outcomes = run(db, jobs)
-            started = time.monotonic()
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back(db)
-            if primary_code(error) in _FATAL:
-                raise _FatalError(error) from error
-            raise
-        except BaseException:
-            self._roll_back(db)
-            raise
+        def noted(db: Database) -> tuple[list[Outcome], Database]:
+            return run(db, jobs), db
+
+        outcomes, db = self._link.commit(noted)
         self.groups += 1
-        self.last_commit = time.monotonic()
-        self._commit_s += (self.last_commit - started - self._commit_s) / 4
         self._garbage |= db.garbage
-        if db.changes:
-            self._witness = (db.changes[-1].mailbox_id, db.changes[-1].modseq)
-        rows, self._rows = db.total_changes - self._rows, db.total_changes
-        self._wal.grew(sum(one.body.logged for job in jobs for one in job.bodies), rows)
+        self._wal.grew(sum(one.body.logged for job in jobs for one in job.bodies), self._link.rows)
         return outcomes, db.changes, db.directory_touched
 
     def _together(self, db: Database, jobs: list[Job]) -> list[Outcome]:
@@ -328,7 +285,7 @@ class Writer:
                 outcomes += self._together(db, [job])
                 db.execute("RELEASE job")
             except Exception as error:
-                if not db.in_transaction or primary_code(error) in _FATAL:
+                if not db.in_transaction or is_fatal(error):
                     raise
                 db.execute("ROLLBACK TO job")
                 db.execute("RELEASE job")
@@ -339,25 +296,25 @@ class Writer:
 
     def _aside(self, job: Job) -> Outcome:
         """Run a job between transactions."""
-        if self._db is None or job.run is None:
+        if self._link.db is None or job.run is None:
             return job, None, StoreError("the store is closed")
         try:
-            return job, job.run(self._db), None
+            return job, job.run(self._link.db), None
         except sqlite3.Error as error:
-            self._close()
+            self._link.close()
             return job, None, StoreError(str(error))
 
     def _sweep(self) -> None:
         """Remove one portion of what nobody refers to any more; called when nothing else waits."""
         self._garbage = False
-        if self._db is None:
+        if self._link.db is None:
             return
         try:
             _, changes, _ = self._commit([], lambda db, _: self._swept(db))
         except Exception as error:
             log.exception("dead rows could not be removed")
-            if isinstance(error, _FatalError):
-                self._close()
+            if isinstance(error, FatalError):
+                self._link.close()
                 if error.full:
                     self._space.release()
             return
@@ -388,59 +345,17 @@ class Writer:
             else:
                 job.future.set_exception(error)
 
-    # ── the connection ────────────────────────────────────────────────────────────────────────────────────────────
-
     def _opened(self, jobs: list[Job], outcomes: list[Outcome]) -> bool:
-        """Whether there is a connection, after an attempt to open it again if it was given up."""
-        if self._db is not None:
+        """Whether there is a connection; without one the jobs get their answer."""
+        if self._link.usable():
             return True
-        if time.monotonic() >= self._reopen_at:
-            try:
-                self._db = self._connect()
-                self._verify(self._db)
-                self._pause = REOPEN_PAUSE_S[0]
-                log.warning("the store is open again")
-                self._reopened()
-                return True
-            except (ApplianceError, sqlite3.Error) as error:
-                log.error("the store cannot be opened again: %s", error)
-                self._close()
-                self._reopen_at = time.monotonic() + self._pause
-                self._pause = min(2 * self._pause, REOPEN_PAUSE_S[1])
-        outcomes += [(job, None, StoreError("the store is closed after a disk error")) for job in jobs]
+        outcomes += _all(jobs, StoreError("the store is closed after a disk error"))
         return False
 
-    def _connect(self) -> Database:
-        db = connect(self._path, cache_kib=WRITER_CACHE_KIB)
-        (body,) = db.execute("SELECT ifnull(max(id), 0) + 1 FROM body").fetchone()
-        (filing,) = db.execute("SELECT ifnull(max(id), 0) + 1 FROM filing").fetchone()
-        self._rows = db.total_changes
-        db.next_body_id = max(body, self._next_ids[0])
-        db.next_filing_id = max(filing, self._next_ids[1])
-        return db
 
-    def _verify(self, db: Database) -> None:
-        """What was acknowledged last is still there, and a probe can be committed."""
-        if self._witness is not None:
-            mailbox_id, modseq = self._witness
-            row = db.execute("SELECT highestmodseq FROM mailbox WHERE id = ?", (mailbox_id,)).fetchone()
-            if row is not None and row[0] < modseq:
-                raise StoreError(f"mailbox {mailbox_id} is at modseq {row[0]}, but {modseq} was acknowledged")
-        db.execute("INSERT INTO meta VALUES ('reopened', 1) ON CONFLICT DO UPDATE SET value = value + 1")
-
-    def _roll_back(self, db: Database) -> None:
-        db.forget_notes()
-        if db.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-
-    def _close(self) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            self._next_ids = (db.next_body_id, db.next_filing_id)
-            self._roll_back(db)
-            with contextlib.suppress(sqlite3.Error):
-                db.close()
+def _all(jobs: Sequence[Job], error: BaseException) -> list[Outcome]:
+    """The same answer for all."""
+    return [(job, None, _in_words(error)) for job in jobs]
 
 
 def _in_words(error: BaseException) -> BaseException:

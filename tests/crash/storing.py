@@ -17,8 +17,8 @@ from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.store import Filing, QueueWish, Store, database, queue, segments
+from appliance.store import link as link_module
 from appliance.store import store as store_module
-from appliance.store import writer as writer_module
 from appliance.store.accounts import create_account
 from appliance.store.mailboxes import require_mailbox
 from appliance.store.messages import expunge, move
@@ -123,7 +123,7 @@ def sabotage(what: str) -> None:
     real = database.connect
     unsafe: Callable[..., database.Database] = lambda path, **options: real(path, **{**options, "full_sync": False})  # noqa: E731
     if what == "commit":
-        store_module.connect = writer_module.connect = unsafe  # type: ignore[attr-defined]
+        store_module.connect = link_module.connect = unsafe  # type: ignore[attr-defined]
     elif what == "segment":
         segments.Segments._sync_file = _nothing  # type: ignore[assignment]
     elif what == "folder":

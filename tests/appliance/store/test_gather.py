@@ -56,7 +56,7 @@ async def test_how_many_a_group_takes(writer: Writer, commit_s: float, company: 
     first, *later = jobs(5)
     arrivals = Arrivals(first, later)
     writer._queue = arrivals  # type: ignore[assignment]
-    writer._commit_s = commit_s
+    writer._link.commit_s = commit_s
     writer._company = company
     assert len(writer._collect()) == taken
     assert arrivals.waits == (taken if company == 99 else taken - 1)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import StoreError
-from appliance.store import DELETED, Database, Filing, Mailbox, MessageRow, Store, database, messages, queue, writer
+from appliance.store import DELETED, Database, Filing, Mailbox, MessageRow, Store, database, link, messages, queue
 from appliance.store.accounts import create_account
 from appliance.store.mailboxes import create_mailbox, delete_mailbox, get_mailbox, list_mailboxes, rename_mailbox
 from tests.appliance.store.invariants import check_invariants
@@ -264,7 +264,7 @@ class Copier:
 def test_a_process_that_dies_at_any_statement_leaves_the_state_before_or_after(work: list[Step], at: int) -> None:
     async def run(folder: Path) -> None:
         copier = Copier(folder, at)
-        with mock.patch.object(writer, "connect", copier.connect):
+        with mock.patch.object(link, "connect", copier.connect):
             async with opened(folder / "data") as store:
                 account = await store.write(lambda db: create_account(db, "ana@palomar.test"))
                 copier.arm()

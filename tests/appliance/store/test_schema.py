@@ -39,7 +39,7 @@ def test_the_file_is_made_as_we_want_it(tmp_path: Path) -> None:
 
 def test_the_writer_syncs_every_commit_and_never_checkpoints_by_itself(tmp_path: Path) -> None:
     store = Store.open(tmp_path, reserve_bytes=0)
-    db = store._writer._db
+    db = store._writer._link.db
     assert db is not None
     assert db.execute("PRAGMA synchronous").fetchone() == (2,)
     assert db.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import ExistsError, StoreError, StoreFullError
-from appliance.store import Account, Change, Database, Store, accounts, database, messages, queue, writer
+from appliance.store import Account, Change, Database, Store, accounts, database, link, messages, queue, writer
 from appliance.store import store as store_code
 from appliance.store.accounts import create_account
 from appliance.store.mailboxes import create_mailbox, take_uids
@@ -63,7 +63,7 @@ async def frail(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> 
             patch.setattr(database, "Database", FrailDatabase)
             return database.connect(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writer, "connect", connect)
+    monkeypatch.setattr(link, "connect", connect)
     opened = Store.open(tmp_path / "data", reserve_bytes=1 << 20, free=lambda: 1 << 30)
     await opened.start()
     yield opened
@@ -209,7 +209,7 @@ async def test_while_the_store_cannot_be_opened_again_writers_get_words_and_read
             await accept(frail, message(), ana)
     assert frail.peek(accounts.list_accounts) == [ana]
     assert await frail.read(accounts.list_accounts) == [ana]
-    frail._writer._reopen_at = 0.0
+    frail._writer._link._reopen_at = 0.0
     await accept(frail, message(), ana)
     assert uids(frail, box(frail, ana)) == [1]
 
@@ -217,13 +217,13 @@ async def test_while_the_store_cannot_be_opened_again_writers_get_words_and_read
 async def test_a_store_that_lost_what_it_promised_stays_closed(frail: Store, disk: Disk) -> None:
     ana = await frail.write(lambda db: create_account(db, "ana@palomar.test"))
     await accept(frail, message(), ana)
-    frail._writer._witness = (box(frail, ana).id, 999)
+    frail._writer._link._witness = (box(frail, ana).id, 999)
     disk.fail("COMMIT", sqlite3.SQLITE_IOERR)
     for _ in range(2):
         with pytest.raises(StoreError):
             await accept(frail, message(), ana)
-    frail._writer._witness = None
-    frail._writer._reopen_at = 0.0
+    frail._writer._link._witness = None
+    frail._writer._link._reopen_at = 0.0
     await accept(frail, message(), ana)
 
 
