@@ -157,6 +157,7 @@ class Connection(asyncio.Protocol):
         """
         machine = self._machine
         waited = False
+        expires = 0.0  # set at the first wait: octets that make no event gain no time
         while True:
             if self._write_paused:
                 await self.drain()  # a peer that pipelines but does not read waits for itself
@@ -184,7 +185,11 @@ class Connection(asyncio.Protocol):
                 raise ConnectionLostError("closed by the peer")
             if self._paused:
                 self._resume_reading()
-            await self._wait(timeout)
+            expires = expires or self.loop.time() + timeout
+            left = expires - self.loop.time()
+            if left <= 0:
+                raise IdleTimeoutError("nothing whole came in time")
+            await self._wait(left)
             waited = True
 
     def write(self, data: bytes) -> None:

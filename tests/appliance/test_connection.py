@@ -87,6 +87,19 @@ async def test_a_wait_ends_at_its_time() -> None:
         await waiting
 
 
+async def test_octets_that_make_no_event_gain_no_time() -> None:
+    connection, _, loop = wired()
+    waiting = asyncio.create_task(connection.next_event(60))
+    for _ in range(6):
+        await loop.advance(9.9)
+        connection.data_received(b"x")
+        await settle()
+    assert not waiting.done()
+    await loop.advance(1)
+    with pytest.raises(IdleTimeoutError):
+        await waiting
+
+
 async def test_one_timer_serves_many_waits() -> None:
     connection, _, loop = wired()
     for second in range(50):
