@@ -252,6 +252,7 @@ def checkpoint_p99(side: Any, messages: int) -> float:
 _SLOW_READER = """
 import socket, sys, time
 s = socket.socket(fileno=int(sys.argv[1]))
+s.setblocking(True)
 s.sendall(b"slow FETCH 1 BODY.PEEK[]\\r\\n")
 while s.recv(65536):
     time.sleep(0.01)
