@@ -90,12 +90,14 @@ async def test_a_wait_ends_at_its_time() -> None:
 async def test_octets_that_make_no_event_gain_no_time() -> None:
     connection, _, loop = wired()
     waiting = asyncio.create_task(connection.next_event(60))
+    await settle()
     for _ in range(6):
         await loop.advance(9.9)
         connection.data_received(b"x")
         await settle()
     assert not waiting.done()
     await loop.advance(1)
+    assert waiting.done()
     with pytest.raises(IdleTimeoutError):
         await waiting
 
