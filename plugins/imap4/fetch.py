@@ -31,6 +31,7 @@ VIEW_BATCH = 5_000  # messages of one answer made from the view
 STORE_BATCH = 1_000  # messages of one answer made from rows
 TEXT_BATCH = 1 << 20  # octets of messages loaded at once …
 TEXT_BATCH_MESSAGES = 200  # … and their number
+FEW = 16  # uids; rows of so few are looked up on the event loop
 SLICE = 256 * 1024  # octets of larger messages that are written at once
 
 
@@ -152,6 +153,8 @@ async def _rows(session: ImapSession, selected: Selected, uids: Sequence[int]) -
         rows = list_rows(db, selected.mailbox_id, uids[0] - 1, uids[-1])
         return [MessageRow(*row) for row in rows if row[0] in wanted]
 
+    if uids[-1] - uids[0] < FEW:
+        return session.core.store.peek(read)  # a client that shows one message: no need for a second trip to a thread
     return await session.core.store.read(read)
 
 

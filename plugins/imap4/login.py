@@ -48,7 +48,7 @@ async def login(session: ImapSession, command: Login) -> str:
     except TemporaryAuthError as error:
         raise RefusalError(str(error), "UNAVAILABLE") from error
     if account is None:
-        _count_failure(session)
+        session.auth_failures += 1
         raise RefusalError("Invalid login name or password", "AUTHENTICATIONFAILED")
     return _enter(session, account, command.user)
 
@@ -63,7 +63,7 @@ async def authenticate(session: ImapSession, command: Authenticate) -> str:
     if isinstance(outcome, Authenticated):
         return _enter(session, outcome.account, outcome.login)
     if outcome.cause == "credentials":
-        _count_failure(session)
+        session.auth_failures += 1
     code = _CODES.get(outcome.cause, "")
     raise RefusalError(outcome.text, code, status="NO" if code else "BAD")
 
@@ -77,9 +77,3 @@ def _enter(session: ImapSession, name: str, login_name: str) -> str:
     session.log_in(account, login_name)
     log.info("login of %s by %s", login_name, session.session.peer_ip or "a local program")
     return f"[CAPABILITY {capabilities(session)}] Logged in"
-
-
-def _count_failure(session: ImapSession) -> None:
-    session.auth_failures += 1
-    if session.auth_failures >= session.config.max_auth_failures:
-        session.hang_up("Too many failed logins")

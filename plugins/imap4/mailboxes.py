@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from appliance.store import mailboxes
 from appliance.store.messages import list_flags
 from appliance.store.model import DELIMITER, Mailbox
-from plugins.imap4.protocol_command import ListNames, OnMailbox, Rename, Status
+from plugins.imap4.protocol_command import Create, ListNames, OnMailbox, Rename, Status
 from plugins.imap4.protocol_list import ListQuery, Patterns
 from plugins.imap4.protocol_respond import name_line, status_line
 from plugins.imap4.refusal import RefusalError
@@ -22,11 +22,17 @@ _WILDCARDS = frozenset("%*")
 _CRITERIA = ("SUBSCRIBED", "SPECIAL-USE")  # selection options that choose names, as CHILDINFO quotes them
 
 
-async def create(session: ImapSession, command: OnMailbox) -> str:
-    """CREATE (section 6.3.3)."""
+async def create(session: ImapSession, command: Create) -> str:
+    """CREATE (section 6.3.3), with a special use (RFC 6154 section 3)."""
     _check_name(command.mailbox)
     account = session.account.id
-    await session.core.store.write(lambda db: mailboxes.create_mailbox(db, account, command.mailbox))
+    use = ""
+    if command.uses:
+        known = {name.lower().encode(): name for name in mailboxes.SPECIAL_USES}
+        use = known.get(command.uses[0].lower(), "")
+        if not use or len(command.uses) > 1:
+            raise RefusalError("A mailbox has one special use of those in RFC 6154", "USEATTR")
+    await session.core.store.write(lambda db: mailboxes.create_mailbox(db, account, command.mailbox, special_use=use))
     return "CREATE completed"
 
 

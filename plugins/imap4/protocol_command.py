@@ -67,9 +67,17 @@ class Enable(Command):
 
 @dataclass(frozen=True, slots=True)
 class OnMailbox(Command):
-    """SELECT, EXAMINE, CREATE, DELETE, SUBSCRIBE, UNSUBSCRIBE."""
+    """SELECT, EXAMINE, DELETE, SUBSCRIBE, UNSUBSCRIBE."""
 
     mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create(Command):
+    r"""CREATE (section 6.3.3); `uses` are the special uses wanted, such as `\Sent` (RFC 6154 section 3)."""
+
+    mailbox: str
+    uses: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +219,21 @@ def _on_mailbox(cursor: Cursor, tag: bytes, verb: str) -> Command:
     return OnMailbox(tag, verb, cursor.mailbox())
 
 
+def _create(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    mailbox = cursor.mailbox()
+    uses: tuple[bytes, ...] = ()
+    if not cursor.at_end():
+        cursor.space()
+        cursor.expect(b"(")
+        if cursor.word() != "USE":
+            raise GrammarError("expected USE")
+        cursor.space()
+        uses = cursor.flags()
+        cursor.expect(b")")
+    return Create(tag, verb, mailbox, uses)
+
+
 def _rename(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     mailbox = cursor.mailbox()
@@ -301,7 +324,7 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "ENABLE": (_AFTER, _enable),
     "SELECT": (_AFTER, _on_mailbox),
     "EXAMINE": (_AFTER, _on_mailbox),
-    "CREATE": (_AFTER, _on_mailbox),
+    "CREATE": (_AFTER, _create),
     "DELETE": (_AFTER, _on_mailbox),
     "RENAME": (_AFTER, _rename),
     "SUBSCRIBE": (_AFTER, _on_mailbox),

@@ -83,9 +83,8 @@ class Selected:
 
     async def open(self) -> None:
         """Read the mailbox. Raises NotFoundError if it was deleted meanwhile."""
-        mailbox, rows = await self._store.read(self._read)
+        mailbox, self.view = await self._store.read(self._look)
         self.uidvalidity, self.uidnext = mailbox.uidvalidity, mailbox.uidnext
-        self.view = View([row[0] for row in rows], [row[1] for row in rows], mailbox.keywords)
         self._claim(mailbox.uidnext)
         self._told = (len(self.view), self.view.count_recent())
 
@@ -252,6 +251,11 @@ class Selected:
         if len(uids) * 8 > len(view):
             return [index for index, uid in enumerate(view.uids) if uid in uids]
         return sorted(index for uid in uids if (index := view.index(uid)) >= 0)
+
+    def _look(self, db: Database) -> tuple[Mailbox, View]:
+        """The mailbox and a view of it; made on a reader thread, since a large one takes its time."""
+        mailbox, rows = self._read(db)
+        return mailbox, View([row[0] for row in rows], [row[1] for row in rows], mailbox.keywords)
 
     def _read(self, db: Database) -> tuple[Mailbox, list[tuple[int, int]]]:
         mailbox = mailbox_by_id(db, self.mailbox_id)

@@ -215,6 +215,8 @@ class ImapSession:
                 raise
             log.debug("%s: %s", command.verb, error)
             await self.finish(command, line)
+            if self.auth_failures >= self.config.max_auth_failures:
+                self.hang_up("Too many failed logins")
             return
         if text:
             self.errors = 0

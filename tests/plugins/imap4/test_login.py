@@ -48,6 +48,7 @@ async def test_too_many_failed_logins_end_the_connection(here: Office) -> None:
     for _ in range(2):
         await client.command(f"LOGIN {ANA} wrong")
     client.send(f"x LOGIN {ANA} wrong\r\n".encode())
+    assert (await client.line()).startswith(b"x NO [AUTHENTICATIONFAILED]")
     assert await client.line() == b"* BYE Too many failed logins"
     assert await client.line() == b""
 

@@ -55,6 +55,15 @@ async def test_names_that_cannot_be(here: Office, name: str) -> None:
     assert (await client.completion(f"CREATE {name}"))[:2] in {"NO", "BA"}
 
 
+async def test_create_with_a_special_use(here: Office) -> None:
+    client = await here.login()
+    await client.ok("CREATE Spam (USE (\\junk))")
+    assert await client.ok('LIST "" Spam') == [b'* LIST (\\HasNoChildren \\Junk) "/" Spam']
+    for uses in ("\\Nonsense", "\\Sent \\Junk"):
+        assert (await client.completion(f"CREATE x (USE ({uses}))")).startswith("NO [USEATTR]")
+    assert await client.completion("CREATE x (FOO (\\Sent))") == "BAD expected USE"
+
+
 async def test_unicode_names(here: Office) -> None:
     client = await here.login()
     await client.ok('CREATE "Entw&APw-rfe/&U,BTFw-"')
