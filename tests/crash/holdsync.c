@@ -13,7 +13,9 @@
  *
  *   cc -O2 -shared -fPIC -o holdsync.so holdsync.c -ldl -lpthread
  *
- * $HOLDSYNC_SYNC_US makes each sync take that many microseconds, as on a card.
+ * $HOLDSYNC_SYNC_US makes each sync take that many microseconds, as on a card. $HOLDSYNC_FAIL_EVERY=n makes every n-th
+ * sync fail with EIO; as with a real kernel, what it should have written is then gone for good, unless it is written
+ * again: a later sync succeeds without it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -36,7 +38,7 @@
 #undef open64
 
 enum { MAX_FD = 65536 };
-enum { WRITE = 1, RESIZE, SYNC, CREATE, UNLINK, RENAME, SYNC_ALL, MKDIR };
+enum { WRITE = 1, RESIZE, SYNC, CREATE, UNLINK, RENAME, SYNC_ALL, MKDIR, FAILED };
 
 /* One note: this head, then `first` octets, then `second` octets. The meaning of the fields depends on the kind. */
 struct note {
@@ -47,7 +49,7 @@ struct note {
 static char folder[PATH_MAX], shadow[PATH_MAX];
 static size_t folder_length;
 static int log_fd = -1;
-static long sync_us;
+static long sync_us, fail_every, syncs;
 static unsigned char tracked[MAX_FD]; /* 1: ours, 2: ours and every write is synced at once */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -59,10 +61,12 @@ static int raw_open(const char *path, int flags, int mode) { return syscall(SYS_
 static void set_up(void)
 {
     const char *below = getenv("HOLDSYNC_FOLDER"), *log = getenv("HOLDSYNC_LOG"), *us = getenv("HOLDSYNC_SYNC_US");
+    const char *every = getenv("HOLDSYNC_FAIL_EVERY");
     char path[PATH_MAX + 8];
     if (!below || !log || !realpath(below, folder) || !realpath(log, shadow)) return;
     folder_length = strlen(folder);
     sync_us = us ? atol(us) : 0;
+    fail_every = every ? atol(every) : 0;
     snprintf(path, sizeof path, "%s/log", shadow);
     int fd = raw_open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) return;
@@ -374,8 +378,11 @@ static int synced(int fd)
     if (sync_us) usleep(sync_us);
     if (fstat(fd, &st) != 0) return -1;
     pthread_mutex_lock(&lock);
-    note_sync(st.st_ino);
+    int fails = fail_every && ++syncs % fail_every == 0;
+    struct note n = {.kind = fails ? FAILED : SYNC, .inode = st.st_ino};
+    put(&n, 0, 0);
     pthread_mutex_unlock(&lock);
+    if (fails) { errno = EIO; return -1; }
     return 0; /* nothing reaches the disk in fact: only this process dies, not the machine */
 }
 

@@ -10,7 +10,7 @@ import random
 import shutil
 import struct
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ BLOCK = 4096  # octets that reach the disk together: a page of the kernel's cach
 
 _NOTE = struct.Struct("=IIQQQQQQ")
 _MAGIC = 0x484F4C44
-WRITE, RESIZE, SYNC, CREATE, UNLINK, RENAME, SYNC_ALL, MKDIR = range(1, 9)
+WRITE, RESIZE, SYNC, CREATE, UNLINK, RENAME, SYNC_ALL, MKDIR, FAILED = range(1, 10)
 
 
 def build(folder: Path) -> Path:
@@ -47,6 +47,7 @@ class Loss:
 
 @dataclass(slots=True)
 class _Note:
+    number: int  # place in the log
     kind: int
     inode: int
     offset: int
@@ -68,6 +69,7 @@ class PowerCut:
     folder: Path
     log: Path
     sync_us: int = 0
+    fail_every: int = 0
     loss: Loss = field(default_factory=Loss)
 
     def environment(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -79,6 +81,7 @@ class PowerCut:
             "HOLDSYNC_FOLDER": str(self.folder),
             "HOLDSYNC_LOG": str(self.log),
             "HOLDSYNC_SYNC_US": str(self.sync_us),
+            "HOLDSYNC_FAIL_EVERY": str(self.fail_every),
         }
 
     def recover(self, chance: random.Random) -> Loss:
@@ -91,13 +94,13 @@ class PowerCut:
         synced_at, all_at = _sync_points(notes)
         self._undo_names(notes, synced_at, all_at, chance)
         paths = self._paths()
-        unsynced: dict[int, list[_Note]] = defaultdict(list)
+        of_file: dict[int, list[tuple[int, _Note]]] = defaultdict(list)
         for index, note in enumerate(notes):
-            if note.kind in {WRITE, RESIZE} and index > max(synced_at.get(note.inode, -1), all_at):
-                unsynced[note.inode].append(note)
-        for inode, changes in unsynced.items():
+            if note.kind in {WRITE, RESIZE, SYNC, FAILED}:
+                of_file[note.inode].append((index, note))
+        for inode, changes in of_file.items():
             if inode in paths:
-                self._redo(paths[inode], changes, chance)
+                self._redo(paths[inode], _pieces(changes, max(synced_at.get(inode, -1), all_at)), chance)
         for path in self.folder.rglob("*-shm"):
             path.unlink()
         shutil.rmtree(self.log)
@@ -106,7 +109,7 @@ class PowerCut:
     def _notes(self) -> Iterator[_Note]:
         path = self.log / "log"
         data = path.read_bytes() if path.exists() else b""
-        position = 0
+        position = number = 0
         while position + _NOTE.size <= len(data):
             magic, kind, inode, offset, size, old_size, first, second = _NOTE.unpack_from(data, position)
             assert magic == _MAGIC, "the log is damaged: did two processes write one file?"
@@ -114,7 +117,8 @@ class PowerCut:
             if position + first + second > len(data):
                 return  # killed while noting: the change itself was not made yet
             one, other = data[position : position + first], data[position + first : position + first + second]
-            yield _Note(kind, inode, offset, size, old_size, one, other)
+            number += 1
+            yield _Note(number, kind, inode, offset, size, old_size, one, other)
             position += first + second
 
     def _undo_names(self, notes: list[_Note], synced_at: Mapping[int, int], all_at: int, chance: random.Random) -> None:
@@ -150,31 +154,72 @@ class PowerCut:
     def _paths(self) -> dict[int, Path]:
         return {path.stat().st_ino: path for path in self.folder.rglob("*") if path.is_file()}
 
-    def _redo(self, path: Path, changes: list[_Note], chance: random.Random) -> None:
+    def _redo(self, path: Path, pieces: list[_Piece], chance: random.Random) -> None:
+        """Undo the changes from the first that may be lost, and do again what is synced and what chance keeps."""
+        first = next((index for index, piece in enumerate(pieces) if not piece.synced), len(pieces))
+        if first == len(pieces):
+            return
+        pieces = [piece for piece in pieces if piece.note.number >= pieces[first].note.number]
         content = bytearray(path.read_bytes())
-        for note in reversed(changes):
+        for note in {id(piece.note): piece.note for piece in reversed(pieces)}.values():
             _undo(content, note)
-        cuts: dict[int, int] = {}
-        of_block: dict[int, int] = defaultdict(int)
-        for note in changes:
-            if note.kind == WRITE:
-                for block in range(note.offset // BLOCK, (note.end - 1) // BLOCK + 1):
-                    of_block[block] += 1
-        for block, count in of_block.items():
-            cuts[block] = _cut(count, chance)
-            self.loss.writes += count - cuts[block]
-            self.loss.kept += cuts[block]
-        done: dict[int, int] = defaultdict(int)
-        for note in changes:
-            if note.kind == RESIZE:
-                if chance.random() < 0.5:
-                    _resize(content, note.size)
-                continue
-            for block in range(note.offset // BLOCK, (note.end - 1) // BLOCK + 1):
-                done[block] += 1
-                if done[block] <= cuts[block]:
-                    _put(content, note, max(note.offset, block * BLOCK), min(note.end, (block + 1) * BLOCK))
+        open_count = Counter(piece.block for piece in pieces if piece.chance)
+        cuts = {block: _cut(count, chance) for block, count in open_count.items()}
+        done: Counter[int] = Counter()
+        for piece in pieces:
+            if piece.chance:
+                done[piece.block] += 1
+            if piece.synced or (piece.chance and done[piece.block] <= cuts[piece.block]):
+                self.loss.kept += piece.chance
+                _do(content, piece)
+            else:
+                self.loss.writes += 1
         path.write_bytes(content)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """One block of a write, or a change of size (block -1)."""
+
+    note: _Note
+    block: int
+    synced: bool
+    chance: bool  # neither synced nor dropped by a failed sync
+
+
+def _pieces(changes: list[tuple[int, _Note]], synced_at: int) -> list[_Piece]:
+    """Every block of every write, with what became of it.
+
+    A failed sync drops what it should have written. The page stays in the kernel's cache, though, and reaches the
+    disk after all when another write to it makes it dirty again and that one is synced.
+    """
+    pieces: list[_Piece] = []
+    lost: dict[int, list[_Piece]] = defaultdict(list)  # block → what a failed sync has dropped
+    dirty: list[_Piece] = []
+    for index, note in changes:
+        if note.kind == SYNC:
+            dirty = []
+            continue
+        if note.kind == FAILED:
+            for piece in dirty:
+                piece.synced = piece.chance = False
+                lost[piece.block].append(piece)
+            dirty = []
+            continue
+        for block in _blocks(note):
+            piece = _Piece(note, block, index < synced_at, index > synced_at)
+            for other in lost.pop(block, []):
+                other.synced, other.chance = piece.synced, piece.chance
+                dirty.append(other)
+            pieces.append(piece)
+            dirty.append(piece)
+    return pieces
+
+
+def _blocks(note: _Note) -> range | tuple[int]:
+    if note.kind == RESIZE:
+        return (-1,)
+    return range(note.offset // BLOCK, (note.end - 1) // BLOCK + 1)
 
 
 def _sync_points(notes: list[_Note]) -> tuple[dict[int, int], int]:
@@ -205,8 +250,12 @@ def _resize(content: bytearray, size: int) -> None:
         content.extend(bytes(size - len(content)))
 
 
-def _put(content: bytearray, note: _Note, start: int, end: int) -> None:
-    if start >= end:
+def _do(content: bytearray, piece: _Piece) -> None:
+    note = piece.note
+    if note.kind == RESIZE:
+        _resize(content, note.size)
         return
-    _resize(content, max(len(content), end))
-    content[start:end] = note.first[start - note.offset : end - note.offset]
+    start, end = max(note.offset, piece.block * BLOCK), min(note.end, (piece.block + 1) * BLOCK)
+    if start < end:
+        _resize(content, max(len(content), end))
+        content[start:end] = note.first[start - note.offset : end - note.offset]

@@ -24,6 +24,7 @@ class Ledger:
     settled: set[int] = field(default_factory=set)
     mailboxes: tuple[int, ...] = ()
     promises: int = 0
+    failures: int = 0
 
     def hear(self, line: str) -> None:
         """One line of the run."""
@@ -44,6 +45,8 @@ class Ledger:
                 self.unsure_queued.add(int(queue_id))
             case ["settled", queue_id]:
                 self.settled.add(int(queue_id))
+            case ["failed", *_]:
+                self.failures += 1
             case _:
                 raise AssertionError(f"what does it say? {line}")
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 
+from appliance.errors import StoreError
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
@@ -69,7 +71,11 @@ class Mailer:
     async def work(self) -> None:
         while True:
             steps = [self.take] * 8 + [self.move] * 2 + [self.remove] * 2 + [self.settle] * 2
-            await self.chance.choice(steps)()
+            try:
+                await self.chance.choice(steps)()
+            except StoreError as error:  # a disk that fails: nothing was promised
+                say("failed", str(error).replace("\n", " "))
+                await asyncio.sleep(0.002)
 
     async def take(self) -> None:
         number, self.next = self.next, self.next + 1
@@ -111,7 +117,8 @@ class Mailer:
         """Checkpoints and compaction, far more often than in life."""
         while True:
             await asyncio.sleep(self.chance.uniform(0.01, 0.2))
-            await self.store.tidy(everything=self.chance.random() < 0.3)
+            with contextlib.suppress(StoreError):
+                await self.store.tidy(everything=self.chance.random() < 0.3)
 
 
 def _nothing(*_: object) -> None:
@@ -138,6 +145,7 @@ async def main() -> None:
     parser.add_argument("--without", default="", choices=("", "commit", "segment", "folder"))
     options = parser.parse_args()
     sabotage(options.without)
+    link_module.REOPEN_PAUSE_S = (0.01, 0.1)
     store = Store.open(options.folder, reserve_bytes=0)
     await store.start()
     mailer = Mailer(store, options.first, random.Random(options.seed))

@@ -101,3 +101,27 @@ def test_an_unsynced_rename_and_removal_are_undone_sometimes(run: Run) -> None:
     assert {"a": b"a", "b": b"b"} in found
     assert {"b": b"a"} in found
     assert {} in found
+
+
+@pytest.mark.parametrize("again", ["", "os.pwrite(f, b'z', 9000)\n", "os.pwrite(f, b'z', 5000)\n"])
+def test_what_a_failed_sync_dropped_comes_back_only_with_another_write(
+    library: Path, tmp_path: Path, again: str
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    cut = PowerCut(library, folder, tmp_path / "log", fail_every=2)
+    program = (
+        "import os, signal\nf = os.open('a', os.O_RDWR | os.O_CREAT)\nos.pwrite(f, b'x' * 12288, 0)\nos.fsync(f)\n"
+        "os.pwrite(f, b'y' * 12288, 0)\ntry: os.fsync(f)\nexcept OSError: pass\nelse: raise SystemExit('no error')\n"
+        f"{again}os.sync()\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, env=cut.environment(), check=False)
+    assert done.returncode == -9
+    cut.recover(random.Random(1))
+    old = b"x" * 4096
+    expected = {
+        "": old * 3,
+        "os.pwrite(f, b'z', 9000)\n": old * 2 + b"y" * 808 + b"z" + b"y" * 3287,
+        "os.pwrite(f, b'z', 5000)\n": old + b"y" * 904 + b"z" + b"y" * 3191 + old,
+    }[again]
+    assert (folder / "a").read_bytes() == expected

@@ -47,11 +47,14 @@ def run_and_kill(command: list[str], environment: dict[str, str], lines: int) ->
     return said.decode().splitlines()  # a line is one write: none is cut
 
 
-def cut_power(library: Path, folder: Path, ledger: Ledger, seed: int, *, without: str = "") -> PowerCut:
+def cut_power(
+    library: Path, folder: Path, ledger: Ledger, seed: int, *, without: str = "", fail_every: int = 0
+) -> PowerCut:
     """One round: store mail, kill, lose what was not synced. The ledger has heard what was promised."""
     chance = random.Random(seed)
     folder.mkdir(exist_ok=True)
     cut = PowerCut(library, folder, folder.with_name(f"log{seed}"), sync_us=chance.choice((300, 1000, 5000)))
+    cut.fail_every = fail_every
     command = [sys.executable, "-m", "tests.crash.storing", str(folder), str(seed * 100_000), str(seed)]
     command += ["--without", without] if without else []
     for line in run_and_kill(command, cut.environment(), chance.randint(2, 600)):
@@ -68,6 +71,15 @@ async def test_no_promise_is_broken_by_power_cuts(library: Path, tmp_path: Path)
         await ledger.settle(tmp_path / "data")
     assert ledger.promises > 100
     assert lost > 0, "nothing was ever lost: the test proves nothing"
+
+
+async def test_no_promise_is_broken_when_syncs_fail_before_the_power_goes(library: Path, tmp_path: Path) -> None:
+    ledger = Ledger()
+    for seed in range(1, ROUNDS + 1):
+        cut_power(library, tmp_path / "data", ledger, seed, fail_every=17 + seed)
+        await ledger.settle(tmp_path / "data")
+    assert ledger.failures > 0
+    assert ledger.promises > 100
 
 
 @pytest.mark.slow
