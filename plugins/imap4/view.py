@@ -105,12 +105,15 @@ class View:
         texts = self._texts
         if len(texts) < len(self._palette):
             texts.extend(flag_text(value, self.keywords) for value in self._palette[len(texts) :])
-        plain = [texts[mark] for mark in self._marks_at(indexes)]
-        if self._recent:
-            for place, index in enumerate(indexes):
-                if self.is_recent(self.uids[index]):
-                    plain[place] = b"\\Recent " + plain[place] if plain[place] else b"\\Recent"
-        return plain
+        marks = self._marks_at(indexes)
+        recent = [span for first, last in self._recent if (span := self._uid_span(first, last))]
+        if not recent:
+            return [texts[mark] for mark in marks]
+        recent_texts = [b"\\Recent " + text if text else b"\\Recent" for text in texts]
+        return [
+            (recent_texts if any(index in span for span in recent) else texts)[mark]
+            for index, mark in zip(indexes, marks, strict=True)
+        ]
 
     def set_keywords(self, keywords: tuple[str, ...]) -> None:
         """Take over the names of the mailbox's keywords."""
