@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ from appliance.store.writer import Job, Writer
 
 MAX_WAITING_OCTETS = 64 << 20  # of mail that waits for its commit; whoever brings more has to wait
 MAX_WAITING_JOBS = 5000
+PREPARERS = 2  # threads that compress and write out large texts
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -75,11 +77,14 @@ class Store:
             extend=lambda: self._call_writer(lambda _: self._wal.extend(), outside=True),
             tidy=self._compact,
         )
+        # Apart from the readers, so that large mail on a slow disk leaves them their threads; few: each holds a text.
+        self._preparers = ThreadPoolExecutor(PREPARERS, thread_name_prefix="store-preparer")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: list[Job] = []
         self._waiting_jobs = 0
         self._waiting_octets = 0
         self._room = asyncio.Event()
+        self._closed = False
         self._compacting = threading.Lock()
 
     @classmethod
@@ -124,13 +129,17 @@ class Store:
 
     async def close(self) -> None:
         """Finish what waits, carry the log over, and close everything."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._keeper.stop)  # it may wait for the writer
         self._flush()
-        await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
+        self._closed = True
+        await loop.run_in_executor(None, self._shut_down)
         await self.soft.close()
 
     def _shut_down(self) -> None:
         """The writer's connection goes last: SQLite carries the log over when it closes, which may take a while."""
         self._keeper.stop()
+        self._preparers.shutdown(wait=True)
         self._readers.close()
         self._writer.stop()
         self._segments.close()
@@ -329,8 +338,8 @@ class Store:
         return await self._deposit([*messages, message] if shared or wishes else messages, job)
 
     def _future(self) -> asyncio.Future[T]:
-        if self._loop is None:
-            raise StoreError("the store is not started")
+        if self._loop is None or self._closed:
+            raise StoreError("the store is closed" if self._closed else "the store is not started")
         return self._loop.create_future()
 
     async def _on_thread(self, fn: Callable[[], T]) -> T:
@@ -345,7 +354,7 @@ class Store:
         if sum(len(message.text) for message in messages) < bodies.OFF_LOOP:
             prepared = self._prepare(messages)
         else:
-            work = asyncio.ensure_future(self._on_thread(lambda: self._prepare(messages)))
+            work = asyncio.get_running_loop().run_in_executor(self._preparers, self._prepare, messages)
             try:
                 prepared = await asyncio.shield(work)
             except asyncio.CancelledError:
@@ -381,10 +390,12 @@ class Store:
     async def _submit(self, job: Job) -> None:
         """Hand a job to the writer and wait until it is settled."""
         try:
+            if self._closed:
+                raise StoreError("the store is closed")
             while self._waiting_octets > MAX_WAITING_OCTETS or self._waiting_jobs >= MAX_WAITING_JOBS:
                 self._room.clear()
                 await self._room.wait()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StoreError):
             self._release([one.body for one in job.bodies])
             raise
         self._waiting_jobs += 1

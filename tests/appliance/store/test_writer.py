@@ -171,6 +171,8 @@ async def test_a_store_that_is_not_started_or_closed_says_so(tmp_path: Path) -> 
     assert len({account.id for account in await asyncio.gather(*pending)}) == 3  # what waited was finished
     with pytest.raises(StoreError, match="closed"):
         opened.peek(lambda _: None)
+    with pytest.raises(StoreError, match="closed"):
+        await opened.write(lambda _: None)
     again = Store.open(tmp_path / "data", reserve_bytes=0)
     assert len(again.peek(accounts.list_accounts)) == 3
     await again.start()
