@@ -93,10 +93,28 @@ class Postfix:
         if certificate is not None:
             certificate.write(self.config)
         self._mail_domains, self._has_tls = mail_domains, certificate is not None
-        self.configure(settings)
+        self._settings = dict(settings)
+        self._write_config()
 
-    def configure(self, settings: Mapping[str, str]) -> None:
-        """Write main.cf and master.cf."""
+    def set(self, name: str, value: str) -> None:
+        """Change one setting of main.cf; a running Postfix sees it after `reload`."""
+        self._settings[name] = value
+        self._write_config()
+
+    def set_table(self, name: str, restriction: str, rows: Mapping[str, str]) -> None:
+        """Let a setting look things up in a table of its own, as in `check_recipient_access`."""
+        path = self.config / f"{name}.table"
+        path.write_text("".join(f"{key} {value}\n" for key, value in rows.items()))
+        self.set(name, f"{restriction} texthash:{path}")
+
+    def reload(self) -> None:
+        """Let new connections have the settings as they are now."""
+        before = self.log.read_text().count("reload -- version")
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.log.read_text().count("reload -- version") > before, "reload of Postfix", START_S)
+
+    def _write_config(self) -> None:
         base = {
             "compatibility_level": "3.6",
             "queue_directory": str(self.folder / "queue"),
@@ -136,15 +154,13 @@ class Postfix:
                 "smtpd_tls_key_file": str(self.config / Certificate.KEY),
                 "smtpd_tls_security_level": "may",
             }
-        main = "".join(f"{name} = {value}\n" for name, value in {**base, **settings}.items())
+        main = "".join(f"{name} = {value}\n" for name, value in {**base, **self._settings}.items())
         (self.config / "main.cf").write_text(main)
-        listeners = "".join(
-            f"127.0.0.1:{port} inet n - n - - smtpd\n" for port in self._ports if port not in self._tls_ports
-        )
-        wrapped = "".join(
-            f"127.0.0.1:{port} inet n - n - - smtpd\n  -o smtpd_tls_wrappermode=yes\n" for port in self._tls_ports
-        )
-        (self.config / "master.cf").write_text(listeners + wrapped + _SERVICES.lstrip())
+        # One process for each connection: after a reload no old one lingers with the old settings.
+        smtpd = "inet n - n - - smtpd -o max_use=1"
+        plain = "".join(f"127.0.0.1:{port} {smtpd}\n" for port in self._ports if port not in self._tls_ports)
+        wrapped = "".join(f"127.0.0.1:{port} {smtpd} -o smtpd_tls_wrappermode=yes\n" for port in self._tls_ports)
+        (self.config / "master.cf").write_text(plain + wrapped + _SERVICES.lstrip())
 
     @property
     def log(self) -> Path:
