@@ -1,4 +1,7 @@
-"""One appliance for all hostile input, the clients that behave beside it, and a look at its log after each test."""
+"""One appliance for all hostile input, the clients that behave beside it, and a look at its log after each test.
+
+Another, the office, has a way to other people's domains: what it sends to outside.test arrives at the next hop.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,30 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.appliance_process import ACCOUNTS, Appliance
+from tests.e2e.appliance_process import ACCOUNTS
+from tests.faults.nexthop import NextHop
+from tests.faults.target import Target
 from tests.faults.watch import Watch
 
 GROWTH_MIB = 48  # of memory in one test, unless its module says otherwise
 MOST_MIB = 192  # of memory ever
 
 # Short waits, and limits that can be reached: a test of a slow peer need not be slow itself.
-IMPATIENT = """
-[auth]
-failure_delay = 0.0
-"""
-SMTP = "command_timeout = 3\ndata_timeout = 3\ndata_deadline = 6\nmax_per_peer = 60\nmax_connections = 150\n"
-IMAP = "login_timeout = 3\nappend_timeout = 3\nmax_per_peer = 60\nmax_connections = 150\n"
-POP3 = "login_timeout = 3\nmax_per_peer = 60\nmax_connections = 150\n"
-
-
-class Target(Appliance):
-    """An appliance whose roles are given further settings."""
-
-    roles: tuple[tuple[str, str], ...] = (("smtp", SMTP), ("imap4", IMAP), ("pop3", POP3))
-
-    def write_config(self) -> None:
-        super().write_config()
-        text = self.config.read_text()
-        for role, settings in self.roles:
-            text = text.replace(f"[{role}]\n", f"[{role}]\n{settings}")
-        self.config.write_text(text)
+MOST = 150  # connections of one kind of port
+MOST_PER_PEER = 60
+LIMITS = f"max_per_peer = {MOST_PER_PEER}\nmax_connections = {MOST}\n"
+IMPATIENT = {
+    "auth": "failure_delay = 0.0\n",
+    "smtp": "command_timeout = 3\ndata_timeout = 3\ndata_deadline = 6\n" + LIMITS,
+    "imap4": "login_timeout = 3\nappend_timeout = 3\n" + LIMITS,
+    "pop3": "login_timeout = 3\n" + LIMITS,
+}
 
 
 @pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """The appliance that is abused."""
-    made = Target(tmp_path_factory.mktemp("target"), extra=IMPATIENT)
+    made = Target(tmp_path_factory.mktemp("target"), tables=IMPATIENT)
     made.add_accounts(*ACCOUNTS)
     with made:
         yield made
@@ -61,3 +55,23 @@ def abused(request: pytest.FixtureRequest, target: Target, watch: Watch) -> Iter
     said = target.log.read_bytes()[logged:].decode(errors="replace")
     assert "Traceback" not in said, said[-3000:]
     assert watch.most < MOST_MIB << 20, f"{watch.most >> 20} MiB of memory"
+
+
+@pytest.fixture(scope="session")
+def hop() -> Iterator[NextHop]:
+    """Where mail for outside.test arrives."""
+    with NextHop() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory: pytest.TempPathFactory, hop: NextHop) -> Iterator[Target]:
+    """An appliance whose mail for outside.test leaves to the next hop, and for refusing.test finds nobody there."""
+    made = Target(
+        tmp_path_factory.mktemp("office"),
+        zone="outside MX 10 mx.outside\nmx.outside A 127.0.0.1\nrefusing MX 0 .\n",
+        tables={"relay": f"port = {hop.port}\ntls = 'off'\n", "auth": "failure_delay = 0.0\n"},
+    )
+    made.add_accounts(*ACCOUNTS)
+    with made:
+        yield made

@@ -157,10 +157,14 @@ class Peer:
 
     def answered(self, tag: bytes, seconds: float = ANSWER_S) -> bytes:
         """Everything up to the tagged answer."""
-        said = b"\r\n"
-        while not (at := said.rfind(b"\r\n", 0, -2) + 2) or not said.startswith(tag + b" ", at):
-            said += self.until(b"\r\n", seconds)
-        return said[2:]
+        stop = time.monotonic() + seconds
+        self.got = b"\r\n" + self.got
+        start = 0
+        while (at := self.got.find(b"\r\n" + tag + b" ", start)) < 0:
+            start = max(0, len(self.got) - len(tag) - 3)
+            assert self._more(stop), f"closed before its answer; it said {self.got[-300:]!r}"
+        before, self.got = self.got[2 : at + 2], self.got[at + 2 :]
+        return before + self.until(b"\r\n", seconds)
 
     def __enter__(self) -> Peer:
         return self

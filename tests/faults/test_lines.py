@@ -9,8 +9,8 @@ import random
 
 import pytest
 
-from tests.e2e.appliance_process import Appliance
 from tests.faults.peer import PORTS, Peer, Port, greeted, refused
+from tests.faults.target import Target
 
 pytestmark = pytest.mark.parametrize("port", PORTS, ids=str)
 
@@ -20,7 +20,7 @@ SHOWS = {"smtp": b"214 ", "imap": b"hidden OK", "pop3": b"+OK"}  # how an answer
 GOODBYES = {"smtp": b"QUIT\r\n", "imap": b"z LOGOUT\r\n", "pop3": b"QUIT\r\n"}
 
 
-def test_a_stray_line_end_hides_no_second_command(abused: Appliance, port: Port) -> None:
+def test_a_stray_line_end_hides_no_second_command(abused: Target, port: Port) -> None:
     for end in (b"\n", b"\r", b"\n\r", b"\r\r\n", b"\n\n", b"\r\0\n"):
         with greeted(abused, port) as peer:
             peer.send(HARMLESS[port.protocol] + end + HIDDEN[port.protocol] + b"\r\n" + GOODBYES[port.protocol])
@@ -29,7 +29,7 @@ def test_a_stray_line_end_hides_no_second_command(abused: Appliance, port: Port)
         assert SHOWS[port.protocol] not in said, (end, said)
 
 
-def test_nul_is_refused(abused: Appliance, port: Port) -> None:
+def test_nul_is_refused(abused: Target, port: Port) -> None:
     command = HARMLESS[port.protocol]
     for line in (command[:-2] + b"\0" + command[-2:], command + b" \0", b"\0"):
         with greeted(abused, port) as peer:
@@ -37,7 +37,7 @@ def test_nul_is_refused(abused: Appliance, port: Port) -> None:
             assert refused(port, peer.line()), line
 
 
-def test_an_over_long_line_is_refused(abused: Appliance, port: Port) -> None:
+def test_an_over_long_line_is_refused(abused: Target, port: Port) -> None:
     least = 65_600 if port.protocol == "imap" else 20_000  # sequence sets make IMAP's lines longer
     for size in (least, 1_000_000):
         for end in (b"\r\n", b""):
@@ -46,7 +46,7 @@ def test_an_over_long_line_is_refused(abused: Appliance, port: Port) -> None:
                 assert refused(port, peer.line()), (size, end)
 
 
-def test_octets_at_random(abused: Appliance, port: Port) -> None:
+def test_octets_at_random(abused: Target, port: Port) -> None:
     for seed in range(8):
         octets = random.Random(seed).randbytes(4000)
         with greeted(abused, port) as peer:
@@ -56,7 +56,7 @@ def test_octets_at_random(abused: Appliance, port: Port) -> None:
         assert not said or refused(port, said), (seed, said)
 
 
-def test_a_browser_is_sent_away_before_its_text_is_read(abused: Appliance, port: Port) -> None:
+def test_a_browser_is_sent_away_before_its_text_is_read(abused: Target, port: Port) -> None:
     """A page may lure a browser to send this; its body would be commands."""
     for verb in (b"GET / HTTP/1.1", b"POST / HTTP/1.1"):
         with greeted(abused, port) as peer:
@@ -65,7 +65,7 @@ def test_a_browser_is_sent_away_before_its_text_is_read(abused: Appliance, port:
         assert refused(port, said), said
 
 
-def test_the_other_kind_of_port(abused: Appliance, port: Port) -> None:
+def test_the_other_kind_of_port(abused: Target, port: Port) -> None:
     """TLS where the dialogue begins in clear, and a command in clear where TLS is expected."""
     with Peer(abused.ports[port.name]) as peer:
         if port.tls:

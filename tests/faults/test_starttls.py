@@ -7,8 +7,9 @@ import ssl
 
 import pytest
 
-from tests.e2e.appliance_process import ACCOUNTS, PASSWORD, Appliance
+from tests.e2e.appliance_process import ACCOUNTS, PASSWORD
 from tests.faults.peer import PORTS, UPGRADES, Peer, Port, greeted, refused
+from tests.faults.target import Target
 
 CLEAR = [port for port in PORTS if not port.tls]
 INJECTED = {
@@ -20,7 +21,7 @@ INJECTED = {
 by_port = pytest.mark.parametrize("port", CLEAR, ids=str)
 
 
-def upgraded(appliance: Appliance, port: Port) -> Peer:
+def upgraded(appliance: Target, port: Port) -> Peer:
     peer = greeted(appliance, port)
     if port.protocol == "smtp":
         peer.say("EHLO before.test")
@@ -31,7 +32,7 @@ def upgraded(appliance: Appliance, port: Port) -> Peer:
 
 
 @by_port
-def test_commands_behind_it_in_the_same_packet_end_the_connection(abused: Appliance, port: Port) -> None:
+def test_commands_behind_it_in_the_same_packet_end_the_connection(abused: Target, port: Port) -> None:
     with greeted(abused, port) as peer:
         if port.protocol == "smtp":
             peer.say("EHLO before.test")
@@ -42,7 +43,7 @@ def test_commands_behind_it_in_the_same_packet_end_the_connection(abused: Applia
 
 
 @by_port
-def test_a_handshake_in_the_same_packet_is_no_handshake(abused: Appliance, port: Port) -> None:
+def test_a_handshake_in_the_same_packet_is_no_handshake(abused: Target, port: Port) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -55,7 +56,7 @@ def test_a_handshake_in_the_same_packet_is_no_handshake(abused: Appliance, port:
 
 
 @by_port
-def test_commands_in_clear_instead_of_the_handshake(abused: Appliance, port: Port) -> None:
+def test_commands_in_clear_instead_of_the_handshake(abused: Target, port: Port) -> None:
     with greeted(abused, port) as peer:
         peer.send(UPGRADES[port.protocol])
         peer.line()
@@ -66,7 +67,7 @@ def test_commands_in_clear_instead_of_the_handshake(abused: Appliance, port: Por
 
 
 @by_port
-def test_a_handshake_that_is_cut_off(abused: Appliance, port: Port) -> None:
+def test_a_handshake_that_is_cut_off(abused: Target, port: Port) -> None:
     with greeted(abused, port) as peer:
         peer.send(UPGRADES[port.protocol])
         peer.line()
@@ -76,14 +77,14 @@ def test_a_handshake_that_is_cut_off(abused: Appliance, port: Port) -> None:
 
 
 @by_port
-def test_a_second_upgrade_is_refused(abused: Appliance, port: Port) -> None:
+def test_a_second_upgrade_is_refused(abused: Target, port: Port) -> None:
     with upgraded(abused, port) as peer:
         peer.send(UPGRADES[port.protocol])
         assert refused(port, peer.line())
 
 
 @pytest.mark.parametrize("name", ["mx", "submission"])
-def test_smtp_forgets_hello_and_transaction(abused: Appliance, name: str) -> None:
+def test_smtp_forgets_hello_and_transaction(abused: Target, name: str) -> None:
     with greeted(abused, Port(name, "smtp")) as peer:
         peer.say("EHLO before.test")
         if name == "mx":
@@ -96,7 +97,7 @@ def test_smtp_forgets_hello_and_transaction(abused: Appliance, name: str) -> Non
         assert b"STARTTLS" not in peer.say("EHLO after.test")
 
 
-def test_smtp_forgets_a_login_made_in_clear(abused: Appliance) -> None:
+def test_smtp_forgets_a_login_made_in_clear(abused: Target) -> None:
     plain = base64.b64encode(f"\0{ACCOUNTS[0]}\0{PASSWORD}".encode()).decode()
     with greeted(abused, Port("submission", "smtp")) as peer:
         peer.say("EHLO before.test")
@@ -107,7 +108,7 @@ def test_smtp_forgets_a_login_made_in_clear(abused: Appliance) -> None:
         assert peer.say(f"MAIL FROM:<{ACCOUNTS[0]}>").startswith(b"530 ")
 
 
-def test_imap_has_no_way_back_to_before_the_login(abused: Appliance) -> None:
+def test_imap_has_no_way_back_to_before_the_login(abused: Target) -> None:
     """STARTTLS after a login would mix two sessions (session fixation)."""
     with greeted(abused, Port("imap", "imap")) as peer:
         assert b"c OK" in peer.command(f'LOGIN {ACCOUNTS[0]} "{PASSWORD}"')
@@ -115,7 +116,7 @@ def test_imap_has_no_way_back_to_before_the_login(abused: Appliance) -> None:
         assert peer.command("NOOP").startswith(b"c OK")
 
 
-def test_pop3_forgets_the_name_given_in_clear(abused: Appliance) -> None:
+def test_pop3_forgets_the_name_given_in_clear(abused: Target) -> None:
     with greeted(abused, Port("pop3", "pop3")) as peer:
         peer.send(f"USER {ACCOUNTS[0]}\r\n".encode())
         assert peer.line().startswith(b"+OK")
