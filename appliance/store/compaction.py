@@ -54,18 +54,19 @@ def rewrite(
         commit(step)
 
 
-def surplus(db: sqlite3.Connection) -> bool:
-    """Whether so much of the database is free that it should be made smaller."""
+def surplus(db: sqlite3.Connection, *, everything: bool = False) -> bool:
+    """Whether so much of the database is free that it should be made smaller; with `everything`, any page."""
     (size,), (free,), (pages,) = (
         db.execute(f"PRAGMA {what}").fetchone() for what in ("page_size", "freelist_count", "page_count")
     )
+    if everything:
+        return bool(free)
     return bool(free * size > FREE_BYTES and free * 100 > pages * FREE_PERCENT)
 
 
-def shrink(db: Database) -> bool:
-    """Cut off one step of free pages. Runs outside a transaction. True if more is to be done."""
+def shrink(db: Database) -> None:
+    """Cut off one step of free pages. Runs outside a transaction; the next checkpoint cuts the file."""
     db.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
-    return surplus(db)
 
 
 def record_moves(db: Database, moves: Sequence[Moved]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from appliance.errors import ApplianceError
 from appliance.store.database import LOOP_CACHE_KIB, Database, connect
 from appliance.store.space import Space
+from appliance.store.upkeep import Upkeep
 from appliance.store.wal import TRUNCATE_BYTES, Log
 
 EXTEND_AFTER_S = 2.0  # after the start, the log is made long before it is filled
@@ -33,18 +34,14 @@ class Keeper:
         space: Space,
         *,
         last_commit: Callable[[], float],
-        finish: Callable[[bool], bool],
-        extend: Callable[[], bool],
-        tidy: Callable[[], None],
+        upkeep: Upkeep,
     ) -> None:
-        """The writer does `finish(truncate)`, a checkpoint, and `extend()` of the log; `tidy()` does slow chores."""
+        """`last_commit` tells when the store last wrote, on the monotonic clock."""
         self._path = path
         self._wal = wal
         self._space = space
         self._last_commit = last_commit
-        self._finish = finish
-        self._extend = extend
-        self._tidy = tidy
+        self._upkeep = upkeep
         self._extended = False
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="store-keeper", daemon=True)
@@ -72,7 +69,7 @@ class Keeper:
                     pause = RETRY_S
                     self._wal.due.clear()  # the next group sets it again, or the next tick finds it
                 elif not due and not self._extended:
-                    self._extended = self._stopping or not self._extend()
+                    self._extended = self._stopping or not self._upkeep.extend()
                     pause = 0.0 if not self._extended else TICK_S
                 elif not due:
                     self._idle()
@@ -92,14 +89,17 @@ class Keeper:
             raise
         finally:
             db.close()  # a connection that met an error is not used again
-        return self._finish(False)
+        return self._upkeep.checkpoint(False)
 
     def _idle(self) -> None:
-        if time.monotonic() - self._last_commit() < IDLE_S:
-            return
-        if self._wal.filled >= IDLE_BYTES or self._wal.file_bytes() >= TRUNCATE_BYTES:
-            self._finish(self._wal.file_bytes() >= TRUNCATE_BYTES)
-        self._tidy()
+        """Tidy up if nobody writes, or if the disk is so full that mail is refused: then all the room counts."""
+        if self._space.refusing:
+            self._upkeep.tidy(True)
+        elif time.monotonic() - self._last_commit() >= IDLE_S:
+            truncate = self._wal.file_bytes() >= TRUNCATE_BYTES
+            if truncate or self._wal.filled >= IDLE_BYTES:
+                self._upkeep.checkpoint(truncate)
+            self._upkeep.tidy(False)
 
     def _connect(self) -> Database:
         return connect(self._path, cache_kib=LOOP_CACHE_KIB)

@@ -61,7 +61,9 @@ class Segments:
         self._lanes: dict[bool, _File] = {}
         self._open: dict[int, _File] = {}  # lanes, and full files that await their last sync
         self._in_flight: Counter[int] = Counter()
+        self._durable: set[tuple[int, int]] = set()  # places of records in flight that a sync has covered
         self._holds = 0
+        self._pins: Counter[int] = Counter()  # readers that go through a record of a file
         created = not folder.exists()
         folder.mkdir(mode=0o700, exist_ok=True)
         if created:
@@ -109,23 +111,29 @@ class Segments:
         """
         failed = set()
         for number in {extent.segment for extent in extents}:
+            places = {(number, one.position) for one in extents if one.segment == number and not one.synced}
             with self._lock:
                 file = self._open.get(number)
+                places -= self._durable
             if file is None:
                 continue  # full and synced by the group that filled it
             if file.poisoned:
                 failed.add(number)
-            elif not all(extent.synced for extent in extents if extent.segment == number):
+            elif places:
                 try:
                     self._sync_file(file)
                 except OSError:
                     self._give_up(file)
                     failed.add(number)
+                else:
+                    with self._lock:
+                        self._durable |= places
         return failed
 
     def done(self, extent: Extent) -> None:
         """The record's row is committed or given up: from now on compaction may look at its file."""
         with self._lock:
+            self._durable.discard((extent.segment, extent.position))
             self._in_flight[extent.segment] -= 1
             if not self._in_flight[extent.segment]:
                 del self._in_flight[extent.segment]
@@ -135,22 +143,42 @@ class Segments:
 
     def read(self, segment: int, position: int, length: int) -> bytes:
         """The octets of one record. Raises NotFoundError without the file, StoreError if the record is damaged."""
-        try:
-            fd = os.open(self.path(segment), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise NotFoundError(f"segment {segment} is not there") from error
-        except OSError as error:
-            raise StoreError(f"segment {segment} cannot be read: {error}") from error
-        try:
-            record = _read_all(fd, _RECORD.size + length, position)
-        except OSError as error:
-            raise StoreError(f"segment {segment} cannot be read: {error}") from error
-        finally:
-            os.close(fd)
+        record = self._pread(segment, position, _RECORD.size + length)
         octets = record[_RECORD.size :]
         if record[: _RECORD.size] != _RECORD.pack(_MAGIC, zlib.crc32(octets), length) or len(octets) != length:
             raise StoreError(f"the record at {position} of segment {segment} is damaged")
         return octets
+
+    def pin(self, number: int) -> None:
+        """Keep a file there for a reader who comes back for piece after piece; `unpin` must follow.
+
+        That takes no descriptor, however many readers there are, and lets records be read to their end although
+        their row is gone or names another place by now. Raises NotFoundError without the file.
+        """
+        with self._lock:
+            if not self.path(number).exists():
+                raise NotFoundError(f"segment {number} is not there")
+            self._pins[number] += 1
+
+    def unpin(self, number: int) -> None:
+        """The reader has ended: compaction may remove the file."""
+        with self._lock:
+            self._pins[number] -= 1
+            if not self._pins[number]:
+                del self._pins[number]
+
+    def crc(self, segment: int, position: int, length: int) -> int:
+        """What the head of a record says of its octets. Raises StoreError if it is not the head of that record."""
+        head = self._pread(segment, position, _RECORD.size)
+        if len(head) == _RECORD.size:
+            magic, crc, found = _RECORD.unpack(head)
+            if (magic, found) == (_MAGIC, length):
+                return int(crc)
+        raise StoreError(f"the record at {position} of segment {segment} is damaged")
+
+    def slice(self, segment: int, position: int, start: int, count: int) -> bytes:
+        """Some octets of one record, unchecked; fewer where the file ends. The caller stays within the record."""
+        return self._pread(segment, position + _RECORD.size + start, count)
 
     def idle_numbers(self) -> list[int]:
         """Files that take no more records and have none on the way: those that compaction may look at."""
@@ -170,9 +198,9 @@ class Segments:
                     self._close(file)
 
     def remove(self, number: int) -> bool:
-        """Delete a file that no row names any more. False while a backup holds the files."""
+        """Delete a file that no row names any more. False while a backup holds the files, or a reader this one."""
         with self._lock:
-            if self._holds:
+            if self._holds or number in self._pins:
                 return False
             self.path(number).unlink(missing_ok=True)
             return True
@@ -194,6 +222,20 @@ class Segments:
             for file in list(self._open.values()):
                 self._close(file)
             self._lanes.clear()
+
+    def _pread(self, segment: int, position: int, length: int) -> bytes:
+        try:
+            fd = os.open(self.path(segment), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise NotFoundError(f"segment {segment} is not there") from error
+        except OSError as error:
+            raise StoreError(f"segment {segment} cannot be read: {error}") from error
+        try:
+            return _read_all(fd, length, position)
+        except OSError as error:
+            raise StoreError(f"segment {segment} cannot be read: {error}") from error
+        finally:
+            os.close(fd)
 
     def _reserve(self, octets: int, *, large: bool) -> tuple[_File, int]:
         """A place for a record, which nobody else gets."""

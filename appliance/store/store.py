@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from typing import TypeVar
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.envelope import Envelope
 from appliance.mail.message import Message, Part
-from appliance.store import bodies, compaction
+from appliance.store import bodies
 from appliance.store.bodies import PreparedBody
 from appliance.store.changes import Changes
 from appliance.store.database import WRITER_CACHE_KIB, Database, connect
@@ -27,9 +26,11 @@ from appliance.store.mailboxes import mailbox_by_id
 from appliance.store.model import Accepted, Change, Filing, MessageRow, QueueWish
 from appliance.store.readers import Readers
 from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
-from appliance.store.segments import Extent, Segments
+from appliance.store.segments import Segments
 from appliance.store.soft import SoftStore
 from appliance.store.space import RESERVE_BYTES, Space
+from appliance.store.syncer import Syncer
+from appliance.store.upkeep import Upkeep
 from appliance.store.wal import Log
 from appliance.store.writer import Job, Writer
 
@@ -68,14 +69,14 @@ class Store:
         self._writer = Writer(
             path, segments, space, self._wal, now=now, publish=self._publish, reopened=self._readers.renew
         )
+        self._upkeep = Upkeep(segments, self._readers, self._wal, self._call_writer)
+        self._syncer = Syncer(segments, self._writer.put)
         self._keeper = Keeper(
             path,
             self._wal,
             space,
             last_commit=lambda: self._writer.last_commit,
-            finish=self._finish_checkpoint,
-            extend=lambda: self._call_writer(lambda _: self._wal.extend(), outside=True),
-            tidy=self._compact,
+            upkeep=self._upkeep,
         )
         # Apart from the readers, so that large mail on a slow disk leaves them their threads; few: each holds a text.
         self._preparers = ThreadPoolExecutor(PREPARERS, thread_name_prefix="store-preparer")
@@ -85,7 +86,6 @@ class Store:
         self._waiting_octets = 0
         self._room = asyncio.Event()
         self._closed = False
-        self._compacting = threading.Lock()
 
     @classmethod
     def open(
@@ -125,6 +125,7 @@ class Store:
         """Start the writer and the housekeeping. The loop that runs now is the store's loop."""
         self._loop = asyncio.get_running_loop()
         self._writer.start(self._loop)
+        self._syncer.start()
         self._keeper.start()
 
     async def close(self) -> None:
@@ -141,6 +142,7 @@ class Store:
         self._keeper.stop()
         self._preparers.shutdown(wait=True)
         self._readers.close()
+        self._syncer.stop()
         self._writer.stop()
         self._segments.close()
 
@@ -297,10 +299,7 @@ class Store:
 
         `everything`: the log's own room and the current segment files too.
         """
-        if everything:
-            self._segments.retire()
-        await self._on_thread(self._compact)
-        await self._on_thread(lambda: self._finish_checkpoint(everything))
+        await self._on_thread(lambda: self._upkeep.tidy(everything))
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -413,9 +412,13 @@ class Store:
             self._room.set()
 
     def _flush(self) -> None:
-        if self._inbox:
-            self._writer.put(self._inbox)
-            self._inbox = []
+        jobs, self._inbox = self._inbox, []
+        large = [job for job in jobs if any(one.body.extent is not None for one in job.bodies)]
+        if large:
+            self._syncer.put(large)
+            jobs = [job for job in jobs if job not in large]
+        if jobs:
+            self._writer.put(jobs)
 
     def _publish(self, changes: list[Change], directory_touched: bool) -> None:
         if directory_touched:
@@ -431,10 +434,6 @@ class Store:
         except NotFoundError:
             return await self.read(run)  # compaction may have moved a text between the look at the row and at the file
 
-    def _finish_checkpoint(self, truncate: bool) -> bool:
-        """Let the writer carry over the rest of the log between two groups. Called from other threads."""
-        return bool(self._call_writer(lambda db: self._wal.checkpoint(db, truncate=truncate), outside=True))
-
     def _call_writer(self, fn: Callable[[Database], T], *, outside: bool = False) -> T:
         """Run `fn` on the writer from another thread than the loop's, and wait."""
         if self._loop is None:
@@ -446,28 +445,3 @@ class Store:
             return future.result()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
-
-    def _compact(self) -> None:
-        """Rewrite half dead segment files, delete dead ones, cut off free pages. On a thread, one at a time."""
-        with self._compacting:
-            for number in self._readers.read(lambda db: compaction.candidates(db, self._segments)):
-                live = self._live_extents(number)
-                compaction.rewrite(self._segments, live, self._commit_moves)
-                if not self._live_extents(number) and self._segments.remove(number):
-                    log.info("segment %d is given back, %d texts of it were moved", number, len(live))
-            if self._readers.read(compaction.surplus):
-                while self._call_writer(compaction.shrink, outside=True):
-                    pass
-
-    def _live_extents(self, number: int) -> list[tuple[int, Extent]]:
-        return self._readers.read(lambda db: compaction.live_extents(db, number))
-
-    def _commit_moves(self, moves: Sequence[compaction.Moved]) -> None:
-        try:
-            failed = self._segments.sync([new for _, _, new in moves])
-            if failed:
-                raise StoreError("a segment file cannot be written")
-            self._call_writer(lambda db: compaction.record_moves(db, moves))
-        finally:
-            for _, _, new in moves:
-                self._segments.done(new)

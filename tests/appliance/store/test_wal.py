@@ -39,13 +39,13 @@ async def test_tidying_cuts_the_log(store: Store, ana: Account) -> None:
 async def test_a_full_log_calls_for_a_checkpoint(store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wal, "CHECKPOINT_BYTES", 200_000)
     called = []
-    real = store._keeper._finish
+    real = store._upkeep.checkpoint
 
-    def finish(truncate: bool) -> bool:
+    def checkpoint(truncate: bool) -> bool:
         called.append(truncate)
         return real(truncate)
 
-    monkeypatch.setattr(store._keeper, "_finish", finish)
+    monkeypatch.setattr(store._upkeep, "checkpoint", checkpoint)
     for number in range(60):
         await accept(store, message(number, 5000), ana)
     for _ in range(1000):
@@ -110,7 +110,7 @@ async def test_the_log_is_made_long_with_zeros_and_still_says_the_same(
     await accept(store, message(1), ana)
     filled = store._wal.filled
     steps = 0
-    while await store._on_thread(store._keeper._extend):
+    while await store._on_thread(store._upkeep.extend):
         steps += 1
     assert steps == 3
     size = store._wal.file_bytes()
