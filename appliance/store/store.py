@@ -29,7 +29,6 @@ from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
 from appliance.store.segments import Segments
 from appliance.store.soft import SoftStore
 from appliance.store.space import RESERVE_BYTES, Space
-from appliance.store.syncer import Syncer
 from appliance.store.upkeep import Upkeep
 from appliance.store.wal import Log
 from appliance.store.writer import Job, Writer
@@ -70,7 +69,6 @@ class Store:
             path, segments, space, self._wal, now=now, publish=self._publish, reopened=self._readers.renew
         )
         self._upkeep = Upkeep(segments, self._readers, self._wal, self._call_writer)
-        self._syncer = Syncer(segments, self._writer.put)
         self._keeper = Keeper(
             path,
             self._wal,
@@ -125,7 +123,6 @@ class Store:
         """Start the writer and the housekeeping. The loop that runs now is the store's loop."""
         self._loop = asyncio.get_running_loop()
         self._writer.start(self._loop)
-        self._syncer.start()
         self._keeper.start()
 
     async def close(self) -> None:
@@ -142,7 +139,6 @@ class Store:
         self._keeper.stop()
         self._preparers.shutdown(wait=True)
         self._readers.close()
-        self._syncer.stop()
         self._writer.stop()
         self._segments.close()
 
@@ -412,13 +408,9 @@ class Store:
             self._room.set()
 
     def _flush(self) -> None:
-        jobs, self._inbox = self._inbox, []
-        large = [job for job in jobs if any(one.body.extent is not None for one in job.bodies)]
-        if large:
-            self._syncer.put(large)
-            jobs = [job for job in jobs if job not in large]
-        if jobs:
-            self._writer.put(jobs)
+        if self._inbox:
+            self._writer.put(self._inbox)
+            self._inbox = []
 
     def _publish(self, changes: list[Change], directory_touched: bool) -> None:
         if directory_touched:
