@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from plugins.imap4.selected import Selected
     from plugins.imap4.session import ImapSession
 
-BATCH = 1_000  # messages whose rows and headers are searched by one hop to a thread
+BATCH = 2_000  # messages whose rows and headers are searched by one hop to a thread
 TEXT_BATCH = 8 << 20  # octets of messages whose texts are searched by one hop …
 TEXT_BATCH_MESSAGES = 500  # … and their number
 

@@ -135,7 +135,11 @@ def _header(field: bytes, needle: str) -> Test:
         lower = subject.lower
         start = 0 if lower.startswith(field) else lower.find(mark) + 1 or len(lower)
         while start < len(lower):
-            end = _end_of_field(lower, start)
+            end = lower.find(b"\n", start)
+            if end < 0:
+                end = len(lower)
+            elif lower[end + 1 : end + 2] in _FOLDS:
+                end = _end_of_field(lower, end + 1)
             if may_hold(lower[start:end]) and holds(subject.header, start):
                 return True
             start = lower.find(mark, end) + 1 or len(lower)

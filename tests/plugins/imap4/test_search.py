@@ -271,6 +271,21 @@ def test_short_cuts_in_headers_change_no_answer(text: str, needle: str, encoded:
     assert test(Subject(0, 0, EPOCH, header)) is (form in search_form(value) or not form)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b" x\nsubject: y",
+        b"Subject: a\r\n y\r\n",
+        b"X: 1\r\nSubject-x: y\r\nsubject : y\r\n\r\n",
+        b"Subject: y",
+        b"\nsubject:y\n ",
+    ],
+)
+def test_fields_in_odd_places_are_found(header: bytes) -> None:
+    assert compile_key(Header(b"subject", "y"), View((), (), ()))(Subject(0, 0, 0, header))
+    assert not compile_key(Header(b"subject", "z"), View((), (), ()))(Subject(0, 0, 0, header))
+
+
 def test_only_the_part_up_to_the_last_text_is_needed() -> None:
     message = Message.parse(SECOND)
     end = text_reach(message.structure)
