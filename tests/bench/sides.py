@@ -24,6 +24,7 @@ USERS: list[str] = peers.USERS
 PASSWORD: str = peers.PASSWORD
 DOMAIN: str = peers.DOMAIN
 START_S = 60
+SETTLE_S = 4  # both sides finish what they do after a start
 
 
 class Side(Protocol):
@@ -176,7 +177,7 @@ def running(*sides: Any) -> Any:
     try:
         for side in sides:
             side.start()
-        time.sleep(0.5)
+        time.sleep(SETTLE_S)
         yield
     finally:
         for side in reversed(sides):
