@@ -61,7 +61,6 @@ class Segments:
         self._lanes: dict[bool, _File] = {}
         self._open: dict[int, _File] = {}  # lanes, and full files that await their last sync
         self._in_flight: Counter[int] = Counter()
-        self._durable: set[tuple[int, int]] = set()  # places of records in flight that a sync has covered
         self._holds = 0
         self._pins: Counter[int] = Counter()  # readers that go through a record of a file
         created = not folder.exists()
@@ -111,29 +110,23 @@ class Segments:
         """
         failed = set()
         for number in {extent.segment for extent in extents}:
-            places = {(number, one.position) for one in extents if one.segment == number and not one.synced}
             with self._lock:
                 file = self._open.get(number)
-                places -= self._durable
             if file is None:
                 continue  # full and synced by the group that filled it
             if file.poisoned:
                 failed.add(number)
-            elif places:
+            elif not all(extent.synced for extent in extents if extent.segment == number):
                 try:
                     self._sync_file(file)
                 except OSError:
                     self._give_up(file)
                     failed.add(number)
-                else:
-                    with self._lock:
-                        self._durable |= places
         return failed
 
     def done(self, extent: Extent) -> None:
         """The record's row is committed or given up: from now on compaction may look at its file."""
         with self._lock:
-            self._durable.discard((extent.segment, extent.position))
             self._in_flight[extent.segment] -= 1
             if not self._in_flight[extent.segment]:
                 del self._in_flight[extent.segment]
@@ -183,10 +176,7 @@ class Segments:
     def idle_numbers(self) -> list[int]:
         """Files that take no more records and have none on the way: those that compaction may look at."""
         with self._lock:
-            busy = {*self._in_flight, *self._open}
-            if not self._lanes:
-                busy.add(self._resume)
-        return [number for number in self.numbers() if number not in busy]
+            return [number for number in self.numbers() if not self._is_busy(number)]
 
     def retire(self) -> None:
         """Let no file take further records, so that all can be compacted."""
@@ -198,9 +188,12 @@ class Segments:
                     self._close(file)
 
     def remove(self, number: int) -> bool:
-        """Delete a file that no row names any more. False while a backup holds the files, or a reader this one."""
+        """Delete a file that no row names any more. False while a backup holds the files, or a reader this one.
+
+        Neither if it is in use again: a record on its way has no row yet.
+        """
         with self._lock:
-            if self._holds or number in self._pins:
+            if self._holds or number in self._pins or self._is_busy(number):
                 return False
             self.path(number).unlink(missing_ok=True)
             return True
@@ -222,6 +215,10 @@ class Segments:
             for file in list(self._open.values()):
                 self._close(file)
             self._lanes.clear()
+
+    def _is_busy(self, number: int) -> bool:
+        """Whether records are on their way into a file, or may come: the last file of the run before is continued."""
+        return number in self._in_flight or number in self._open or number == self._resume
 
     def _pread(self, segment: int, position: int, length: int) -> bytes:
         try:

@@ -87,6 +87,26 @@ def test_the_last_file_is_continued_by_the_next_run_but_no_number_is_given_twice
     assert Segments(tmp_path / "other", highest=7).append([b"x"]).segment == 8
 
 
+def test_a_file_in_use_is_neither_compacted_nor_removed(tmp_path: Path) -> None:
+    first = Segments(tmp_path / "s")
+    first.done(first.append([b"one"]))
+    assert first.idle_numbers() == []
+    assert not first.remove(1)
+    first.close()
+    second = Segments(tmp_path / "s")
+    second.done(second.append([b"x" * LARGE_RECORD]))  # the other lane is open already
+    assert second.idle_numbers() == []  # small records will go on in the file of the run before
+    assert not second.remove(1)
+    on_its_way = second.append([b"two"])
+    second.retire()
+    assert on_its_way.segment == 1
+    assert second.idle_numbers() == [2]
+    assert not second.remove(1)  # it has no row yet
+    second.done(on_its_way)
+    assert second.idle_numbers() == [1, 2]
+    assert second.remove(1)
+
+
 def test_a_sync_that_failed_is_never_asked_again(files: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
     extents = [files.append([b"x"]), files.append([b"y"])]
     calls = []
@@ -120,7 +140,8 @@ def test_errors_come_in_words(files: Segments, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_backup_holds_the_files(files: Segments) -> None:
-    files.append([b"x"])
+    files.done(files.append([b"x"]))
+    files.retire()
     with files.hold():
         assert not files.remove(1)
     assert files.remove(1)
