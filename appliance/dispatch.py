@@ -18,6 +18,7 @@ import pluggy
 
 from appliance import hookspecs
 from appliance.auth import Credential
+from appliance.config import Section
 from appliance.errors import PluginError
 from appliance.hookspecs import Combine, OnFailure
 from appliance.loading import register
@@ -28,6 +29,7 @@ from appliance.mail.message import Message
 from appliance.mail.reply import Reply, most_severe
 from appliance.mail.session import Session
 from appliance.store.model import Accepted, Account, Filing
+from appliance.store.schema import Migration
 
 log = logging.getLogger(__name__)
 
@@ -67,18 +69,23 @@ class Hook:
 
 
 def hooks_of(manager: pluggy.PluginManager) -> dict[str, Hook]:
-    """Read every specified hook and who implements it."""
+    """Read every specified hook and who implements it.
+
+    Those called first, then the others, then those called last; within each, in the order of the plugins' names.
+    """
+    names = [name for name, _ in manager.list_name_plugin() if "#" not in name]
+    places = {name: -number for number, name in enumerate(names)}  # pluggy calls the last registered first
     hooks = {}
     for name in dir(hookspecs):
         spec = getattr(hookspecs, name)
         if not hasattr(spec, "rule_combine"):
             continue
         caller = getattr(manager.hook, name)
+        found = [(i.plugin_name.partition("#")[0], i) for i in reversed(caller.get_hookimpls())]
+        found.sort(key=lambda one: (one[1].trylast - one[1].tryfirst, places.get(one[0], 0)))
         implementations = tuple(
-            Implementation(
-                i.plugin_name.partition("#")[0], i.function, tuple(i.argnames), getattr(i.plugin, "ABSENCE", "ignore")
-            )
-            for i in reversed(caller.get_hookimpls())
+            Implementation(plugin, i.function, tuple(i.argnames), getattr(i.plugin, "ABSENCE", "ignore"))
+            for plugin, i in found
         )
         hooks[name] = Hook(name, spec.rule_combine, spec.rule_on_failure, spec.rule_deadline, implementations)
     return hooks
@@ -103,8 +110,8 @@ class Dispatch:
         for one in self._hooks[name].implementations:
             try:
                 items = one.function(**{key: arguments[key] for key in one.arguments})
-                found += [(one.plugin, item) for item in items]
-            except Exception as error:
+                found += [(one.plugin, item) for item in _checked(name, items)]
+            except (Exception, SystemExit) as error:
                 if self._hooks[name].on_failure == "log":
                     log.exception("plugin %s failed in %s", one.plugin, name)
                     continue
@@ -114,7 +121,10 @@ class Dispatch:
     def attach(self, core: object) -> None:
         """Register what the plugins' `hooks(core)` return. Raises PluginError."""
         for plugin, found in reversed(self.gather("hooks", core=core)):  # pluggy calls the last registered first
-            register(self._manager, f"{plugin}#{id(found)}", found)
+            try:
+                register(self._manager, f"{plugin}#{id(found)}", found)
+            except PluginError as error:
+                raise PluginError(f"plugin {plugin!r} failed in hooks: {error}") from error
         self._hooks = hooks_of(self._manager)
 
     # ── the SMTP dialogue ─────────────────────────────────────────────────────────────────────────────────────────
@@ -139,7 +149,7 @@ class Dispatch:
     async def own_recipient(self, *, recipient: Recipient) -> Literal["local", "backup", "relay"] | None:
         """See `hookspecs.own_recipient`. Raises HookFailedError."""
         kind: Literal["local", "backup", "relay"] | None = await self._first(
-            "own_recipient", {"recipient": recipient}, lambda answer: answer in {"local", "backup", "relay"}
+            "own_recipient", {"recipient": recipient}, lambda answer: answer in ("local", "backup", "relay")
         )
         return kind
 
@@ -343,20 +353,54 @@ class Dispatch:
         """Await one implementation. Raises HookFailedError, after logging it, whatever the plugin did wrong."""
         try:
             answer = await within(hook.deadline, one.function(**{key: arguments[key] for key in one.arguments}))
+            allowed = answer is None or check(answer)
         except TimeoutError:
             raise _failed(hook, one, f"gave no answer within {hook.deadline:g} s") from None
-        except Exception as error:
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # it was not the plugin: we are to stop
+            raise _failed(hook, one, "cancelled itself", error) from error
+        except (Exception, SystemExit) as error:  # a library's sys.exit() must not end the appliance
             raise _failed(hook, one, f"raised {error!r}", error) from error
-        if answer is not None and not check(answer):
+        if not allowed:
             raise _failed(hook, one, f"answered {answer!r:.200}, which the hook does not allow")
         return answer
 
 
-def _failed(hook: Hook, one: Implementation, what: str, error: Exception | None = None) -> HookFailedError:
+def _failed(hook: Hook, one: Implementation, what: str, error: BaseException | None = None) -> HookFailedError:
     text = f"plugin {one.plugin} {what} in {hook.name}"
     log.error(text, exc_info=error)
     code, status = (454, "4.7.0") if hook.on_failure == "reply454" else (451, "4.3.0")
     return HookFailedError(text, Reply(code, status, _TRY_LATER, reason=text))
+
+
+def _checked(name: str, items: Any) -> list[Any]:
+    """The items that a plugin brings at the start. Raises TypeError when they are not what the hook asks for."""
+    if isinstance(items, (str, bytes)):
+        raise TypeError(f"the answer is {items!r:.100} and no list")
+    found = list(items)
+    check = _ITEMS.get(name)
+    for item in found:
+        if item is None or (check is not None and not check(item)):
+            raise TypeError(f"{item!r:.100} is not what the hook asks for")
+    return found
+
+
+def _with(*attributes: str) -> Check:
+    return lambda item: not isinstance(item, type) and all(hasattr(item, name) for name in attributes)
+
+
+_ITEMS: dict[str, Check] = {
+    "settings": lambda item: isinstance(item, Section),
+    "migrations": lambda item: isinstance(item, Migration),
+    "commands": _with("name", "main"),
+    "services": _with("name", "after", "run", "reload"),
+    "transports": _with("name", "deliver"),
+    "sasl_mechanisms": _with("name", "begin"),
+    "smtp_extensions": lambda item: isinstance(item, str) and item.isascii() and item.isprintable(),
+    "status": lambda item: isinstance(item, (tuple, list)) and [type(part) for part in item] == [str, str],
+}
 
 
 def _is_refusal(answer: object) -> bool:

@@ -68,10 +68,12 @@ def register(manager: pluggy.PluginManager, name: str, plugin: object) -> None:
 
 def _misfits(manager: pluggy.PluginManager, plugin: object) -> list[str]:
     wrong = []
+    hooks = 0
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is None:
             continue
+        hooks += 1
         spec = getattr(hookspecs, options.get("specname") or name, None)
         if not hasattr(spec, "rule_combine"):
             wrong.append(f"implements {name!r}, which is no hook")
@@ -80,7 +82,7 @@ def _misfits(manager: pluggy.PluginManager, plugin: object) -> list[str]:
             wrong.append(f"{name} is a wrapper; hooks are combined by their rule, not wrapped")
         if inspect.iscoroutinefunction(spec) != inspect.iscoroutinefunction(getattr(plugin, name)):
             wrong.append(f"{name} must be {'async def' if inspect.iscoroutinefunction(spec) else 'def'}")
-    return wrong
+    return wrong if hooks else ["implements no hook"]
 
 
 def _find(name: str, folder: Path | None) -> ModuleType:
@@ -100,7 +102,7 @@ def _find(name: str, folder: Path | None) -> ModuleType:
         raise PluginError("there are two plugins of this name; rename the one that is yours")
     try:
         return finders[0]()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"cannot be imported: {error!r}") from error
 
 

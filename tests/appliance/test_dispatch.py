@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 from typing import Any
 
 import pluggy
@@ -121,6 +122,18 @@ async def nonsense() -> Any:
     return object()
 
 
+async def leaves() -> Any:
+    sys.exit("a library's idea of an error")
+
+
+async def cancels_itself() -> Any:
+    raise asyncio.CancelledError
+
+
+async def unhashable() -> Any:
+    return [None, {}]
+
+
 def test_the_table_of_arguments_is_complete() -> None:
     awaited = {n for n in dir(hookspecs) if inspect.iscoroutinefunction(getattr(hookspecs, n))}
     assert awaited == set(ARGUMENTS)
@@ -135,7 +148,9 @@ async def test_a_good_answer_comes_through(hook: str) -> None:
     assert answer == GOOD[hook]
 
 
-@pytest.mark.parametrize("behaviour", [raises, hangs, nonsense], ids=lambda b: b.__name__)
+@pytest.mark.parametrize(
+    "behaviour", [raises, hangs, nonsense, leaves, cancels_itself, unhashable], ids=lambda b: b.__name__
+)
 @pytest.mark.parametrize("hook", AWAITED)
 async def test_a_bad_plugin_gets_the_rule_of_the_table(hook: str, behaviour: Any, caplog: Any) -> None:
     dispatch = dispatch_with(("bad", plugin_for(hook, behaviour)), deadline=0.01)
@@ -225,6 +240,47 @@ def test_a_failing_start_up_hook_stops_the_start() -> None:
 
     with pytest.raises(PluginError, match="'broken' failed in settings"):
         dispatch_with(("broken", Broken())).gather("settings")
+
+
+AT_THE_START = [name for name, spec in vars(hookspecs).items() if getattr(spec, "rule_combine", "") == "list"]
+
+
+@pytest.mark.parametrize("hook", AT_THE_START)
+@pytest.mark.parametrize("answer", [None, 42, "text", [None], [object, None], ["CR\r\nLF", None]], ids=repr)
+def test_nonsense_at_the_start_stops_the_start(hook: str, answer: Any) -> None:
+    scope: dict[str, Any] = {"answer": answer}
+    exec(f"def {hook}():\n    return answer", scope)
+    plugin = type("Plugin", (), {hook: staticmethod(hookimpl(scope[hook]))})()
+    dispatch = dispatch_with(("odd", plugin))
+    if hook == "status":
+        assert dispatch.gather(hook, core=None) == []  # an overview with a gap is better than none
+        return
+    with pytest.raises(PluginError, match=f"'odd' failed in {hook}"):
+        dispatch.gather(hook, core=None)
+
+
+def test_objects_without_hooks_are_none() -> None:
+    class Late:
+        @hookimpl
+        def hooks(self, core: Any) -> Any:
+            return [object()]
+
+    with pytest.raises(PluginError, match="'late' failed in hooks: implements no hook"):
+        dispatch_with(("late", Late())).attach(core=None)
+
+
+def test_hooks_that_need_the_core_keep_their_plugins_place() -> None:
+    class Late:
+        @hookimpl
+        def hooks(self, core: Any) -> Any:
+            return [plugin_for("smtp_helo", raises)]
+
+    last = plugin_for("smtp_helo", raises, trylast=True)
+    first = plugin_for("smtp_helo", raises, tryfirst=True)
+    usual = plugin_for("smtp_helo", raises)
+    dispatch = dispatch_with(("a", usual), ("b", Late()), ("c", last), ("d", Late()), ("e", first))
+    dispatch.attach(core=None)
+    assert [one.plugin for one in dispatch._hooks["smtp_helo"].implementations] == ["e", "a", "b", "d", "c"]
 
 
 def test_hooks_that_need_the_core_are_attached_in_order() -> None:
