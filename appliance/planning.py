@@ -140,7 +140,7 @@ class Planner:
         try:
             return await self._dispatch.transform_inbound(message=message, account=account, findings=findings)
         except HookFailedError:
-            key = hashlib.blake2b(message.header, salt=account.id.to_bytes(8, "big"), digest_size=16).digest()
+            key = hashlib.blake2b(_as_sent(message), salt=account.id.to_bytes(8, "big"), digest_size=16).digest()
             crashes = self._crashes[key] = self._crashes.pop(key, 0) + 1
             if len(self._crashes) > CRASHES_REMEMBERED:
                 self._crashes.popitem(last=False)
@@ -148,3 +148,9 @@ class Planner:
                 raise
             log.warning("message for %s is filed as it was received, after %d crashes", account.name, crashes)
             return message
+
+
+def _as_sent(message: Message) -> bytes:
+    """What of a header is the same when a peer tries again: all but the Received field that we put in front."""
+    first = next(iter(message.fields()), None)
+    return message.header[first.end :] if first is not None and first.name == b"received" else message.header

@@ -252,7 +252,8 @@ async def test_a_gateway_that_crashes_again_and_again_is_passed_over(tmp_path: P
         raise RuntimeError("broken on purpose")
 
     async with office(tmp_path, ("gateway", plugin_of(transform_inbound=transform_inbound))) as o:
-        codes = [(await o.send("ana@palomar.test")).code for _ in range(MAX_CRASHES)]
+        tries = [MESSAGE.prepend(b"Received: from a.test; try %d\r\n" % number) for number in range(MAX_CRASHES)]
+        codes = [(await o.send("ana@palomar.test", message=message)).code for message in tries]
         assert codes == [451, 451, 250]
         other = MESSAGE.prepend(b"X-Other: 1\r\n")
         assert (await o.send("ana@palomar.test", message=other)).code == 451
