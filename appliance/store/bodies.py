@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message, Part
-from appliance.store.segments import Extent, Segments
+from appliance.store.frames import FRAME, table
+from appliance.store.segments import Extent, Record, Segments
+from appliance.store.texts import FRAMES, RAW, ZSTD, Place, Text
 from appliance.wire import imap
 
 if sys.version_info >= (3, 14):
@@ -18,14 +20,12 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-RAW, ZSTD = 0, 1  # `body.codec`
 LEVEL = 2  # mail text of 4 KiB shrinks to 65 % in 15 µs; higher levels take longer and gain one per cent
 MIN_COMPRESS = 512  # octets; below it a frame's own cost eats the gain
 MIN_SAVING = 10  # per cent that compression must save
 SEGMENT_THRESHOLD = 32 << 10  # stored octets; from here on a text goes to a segment file instead of a row
 OFF_LOOP = 32 << 10  # octets of text; from here on a thread compresses, so that the loop does not stall
 PROBE = 128 << 10  # octets that decide whether a larger text is worth compressing
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,9 @@ class PreparedBody:
 
 class _Compressors(threading.local):
     def __init__(self) -> None:
-        self.reused = zstd.ZstdCompressor(level=LEVEL)
+        parameter = zstd.CompressionParameter
+        options: dict[int, int] = {parameter.compression_level: LEVEL, parameter.checksum_flag: 1}
+        self.reused = zstd.ZstdCompressor(options=options)
 
 
 _compressors = _Compressors()
@@ -96,22 +98,24 @@ def _compressed(text: bytes | memoryview) -> tuple[int, Sequence[bytes | memoryv
     compressor = _compressors.reused
     if size > PROBE and not _pays(len(compressor.compress(text[:PROBE], zstd.ZstdCompressor.FLUSH_FRAME)), PROBE):
         return RAW, [text]
-    if size <= CHUNK:
-        chunks = [compressor.compress(text, zstd.ZstdCompressor.FLUSH_FRAME)]
-    else:
-        chunks = [compressor.compress(text[start : start + CHUNK]) for start in range(0, size, CHUNK)]
-        chunks.append(compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME))
-    if _pays(sum(map(len, chunks)), size):
-        return ZSTD, chunks
-    return RAW, [text]
+    frames = [
+        compressor.compress(text[start : start + FRAME], zstd.ZstdCompressor.FLUSH_FRAME)
+        for start in range(0, size, FRAME)
+    ]
+    if not _pays(sum(map(len, frames)), size):
+        return RAW, [text]
+    if len(frames) == 1:
+        return ZSTD, frames
+    sizes = [(len(frame), min(FRAME, size - number * FRAME)) for number, frame in enumerate(frames)]
+    return FRAMES, [*frames, table(sizes)]
 
 
 def _pays(stored: int, size: int) -> bool:
     return stored * 100 <= size * (100 - MIN_SAVING)
 
 
-_BODY = "SELECT codec, text_size, segment, position, stored, header, text FROM body WHERE id = ?"
-_BODY_AND_PARTS = "SELECT codec, text_size, segment, position, stored, parts, header, text FROM body WHERE id = ?"
+_BODY = "SELECT codec, text_size, segment, position, stored, text, header FROM body WHERE id = ?"
+_BODY_AND_PARTS = "SELECT codec, text_size, segment, position, stored, text, header, parts FROM body WHERE id = ?"
 _HEADER = "SELECT header FROM body WHERE id = ?"
 _PREFIX = "SELECT prefix FROM filing WHERE id = ?"
 
@@ -124,14 +128,11 @@ def load(db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: in
     row = db.execute(_BODY, (body_id,)).fetchone()
     if row is None:
         raise NotFoundError(f"no body {body_id}")
-    codec, text_size, segment, position, stored, header, text = row
-    if segment is not None:
-        text = segments.read(segment, position, stored)
-    if codec == ZSTD:
-        text = _decompressed(body_id, text, text_size + 1)
-    if len(text) != text_size:
-        raise StoreError(f"body {body_id} has {len(text)} octets of text instead of {text_size}")
-    return Message(_prefix(db, filing_id) + header, text)
+    try:
+        text = Place(*row[:6]).start(segments, row[1])
+    except StoreError as error:
+        raise _about(body_id, error) from error
+    return Message(_prefix(db, filing_id) + row[6], text)
 
 
 def load_start(
@@ -144,17 +145,48 @@ def load_start(
     row = db.execute(_BODY_AND_PARTS, (body_id,)).fetchone()
     if row is None:
         raise NotFoundError(f"no body {body_id}")
-    codec, text_size, segment, position, stored, packed, header, text = row
-    structure = imap.unpack(packed)
-    wanted = max(0, min(reach(structure), text_size))
-    if not wanted:
-        return Message(_prefix(db, filing_id) + header, b"", structure)
-    if segment is not None:
-        text = segments.read(segment, position, stored)
-    text = _decompressed(body_id, text, wanted) if codec == ZSTD else text[:wanted]
-    if len(text) != wanted:
-        raise StoreError(f"body {body_id} has {len(text)} octets of text instead of {text_size}")
-    return Message(_prefix(db, filing_id) + header, text, structure)
+    structure = imap.unpack(row[7])
+    wanted = max(0, min(reach(structure), row[1]))
+    try:
+        text = Place(*row[:6]).start(segments, wanted) if wanted else b""
+    except StoreError as error:
+        raise _about(body_id, error) from error
+    return Message(_prefix(db, filing_id) + row[6], text, structure)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A body whose text is read piece by piece; to be closed after the last one."""
+
+    body_id: int
+    header: bytes  # with the filing's own lines in front
+    parts: bytes
+    text: Text
+    record: Record | None
+
+    def piece(self, start: int, end: int) -> bytes:
+        """See `Text.piece`."""
+        try:
+            return self.text.piece(start, end)
+        except StoreError as error:
+            raise _about(self.body_id, error) from error
+
+    def close(self) -> None:
+        """Let its file go. Safe to call twice."""
+        if self.record is not None:
+            self.record.close()
+
+
+def open_body(db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: int | None) -> Opened:
+    """Look up a body and open its text. Belongs on a reader thread. Raises as `load` does."""
+    row = db.execute(_BODY_AND_PARTS, (body_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no body {body_id}")
+    header = _prefix(db, filing_id) + row[6]
+    try:
+        return Opened(body_id, header, row[7], *Place(*row[:6]).open(segments))
+    except StoreError as error:
+        raise _about(body_id, error) from error
 
 
 def load_header(db: sqlite3.Connection, body_id: int, filing_id: int | None) -> Message:
@@ -175,9 +207,6 @@ def _prefix(db: sqlite3.Connection, filing_id: int | None) -> bytes:
     return prefix
 
 
-def _decompressed(body_id: int, text: bytes, most: int) -> bytes:
-    try:
-        octets: bytes = zstd.ZstdDecompressor().decompress(text, max_length=most)
-    except zstd.ZstdError as error:
-        raise StoreError(f"body {body_id} is damaged: {error}") from error
-    return octets
+def _about(body_id: int, error: StoreError) -> StoreError:
+    """The same error, in words that say which body it is about."""
+    return type(error)(f"body {body_id}: {error}")

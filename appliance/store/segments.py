@@ -47,6 +47,34 @@ class _File:
         self.lock = threading.Lock()  # held during fdatasync, so that its one error is seen by whoever waits for it
 
 
+class Record:
+    """A record that is read piece by piece, by whom it is not held in memory.
+
+    Its file stays there until `close`, although the row may be gone or name another place by then. That takes no
+    descriptor, so the number of slow readers is not bounded by those.
+    """
+
+    __slots__ = ("_extent", "_segments", "crc")
+
+    def __init__(self, segments: Segments, extent: Extent, crc: int) -> None:
+        """Made by `Segments.record`. `crc` is the CRC-32 that all octets together must have."""
+        self._segments: Segments | None = segments
+        self._extent = extent
+        self.crc = crc
+
+    def take(self, start: int, count: int) -> bytes:
+        """Some octets, unchecked; fewer where the file ends. Raises StoreError."""
+        if self._segments is None or not 0 <= start <= start + count <= self._extent.length:
+            raise StoreError("no such octets in the record")
+        return self._segments._pread(self._extent.segment, self._extent.position + _RECORD.size + start, count)
+
+    def close(self) -> None:
+        """Compaction may remove the file. Safe to call twice."""
+        segments, self._segments = self._segments, None
+        if segments is not None:
+            segments._unpin(self._extent.segment)
+
+
 class Segments:
     """The folder of segment files. All methods may be called from any thread.
 
@@ -62,7 +90,7 @@ class Segments:
         self._open: dict[int, _File] = {}  # lanes, and full files that await their last sync
         self._in_flight: Counter[int] = Counter()
         self._holds = 0
-        self._pins: Counter[int] = Counter()  # readers that go through a record of a file
+        self._pins: Counter[int] = Counter()  # records of a file that are read piece by piece
         created = not folder.exists()
         folder.mkdir(mode=0o700, exist_ok=True)
         if created:
@@ -142,36 +170,22 @@ class Segments:
             raise StoreError(f"the record at {position} of segment {segment} is damaged")
         return octets
 
-    def pin(self, number: int) -> None:
-        """Keep a file there for a reader who comes back for piece after piece; `unpin` must follow.
-
-        That takes no descriptor, however many readers there are, and lets records be read to their end although
-        their row is gone or names another place by now. Raises NotFoundError without the file.
-        """
+    def record(self, segment: int, position: int, length: int) -> Record:
+        """One record to be read piece by piece; it must be closed. Raises as `read` does, for its head alone."""
         with self._lock:
-            if not self.path(number).exists():
-                raise NotFoundError(f"segment {number} is not there")
-            self._pins[number] += 1
-
-    def unpin(self, number: int) -> None:
-        """The reader has ended: compaction may remove the file."""
-        with self._lock:
-            self._pins[number] -= 1
-            if not self._pins[number]:
-                del self._pins[number]
-
-    def crc(self, segment: int, position: int, length: int) -> int:
-        """What the head of a record says of its octets. Raises StoreError if it is not the head of that record."""
-        head = self._pread(segment, position, _RECORD.size)
-        if len(head) == _RECORD.size:
-            magic, crc, found = _RECORD.unpack(head)
-            if (magic, found) == (_MAGIC, length):
-                return int(crc)
-        raise StoreError(f"the record at {position} of segment {segment} is damaged")
-
-    def slice(self, segment: int, position: int, start: int, count: int) -> bytes:
-        """Some octets of one record, unchecked; fewer where the file ends. The caller stays within the record."""
-        return self._pread(segment, position + _RECORD.size + start, count)
+            if not self.path(segment).exists():
+                raise NotFoundError(f"segment {segment} is not there")
+            self._pins[segment] += 1
+        try:
+            head = self._pread(segment, position, _RECORD.size)
+            if len(head) == _RECORD.size:
+                magic, crc, found = _RECORD.unpack(head)
+                if (magic, found) == (_MAGIC, length):
+                    return Record(self, Extent(segment, position, length), crc)
+            raise StoreError(f"the record at {position} of segment {segment} is damaged")
+        except BaseException:
+            self._unpin(segment)
+            raise
 
     def idle_numbers(self) -> list[int]:
         """Files that take no more records and have none on the way: those that compaction may look at."""
@@ -233,6 +247,12 @@ class Segments:
             raise StoreError(f"segment {segment} cannot be read: {error}") from error
         finally:
             os.close(fd)
+
+    def _unpin(self, segment: int) -> None:
+        with self._lock:
+            self._pins[segment] -= 1
+            if not self._pins[segment]:
+                del self._pins[segment]
 
     def _reserve(self, octets: int, *, large: bool) -> tuple[_File, int]:
         """A place for a record, which nobody else gets."""

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from appliance.errors import NotFoundError, StoreError
 from appliance.mail.envelope import Envelope
 from appliance.mail.message import Message, Part
 from appliance.store import bodies
-from appliance.store.bodies import PreparedBody
+from appliance.store.bodies import Opened, PreparedBody
 from appliance.store.changes import Changes
 from appliance.store.database import WRITER_CACHE_KIB, Database, connect
 from appliance.store.deposit import Deposit, deposit_group
@@ -29,6 +29,7 @@ from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
 from appliance.store.segments import Segments
 from appliance.store.soft import SoftStore
 from appliance.store.space import RESERVE_BYTES, Space
+from appliance.store.stored import StoredMessage
 from appliance.store.upkeep import Upkeep
 from appliance.store.wal import Log
 from appliance.store.writer import Job, Writer
@@ -167,6 +168,32 @@ class Store:
         if headers_only:
             return await self.read(lambda db: self.load_in(db, rows, headers_only=True))
         return await self._load([(row.body_id, row.filing_id) for row in rows])
+
+    @contextlib.asynccontextmanager
+    async def reading(self, body_id: int, filing_id: int | None = None) -> AsyncIterator[StoredMessage]:
+        """One stored message whose text is read piece by piece within the block: what a large one costs is bounded.
+
+        Raises NotFoundError, or StoreError if it is damaged; so does reading it.
+        """
+        work = asyncio.ensure_future(self._open_body(body_id, filing_id))
+        try:
+            opened = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(_close_opened)
+            raise
+        try:
+            yield StoredMessage(opened, self._on_thread)
+        finally:
+            opened.close()
+
+    async def _open_body(self, body_id: int, filing_id: int | None) -> Opened:
+        def run(db: Database) -> Opened:
+            return bodies.open_body(db, self._segments, body_id, filing_id)
+
+        try:
+            return await self.read(run)
+        except NotFoundError:
+            return await self.read(run)  # see `_load`
 
     def load_in(self, db: Database, rows: Sequence[MessageRow], *, headers_only: bool = False) -> list[Message]:
         """`load_many` for use inside `read`, on its thread: for whoever loads and scans in one hop."""
@@ -437,3 +464,9 @@ class Store:
             return future.result()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+
+def _close_opened(work: asyncio.Future[Opened]) -> None:
+    """Whoever wanted to read was cancelled while a thread opened it."""
+    if not work.cancelled() and work.exception() is None:
+        work.result().close()

@@ -1,0 +1,161 @@
+"""Stored texts: how they lie in a row or a file, and how they are read, piece by piece or as a whole.
+
+What a peer that takes its time costs is one piece of the text, not all of it.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from appliance.errors import StoreError
+from appliance.store.frames import FRAME, Frames
+from appliance.store.segments import Record, Segments
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+RAW, ZSTD, FRAMES = 0, 1, 2  # `body.codec`: as it is; one zstd frame; several, for what is longer than FRAME
+PIECE = FRAME  # octets of one text that are in memory at once
+
+
+class Text(Protocol):
+    """The text of one body. Reading blocks: it belongs on a reader thread, and to one reader at a time."""
+
+    @property
+    def size(self) -> int:
+        """Its octets."""
+
+    def piece(self, start: int, end: int) -> bytes:
+        """At least one octet, from `start` on; about PIECE at most, none from `end` on. 0 <= start < end <= size.
+
+        Raises StoreError at damage.
+        """
+
+
+class HeldText:
+    """A text that is in memory because it is short."""
+
+    __slots__ = ("_octets", "size")
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self.size = len(octets)
+
+    def piece(self, start: int, end: int) -> bytes:
+        """See `Text`."""
+        return self._octets[start : min(end, start + PIECE)]
+
+
+class PlainText:
+    """A text that lies in a file as it is.
+
+    Whoever reads all of it in order gets the last piece only if the checksum of the whole is right. Other stretches
+    go unchecked: to check them, the whole would have to be read.
+    """
+
+    __slots__ = ("_crc", "_expected", "_summed", "_take", "size")
+
+    def __init__(self, take: Callable[[int, int], bytes], size: int, crc: int) -> None:
+        """`take(start, count)` reads octets, `crc` is the CRC-32 of all of them."""
+        self._take = take
+        self._expected = crc
+        self._crc = self._summed = 0
+        self.size = size
+
+    def piece(self, start: int, end: int) -> bytes:
+        """See `Text`."""
+        end = min(end, start + PIECE)
+        octets = self._take(start, end - start)
+        if len(octets) != end - start:
+            raise StoreError("the end of the text is missing")
+        if start == self._summed:
+            self._crc, self._summed = zlib.crc32(octets, self._crc), end
+            if end == self.size and self._crc != self._expected:
+                raise StoreError("the text is damaged")
+        return octets
+
+
+class Place(NamedTuple):
+    """Where and how a text is stored: columns of its row."""
+
+    codec: int
+    size: int  # octets of the text
+    segment: int | None
+    position: int
+    stored: int  # octets that it takes
+    octets: bytes | None  # as stored, if it is in the row
+
+    def open(self, segments: Segments) -> tuple[Text, Record | None]:
+        """The text, and what is to be closed after its last piece, if it lies in a file.
+
+        Raises NotFoundError if compaction has moved it, StoreError if it is damaged.
+        """
+        if self.codec == ZSTD or (self.codec == RAW and self.segment is None):
+            return HeldText(self.short(segments, self.size)), None
+        if self.segment is None:
+            return self._frames_of_row(), None
+        record = segments.record(self.segment, self.position, self.stored)
+        try:
+            if self.codec == FRAMES:
+                return Frames(record.take, self.stored, self.size), record
+            if self.stored != self.size:
+                raise StoreError(f"there are {self.stored} octets of text instead of {self.size}")
+            return PlainText(record.take, self.size, record.crc), record
+        except BaseException:
+            record.close()
+            raise
+
+    def short(self, segments: Segments, wanted: int) -> bytes:
+        """The first `wanted` octets of a text that is stored in one go. Raises as `open` does."""
+        if self.segment is not None:
+            octets = segments.read(self.segment, self.position, self.stored)
+        else:
+            octets = self.octets or b""
+        if self.codec == ZSTD:
+            octets = _unpacked(octets, wanted if wanted < self.size else self.size + 1)
+        elif wanted < len(octets):
+            octets = octets[:wanted]
+        if len(octets) != wanted:
+            raise StoreError(f"there are {len(octets)} octets of text instead of {self.size}")
+        return octets
+
+    def start(self, segments: Segments, wanted: int) -> bytes | memoryview:
+        """The first `wanted` octets of the text, `size` for all. Raises as `open` does."""
+        if self.codec != FRAMES:
+            return self.short(segments, wanted)
+        if not wanted:
+            return b""
+        text, record = self.open(segments)
+        try:
+            return _gathered(text, wanted)
+        finally:
+            if record is not None:
+                record.close()
+
+    def _frames_of_row(self) -> Frames:
+        octets = self.octets or b""
+        return Frames(lambda start, count: octets[start : start + count], len(octets), self.size)
+
+
+def _gathered(text: Text, wanted: int) -> memoryview:
+    """The first `wanted` octets, filled into one buffer: joined pieces would take the room twice."""
+    octets = bytearray(wanted)
+    done = 0
+    while done < wanted:
+        piece = text.piece(done, wanted)
+        octets[done : done + len(piece)] = piece
+        done += len(piece)
+    return memoryview(octets).toreadonly()
+
+
+def _unpacked(octets: bytes, most: int) -> bytes:
+    try:
+        text: bytes = zstd.ZstdDecompressor().decompress(octets, max_length=most)
+    except zstd.ZstdError as error:
+        raise StoreError(f"the text is damaged: {error}") from error
+    return text
