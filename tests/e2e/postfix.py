@@ -101,11 +101,20 @@ class Postfix:
         self._settings[name] = value
         self._write_config()
 
-    def set_table(self, name: str, restriction: str, rows: Mapping[str, str]) -> None:
-        """Let a setting look things up in a table of its own, as in `check_recipient_access`."""
+    def table(self, name: str, rows: Mapping[str, str]) -> str:
+        """Write a look-up table, and return what a setting calls it."""
         path = self.config / f"{name}.table"
         path.write_text("".join(f"{key} {value}\n" for key, value in rows.items()))
-        self.set(name, f"{restriction} texthash:{path}")
+        return f"texthash:{path}"
+
+    def wait_until_alone(self) -> None:
+        """Wait until nobody is connected any more, since an open connection keeps the settings that it began with."""
+
+        def is_alone() -> bool:
+            log = self.log.read_text()
+            return log.count("]: connect from ") == log.count("]: disconnect from ")
+
+        wait_for(is_alone, "the end of all connections to Postfix", START_S)
 
     def reload(self) -> None:
         """Let new connections have the settings as they are now."""
@@ -211,7 +220,7 @@ class Postfix:
         """Wait for the one message in the mailbox that contains the marker."""
         found: list[bytes] = wait_for(
             lambda: [message for message in self.mailbox() if marker.encode() in message],
-            f"{marker!r} at Postfix; its log:\n{self.log.read_text()}\n", seconds,
+            f"{marker!r} at Postfix; its log:\n{self.log.read_text()[-2000:]}\n", seconds,
         )  # fmt: skip
         assert len(found) == 1, f"{len(found)} messages with {marker!r}"
         return found[0]

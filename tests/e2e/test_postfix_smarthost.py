@@ -174,8 +174,8 @@ def test_several_recipients_addresses_in_utf8_and_a_large_message(appliance: App
 def test_what_the_provider_refuses_comes_back(
     appliance: Appliance, provider: Postfix, hosts: Callable[..., str]
 ) -> None:
-    ghosts = {"ghost@outside.test": "550 5.1.1 no ghosts"}
-    provider.set_table("smtpd_recipient_restrictions", "check_recipient_access", ghosts)
+    ghosts = provider.table("access", {"ghost@outside.test": "550 5.1.1 no ghosts"})
+    provider.set("smtpd_recipient_restrictions", f"check_recipient_access {ghosts}")
     provider.reload()
     use(appliance, hosts(more="deliveries = 9"))
     submit(appliance, letters.plain("smarthost-ghost", to="ghost@outside.test", sender=ANA), "ghost@outside.test")
