@@ -117,7 +117,7 @@ def _unsaid(said: Sequence[Problem], more: Sequence[Problem]) -> list[Problem]:
 def _plugin_problem(document: Document, core: CoreConfig, name: str, text: str) -> Problem:
     place = ("plugins",) if name not in core.plugins else ("plugins", core.plugins.index(name))
     remedy = f"There are: {', '.join(loading.known_plugins(core.plugin_folder))}." if "no such plugin" in text else ""
-    return document.problem(place, f"plugin {name!r} {text}.", remedy)
+    return document.problem(place, f"{name!r}: {text}.", remedy)
 
 
 def _tables_of_others(core: CoreConfig) -> dict[str, str]:

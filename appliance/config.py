@@ -18,8 +18,6 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import msgspec
-
 from appliance.errors import AddressError, ConfigError, Problem
 from appliance.mail.address import normal_domain
 
@@ -315,9 +313,33 @@ def _value(document: Document, key: Key, hint: Any, value: Any, problems: list[P
         return _BAD if any(item is _BAD for item in table.values()) else table
     try:
         return _plain(document, hint, value)
-    except ValueError as error:  # msgspec's ValidationError is one
-        problems.append(document.problem(key, str(error).replace(" - at `$`", "") + "."))
-        return _BAD
+    except _WrongTypeError as error:
+        problems.append(document.problem(key, f"{error}.", error.remedy))
+    except ValueError as error:
+        problems.append(document.problem(key, f"{error}."))
+    return _BAD
+
+
+# What a setting of each type must be, in words, and how that is written in TOML.
+_TYPES: dict[Any, tuple[str, str]] = {
+    str: ("text", "Put it in quotes."),
+    Path: ("a path", "Put it in quotes."),
+    Bind: ("an address", 'Put it in quotes, as in "127.0.0.1:25".'),
+    int: ("a whole number", "Write digits alone, without quotes."),
+    float: ("a number", "Write it without quotes."),
+    bool: ("true or false", "Write one of these words, without quotes."),
+    list: ("a list", "Put it in square brackets."),
+    dict: ("a table", "Write it as name = value, in braces or in a section of its own."),
+}
+
+
+class _WrongTypeError(ValueError):
+    """A value has another TOML type than its setting."""
+
+    def __init__(self, wanted: type, value: object) -> None:
+        words, self.remedy = _TYPES[wanted]
+        found, _ = _TYPES.get(type(value), (type(value).__name__, ""))
+        super().__init__(f"must be {words}, not {found}")
 
 
 def _plain(document: Document, hint: Any, value: Any) -> Any:
@@ -325,16 +347,20 @@ def _plain(document: Document, hint: Any, value: Any) -> Any:
         return document.path.parent / Path(value).expanduser()
     if hint is Bind and isinstance(value, str):
         return Bind.parse(value)
-    if hint in {Path, Bind}:
-        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
     if typing.get_origin(hint) is Literal:
         allowed = typing.get_args(hint)
         if value not in allowed:
             raise ValueError(f"must be one of {', '.join(map(repr, allowed))}, not {value!r}")
         return value
-    if typing.get_origin(hint) is tuple and not isinstance(value, list):
-        raise ValueError(f"Expected a list, got `{type(value).__name__}`")
-    return msgspec.convert(value, hint, strict=True)
+    if typing.get_origin(hint) is tuple:
+        raise _WrongTypeError(list, value)
+    if typing.get_origin(hint) is dict or (dataclasses.is_dataclass(hint) and hint is not Bind):
+        raise _WrongTypeError(dict, value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise _WrongTypeError(hint, value)
+    return value
 
 
 def _nearest(name: str, names: typing.Iterable[str]) -> str:

@@ -120,10 +120,10 @@ x = 1
 y = 2
 """
     assert problems(tmp_path, text) == [
-        "palomar.toml:1: [hostname] Expected `str`, got `int`.",
+        "palomar.toml:1: [hostname] must be text, not a whole number. Put it in quotes.",
         "palomar.toml:2: [domians] there is no such setting. Did you mean 'domains'?",
         f"palomar.toml:5: [demo.listen[0]] '127.0.0.1:99999' is no address: {HOW}.",
-        "palomar.toml:6: [demo.timeout] Expected `float`, got `str`.",
+        "palomar.toml:6: [demo.timeout] must be a number, not text. Write it without quotes.",
         "palomar.toml:7: [demo.mode] must be one of 'fast', 'slow', not 'fsat'.",
         "palomar.toml:9: [demo.hosts[0].host] host must be named",
         "palomar.toml:12: [spam] no loaded plugin has this table. Add 'spam' to plugins, or remove the table.",
