@@ -9,7 +9,7 @@ import pytest
 
 from appliance.errors import NotFoundError, QuotaError, StoreError
 from appliance.mail.message import Message
-from appliance.store import SEEN, Accepted, Account, Change, Filed, Filing, Store, accounts, bodies, queue
+from appliance.store import SEEN, Accepted, Account, Change, Filed, Filing, Store, accounts, queue, texts
 from appliance.store.mailboxes import delete_mailbox
 from tests.appliance.store.samples import ENVELOPE, PREFIX, Clock, accept, box, count, message, rows, uids, wish
 
@@ -144,9 +144,9 @@ async def test_compression_is_kept_only_where_it_saves(store: Store, ana: Accoun
     await accept(store, Message(b"A: b\r\n\r\n", b"the same words again and again\r\n" * 100), ana)
     await accept(store, Message(b"A: b\r\n\r\n", random.Random(1).randbytes(3000)), ana)
     found = store.peek(lambda db: db.execute("SELECT codec, text_size, stored FROM body ORDER BY id").fetchall())
-    assert found[0][0] == bodies.ZSTD
+    assert found[0][0] == texts.ZSTD
     assert found[0][2] < found[0][1] // 10
-    assert found[1] == (bodies.RAW, 3000, 3000)
+    assert found[1] == (texts.RAW, 3000, 3000)
 
 
 async def test_a_caller_who_goes_away_leaves_a_whole_message_or_none(store: Store, ana: Account) -> None:
