@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +27,11 @@ class Taken:
 
 @dataclass
 class NextHop:
-    """A mail exchanger on a free port. `answer` is its reply to each message; `greeting` and `rcpt` likewise."""
+    """A mail exchanger on a free port. `answer` gives its reply to each message; what it refuses is not kept."""
 
     greeting: str = "220 mx.outside.test"
     rcpt: str = "250 2.1.5 Ok"
-    answer: str = "250 2.0.0 Ok"
+    answer: Callable[[Taken], str] = lambda _: "250 2.0.0 Ok"
     messages: list[Taken] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
     port: int = 0
@@ -65,6 +66,15 @@ class NextHop:
         self._server.server_close()
 
 
+def _text(reader: Any) -> bytes:
+    lines = [b"\r\n"]
+    while not (lines[-1] == b".\r\n" and lines[-2].endswith(b"\r\n")):
+        lines.append(reader.readline())
+        if not lines[-1]:
+            raise EOFError
+    return b"".join(lines[1:])
+
+
 def _serve(hop: NextHop, reader: Any, writer: Any) -> None:
     """One connection. Only LF ends a line here, so that whatever looks like one to anybody is seen."""
 
@@ -90,14 +100,11 @@ def _serve(hop: NextHop, reader: Any, writer: Any) -> None:
                 say("554 5.5.1 No valid recipients")
                 continue
             say("354 Go on")
-            raw = b""
-            while not raw.endswith(b"\r\n.\r\n") and raw != b".\r\n":
-                more = reader.readline()
-                if not more:
-                    raise EOFError
-                raw += more
-            hop.messages.append(Taken(sender, recipients, raw))
-            say(hop.answer)
+            taken = Taken(sender, recipients, _text(reader))
+            answer = hop.answer(taken)
+            if answer.startswith("2"):
+                hop.messages.append(taken)
+            say(answer)
         elif verb == b"QUIT":
             say("221 2.0.0 Bye")
             return

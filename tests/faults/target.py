@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
-from tests.e2e.appliance_process import Appliance
+from tests.e2e.appliance_process import ROOT, Appliance
 
 
 @dataclass
@@ -26,6 +29,14 @@ class Target(Appliance):
         if self.everywhere:
             text = text.replace('"127.0.0.1:', '":')
         self.config.write_text(text)
+
+    def launch(self) -> None:
+        """Start, and wait for nothing."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "appliance", "--config", str(self.config), "run"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self.environment},
+            )  # fmt: skip
 
 
 def _with(text: str, table: str, settings: str) -> str:
