@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from appliance.errors import AddressError, ConfigError, Problem
-from appliance.mail.address import normal_domain
+from appliance.mail.address import domain_key, normal_domain
 
 T = TypeVar("T")
 Key = tuple[str | int, ...]
@@ -116,6 +116,9 @@ class CoreConfig:
             network = ipaddress.ip_network(text)
             if network.prefixlen < WIDEST_RELAY_NETWORK[network.version]:
                 raise ValueError(f"relay_networks: {text} would open the relay to the world")
+        # However they are written in the file, mail is compared with one form of them.
+        object.__setattr__(self, "hostname", domain_key(normal_domain(self.hostname)))
+        object.__setattr__(self, "domains", tuple(domain_key(normal_domain(name)) for name in self.domains))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

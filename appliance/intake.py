@@ -18,7 +18,7 @@ from appliance.dispatch import Dispatch, HookFailedError
 from appliance.errors import ApplianceError, QuotaError, StoreError, StoreFullError
 from appliance.judge import judge
 from appliance.mail.address import Address
-from appliance.mail.delivery import Outcome
+from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.finding import Finding, Judgement
 from appliance.mail.message import Message
@@ -27,7 +27,7 @@ from appliance.mail.reply import Reply, most_severe
 from appliance.mail.session import Session
 from appliance.planning import OVER_QUOTA, STORED, Plan, Planner, Transaction
 from appliance.routing import Router
-from appliance.store import Accepted, Store
+from appliance.store import Accepted, QueueWish, Store
 from appliance.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What became of a message from our own process. `accepted` is None when every recipient was refused."""
+    """What became of a message from our own process. `accepted` is None when every recipient was refused for good."""
 
     accepted: Accepted | None
     trace_id: str
@@ -150,15 +150,25 @@ class Intake:
             session, replace(envelope, sender=sender, recipients=[]) if envelope else Envelope(sender)
         )
         self._trace.record(transaction.trace_id, origin, "submit", f"from {sender or '<>'}")
-        refused = []
+        refused: list[tuple[Recipient, Reply]] = []
+        later: list[Recipient] = []
         for recipient in recipients:
             reply = await self.recipient(transaction, recipient)
-            if not reply.positive:
+            if reply.temporary:
+                later.append(recipient)
+            elif not reply.positive:
                 refused.append((recipient, reply))
-        if not transaction.envelope.recipients:
-            return Submitted(None, transaction.trace_id, tuple(refused))
-        plan = await self._planner.plan(transaction, message, (), Judgement("accept", 0.0))
-        accepted = await self._commit(transaction, message, plan)
+        plan = await self._planner.plan(transaction, message, (), Judgement("accept", 0.0), defer=False)
+        for recipient, reply in zip(list(transaction.envelope.recipients), plan.replies, strict=True):
+            if reply.temporary:
+                later.append(recipient)
+            elif not reply.positive:
+                refused.append((recipient, reply))
+        for recipient in later:  # nobody is there to try again but us: transport `local` asks for the way anew
+            plan.wishes.setdefault(recipient.address.key, QueueWish(recipient, Route("local", str(recipient.address))))
+        accepted = None
+        if plan.filings or plan.wishes:
+            accepted = await self._commit(transaction, message, plan)
         return Submitted(accepted, transaction.trace_id, tuple(refused))
 
     async def deliver_locally(

@@ -93,9 +93,13 @@ class Planner:
         routed: Sequence[Routed],
         plan: Plan,
     ) -> Reply:
-        """Add one envelope recipient to the plan; its parts are added all or not at all."""
+        """Add one envelope recipient to the plan.
+
+        A member of an alias that cannot be filed now waits in the queue while the others are served.
+        """
         filings: list[Filing] = []
         wishes: list[QueueWish] = []
+        refused: list[tuple[Routed, Reply]] = []
         held = verdict.action == "quarantine"
         for one in routed:
             account = self._store.directory.account(one.route.next_hop) if one.route.transport == "local" else None
@@ -104,8 +108,12 @@ class Planner:
                 continue
             filed = await self._file(envelope, one.recipient, account, message, findings)
             if isinstance(filed, Reply):
-                return filed
-            filings += filed
+                refused.append((one, filed))
+            else:
+                filings += filed
+        if refused and not filings and not wishes:
+            return next((reply for _, reply in refused if reply.temporary), refused[0][1])
+        wishes += [QueueWish(one.recipient, one.route) for one, _ in refused]
         for filing in filings:
             junk = verdict.action == "junk" and filing.mailbox == "INBOX"
             placed = replace(filing, mailbox="Junk") if junk else filing

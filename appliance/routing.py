@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from appliance.config import CoreConfig
-from appliance.dispatch import Dispatch
+from appliance.dispatch import Dispatch, HookFailedError
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.reply import Reply
@@ -54,8 +54,8 @@ class Router:
     async def resolve(self, session: Session, envelope: Envelope, recipient: Recipient) -> Sequence[Routed] | Reply:
         """All ways for one RCPT TO, or the reply that refuses it.
 
-        Raises HookFailedError (its reply is a 451) when a plugin fails. A member of an alias that is refused for
-        good keeps its way, so that the queue reports it to the sender, as long as another member can be served.
+        Raises HookFailedError (its reply is a 451) when a plugin fails. A member of an alias that is refused waits in
+        the queue, as long as another member can be served: there it is tried again, or reported to the sender.
         """
         if await self._dispatch.own_recipient(recipient=recipient) is None and not self.may_relay(session):
             return RELAYING_DENIED
@@ -65,21 +65,24 @@ class Router:
         routed = []
         refused: list[tuple[Recipient, Reply]] = []
         for member in members:
-            answer = await self._dispatch.route_recipient(envelope=envelope, recipient=member)
-            if answer is None:
-                answer = _NO_ROUTE
+            answer = await self._way(envelope, member)
             if isinstance(answer, Route):
                 routed.append(Routed(recipient, member, answer))
-            elif answer.temporary:
-                return answer
             else:
                 refused.append((member, answer))
         if not routed:
-            return refused[0][1]
+            return next((reply for _, reply in refused if reply.temporary), refused[0][1])
         for member, reply in refused:
             log.warning("%s leads to %s, which is refused: %s", recipient.address, member.address, reply)
             routed.append(Routed(recipient, member, Route("local", str(member.address))))
         return routed
+
+    async def _way(self, envelope: Envelope, member: Recipient) -> Route | Reply:
+        try:
+            answer = await self._dispatch.route_recipient(envelope=envelope, recipient=member)
+        except HookFailedError as error:
+            return error.reply
+        return _NO_ROUTE if answer is None else answer
 
     async def _expand(self, recipient: Recipient) -> list[Recipient] | None:
         """Follow aliases to the recipients that stay as they are; None when that does not end."""

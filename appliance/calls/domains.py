@@ -8,7 +8,7 @@ from appliance.config import CoreConfig
 from appliance.control import CallError
 from appliance.core import Core
 from appliance.errors import AddressError, NotFoundError
-from appliance.mail.address import normal_domain
+from appliance.mail.address import domain_key, normal_domain
 from appliance.store import Domain
 from appliance.store.accounts import (
     add_alias,
@@ -118,7 +118,7 @@ async def alias_remove(core: Core, *, address: str, target: str | None = None) -
 
 
 def _configured(core: Core) -> set[str]:
-    return {normal_domain(name) for name in core.settings[CoreConfig].domains}
+    return set(core.settings[CoreConfig].domains)
 
 
 def _stored(db: Database, name: str) -> Domain | None:
@@ -127,7 +127,7 @@ def _stored(db: Database, name: str) -> Domain | None:
 
 def _domain(name: str) -> str:
     try:
-        return normal_domain(name)
+        return domain_key(normal_domain(name))
     except AddressError as error:
         raise CallError(f"{name!r} is no domain: {error}", kind="AddressError") from None
 

@@ -62,13 +62,23 @@ class Address:
 
     @property
     def key(self) -> str:
-        """The form by which two addresses of our own domains are compared: everything lower case, NFC."""
-        return f"{unicodedata.normalize('NFC', self.local).lower()}@{self.domain}"
+        """The form by which two addresses of our own domains are compared: everything lower case, NFC, U-labels."""
+        local = self.local if self.local.isascii() else unicodedata.normalize("NFC", self.local)
+        return f"{local.lower()}@{domain_key(self.domain)}"
 
     def __str__(self) -> str:
         if _DOT_STRING.fullmatch(self.local):
             return f"{self.local}@{self.domain}"
         return '"' + re.sub(r'(["\\])', r"\\\1", self.local) + f'"@{self.domain}'
+
+
+def domain_key(domain: str) -> str:
+    """The form by which two domains are compared: that of `normal_domain`, with U-labels in place of A-labels."""
+    if "xn--" not in domain:
+        return domain
+    from appliance.mail.idna import to_unicode  # it needs this module, and few domains need it
+
+    return to_unicode(domain)
 
 
 def normal_domain(text: str) -> str:

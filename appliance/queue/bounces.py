@@ -82,6 +82,8 @@ class Bounces:
         for recipient, reply in submitted.refused:
             log.warning("%s: the notice to %s was refused: %s", trace_id, recipient.address, reply)
             self._trace.record(trace_id, "queue", "notice refused", f"{recipient.address}: {reply}")
+            if envelope.sender is not None:  # somebody should know; the postmaster's own refusal ends it
+                await self.tell(replace(envelope, sender=None), original, notices, trace_id=trace_id)
         if submitted.accepted is not None:
             self._trace.record(trace_id, "queue", "notice sent", f"{what} to {addressee} as {submitted.trace_id}")
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from appliance.errors import AddressError, ExistsError, NotFoundError, StoreError
-from appliance.mail.address import Address, normal_domain
+from appliance.mail.address import Address, domain_key, normal_domain
 from appliance.store.database import Database
 from appliance.store.mailboxes import INBOX, create_mailbox, detach_mailboxes
 from appliance.store.model import Account, Domain, DomainKind, StoredCredential
@@ -252,7 +252,7 @@ def list_aliases(db: sqlite3.Connection) -> list[tuple[str, tuple[str, ...]]]:
 
 def _domain(name: str) -> str:
     try:
-        return normal_domain(name)
+        return domain_key(normal_domain(name))
     except AddressError as error:
         raise StoreError(f"{name!r} is no domain: {error}") from error
 

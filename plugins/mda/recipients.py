@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from appliance.config import CoreConfig
 from appliance.core import Core
 from appliance.hookspecs import hookimpl
-from appliance.mail.address import Address
+from appliance.mail.address import Address, domain_key
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.reply import Reply
@@ -68,12 +68,13 @@ class Recipients:
 
     def _kind(self, address: Address) -> Literal["local", "backup", "relay"] | None:
         config = self._core.settings[CoreConfig]
-        if address.domain in config.domains:
+        name = domain_key(address.domain)
+        if name in config.domains:
             return "local"
-        if (domain := self._core.store.directory.domain(address.domain)) is not None:
+        if (domain := self._core.store.directory.domain(name)) is not None:
             return domain.kind
         # Mail to postmaster@<this machine> must work even where the machine's name is no mail domain.
-        return "local" if address.domain == config.hostname and address.local.lower() == POSTMASTER else None
+        return "local" if name == config.hostname and address.local.lower() == POSTMASTER else None
 
     def _keys(self, address: Address) -> list[str]:
         """The address as given, then without its detail: an alias or account `ana+lists@` wins over `ana@`."""
@@ -95,5 +96,5 @@ class Recipients:
             postmaster = self._core.settings[CoreConfig].postmaster or directory.first_account()
             if postmaster and postmaster != address.key:
                 return postmaster
-        domain = directory.domain(address.domain)
+        domain = directory.domain(domain_key(address.domain))
         return domain.catch_all if domain is not None and domain.catch_all != address.key else ""

@@ -259,6 +259,73 @@ async def test_a_gateway_that_crashes_again_and_again_is_passed_over(tmp_path: P
         assert (await o.send("ana@palomar.test", message=other)).code == 451
 
 
+async def test_one_full_member_of_an_alias_does_not_stop_the_others(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await o.account("small@palomar.test", quota_bytes=100)
+        await o.alias("office@palomar.test", "small@palomar.test", "ana@palomar.test")
+        big = Message.parse(b"Subject: big\r\n\r\n" + b"x" * 400 + b"\r\n")
+        assert (await o.send("office@palomar.test", message=big)).positive
+        assert len(await o.inbox("ana@palomar.test")) == 1
+        transaction = o.begin()
+        transaction.envelope.size = 5000
+        assert (await o.rcpt(transaction, "office@palomar.test")).positive
+        assert combine(await o.intake.accept(transaction, MESSAGE)).positive
+        assert len(await o.inbox("ana@palomar.test")) == 2
+        waiting = await o.store.read(list_queue)
+    assert [str(entry.recipient.address) for _, entry in waiting] == ["small@palomar.test"] * 2
+
+
+@pytest.mark.parametrize("given", ["Palomar.Test", "bücher.test", "xn--bcher-kva.test"])
+async def test_our_domains_are_known_however_they_are_written(tmp_path: Path, given: str) -> None:
+    config = CoreConfig(domains=(given,), hostname="Mail.Palomar.Test", postmaster=f"eva@{given}")
+    names = {"Palomar.Test": ("palomar.test", "PALOMAR.test")}.get(given, ("bücher.test", "xn--bcher-kva.test"))
+    async with office(tmp_path, config=config) as o:
+        await o.account(f"eva@{given}")
+        for name in names:
+            assert (await o.send(f"eva@{name}")).positive
+        assert (await o.rcpt(o.begin(), "postmaster@mail.palomar.test")).positive
+
+
+class Failing:
+    """A plugin that fails as long as it is told to."""
+
+    def __init__(self, hook: str) -> None:
+        self.failing = True
+
+        async def fail() -> None:
+            if self.failing:
+                raise RuntimeError("broken on purpose")
+
+        self.plugin = plugin_of(**{hook: fail})
+
+
+@pytest.mark.parametrize("hook", ["own_recipient", "file_message", "smtp_recipient"])
+async def test_our_own_mail_waits_in_the_queue_while_a_plugin_fails(tmp_path: Path, hook: str) -> None:
+    failing = Failing(hook)
+    recipient = Recipient(Address.parse("ana@palomar.test"))
+    async with office(tmp_path, ("broken", failing.plugin)) as o:
+        submitted = await o.intake.submit(MESSAGE, None, [recipient], origin="bounce")
+        assert submitted.accepted is not None
+        assert submitted.refused == ()
+        assert await o.inbox("ana@palomar.test") == []
+        ((_, entry),) = await o.store.read(list_queue)
+        assert (entry.route.transport, entry.route.next_hop) == ("local", "ana@palomar.test")
+        failing.failing = False
+        outcome = await o.intake.deliver_locally(Envelope(None), entry.recipient, MESSAGE, "t")
+        assert outcome.status == "delivered"
+        assert len(await o.inbox("ana@palomar.test")) == 1
+
+
+async def test_our_own_mail_to_a_full_mailbox_is_told_as_refused(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await o.account("small@palomar.test", quota_bytes=10)
+        recipient = Recipient(Address.parse("small@palomar.test"))
+        submitted = await o.intake.submit(MESSAGE, None, [recipient], origin="bounce")
+        assert submitted.accepted is None
+        ((refused, reply),) = submitted.refused
+    assert (refused, reply.enhanced) == (recipient, "5.2.2")
+
+
 async def test_a_milter_may_refuse_or_change(tmp_path: Path) -> None:
     async def message_received(message: Message) -> Any:
         return Reply(550, "5.7.1", "No") if b"Hello" in message.header else message.prepend(b"X-Seen: yes\r\n")
