@@ -6,6 +6,7 @@ certificate is renewed: clients that remember the key need not be told.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -49,9 +50,10 @@ def make(folder: Path, names: list[str], now: datetime.datetime) -> None:
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:
     if path.exists():
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-        if isinstance(key, ec.EllipticCurvePrivateKey):
-            return key
+        with contextlib.suppress(ValueError, TypeError):  # damaged, or not ours: it is made anew
+            key = serialization.load_pem_private_key(path.read_bytes(), None)
+            if isinstance(key, ec.EllipticCurvePrivateKey):
+                return key
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _replace(path, pem, 0o600)
@@ -68,11 +70,16 @@ def _general_name(name: str) -> x509.GeneralName:
 def _replace(path: Path, data: bytes, mode: int) -> None:
     """Write a file whole or not at all; its mode holds from the first byte on (mkstemp makes it 0600)."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb", buffering=0) as file:  # unbuffered: the sync must find the octets written
         file.write(data)
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     os.replace(name, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import ssl
 import stat
@@ -10,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from appliance import selfsigned
 from appliance.certificate import read_pem
 from appliance.errors import ConfigError
 from appliance.tls import POLL_S, CertificatePair, Certificates, TlsConfig, problems
@@ -84,6 +86,22 @@ def test_a_new_name_makes_a_new_certificate_with_the_same_key(tmp_path: Path) ->
     made = certificates(tmp_path, hostname="other.palomar.test")
     assert made.facts()[""].covers("other.palomar.test")
     assert (tmp_path / "tls" / "self-signed.key").read_bytes() == key
+
+
+def test_files_that_a_power_cut_has_emptied_are_made_anew(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    (tmp_path / "tls" / "self-signed.key").write_bytes(b"")
+    (tmp_path / "tls" / "self-signed.pem").write_bytes(b"")
+    assert certificates(tmp_path).facts()[""].covers("mail.palomar.test")
+
+
+def test_what_is_synced_is_written_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    selfsigned.make(tmp_path, ["mail.palomar.test"], datetime.datetime.now(datetime.UTC))
+    key, _, certificate, _ = sizes  # each with its folder
+    assert key == (tmp_path / selfsigned.KEY).stat().st_size
+    assert certificate == (tmp_path / selfsigned.CERTIFICATE).stat().st_size
 
 
 def test_an_own_certificate_is_renewed_before_it_ends_but_not_by_an_unset_clock(first_start: Path) -> None:
