@@ -40,6 +40,7 @@ ROUNDS = int(os.environ.get("PALOMAR_CRASH_ROUNDS", "10"))
 POWER_CUTS = int(os.environ.get("PALOMAR_POWER_CUTS", "3"))
 LONGEST_S = 1.0  # of load before the kill
 SYNC_US = 2000  # that a sync takes where power is cut, as on a card; else nothing would be unsynced at the kill
+KEPT = 20  # messages of each mailbox that stay from one round to the next
 LIMIT_S = 60  # for one question to the appliance
 
 
@@ -132,11 +133,10 @@ class Office:
         for account in ACCOUNTS:
             client = await Imap.login(self.target.ports["imap"], account)
             await client.command("SELECT INBOX")
-            count = len([n for n, place in self.ledger.promised - self.ledger.gone if place == account])
-            if count > 20:
-                said = await client.command(f"FETCH 1:{count - 20} BODY.PEEK[HEADER.FIELDS (X-Number)]")
-                numbers = [int(line[10:]) for line in said.split(b"\r\n") if line.startswith(b"X-Number: ")]
-                await client.command(f"STORE 1:{count - 20} +FLAGS.SILENT (\\Deleted)")
+            said = await client.command("UID FETCH 1:* BODY.PEEK[HEADER.FIELDS (X-Number)]")
+            numbers = [int(line[10:]) for line in said.split(b"\r\n") if line.startswith(b"X-Number: ")][:-KEPT]
+            if numbers:
+                await client.command(f"STORE 1:{len(numbers)} +FLAGS.SILENT (\\Deleted)")
                 self.ledger.maybe_gone |= {(number, account) for number in numbers}
                 await client.command("EXPUNGE")
                 for number in numbers:
@@ -186,6 +186,7 @@ def office(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
         request.addfinalizer(target.kill)
         seed = random.SystemRandom().randrange(1 << 30)
         print(f"seed {seed}")
+        request.addfinalizer(lambda: print(target.log.read_text()[-4000:]))  # shown when the test has failed
         return Office(target, hop, random.Random(seed), library)
 
     return make

@@ -225,7 +225,7 @@ async def _make_or_delete(client: Imap, shelf: Shelf, chance: random.Random) -> 
     shelf.mailboxes[name] = there
 
 
-_FETCHED = re.compile(rb"\* \d+ FETCH \(FLAGS \(([^)]*)\) BODY\[\] \{(\d+)\}\r\n")
+_FETCHED = re.compile(rb"\* \d+ FETCH \(UID \d+ FLAGS \(([^)]*)\) BODY\[\] \{(\d+)\}\r\n")
 
 
 async def contents(port: int, account: str, mailbox: str) -> list[tuple[frozenset[str], bytes]]:
@@ -233,7 +233,7 @@ async def contents(port: int, account: str, mailbox: str) -> list[tuple[frozense
     client = await Imap.login(port, account)
     try:
         await client.command(f"EXAMINE {mailbox}")
-        said = await client.command("FETCH 1:* (FLAGS BODY.PEEK[])")
+        said = await client.command("UID FETCH 1:* (FLAGS BODY.PEEK[])")
     finally:
         client.close()
     found = []
