@@ -1,4 +1,5 @@
-"""What all tests share: those that need root are left out, and counted, where it cannot be had."""
+"""What all tests share: those that need root are left out, and counted, where it cannot be had; so are the slow ones
+unless they are asked for (`pytest -m slow`)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from functools import cache
 
 import pytest
 
-_LEFT_OUT = pytest.StashKey[list[str]]()
+_LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
 
 
 @cache
@@ -24,23 +25,31 @@ def can_unshare() -> bool:
     return done.returncode == 0
 
 
-def _can_run(item: pytest.Item) -> bool:
-    mark = item.get_closest_marker("root")
-    if mark is None:
-        return True
+def _reason(item: pytest.Item, markers: str) -> str:
+    """Why a test cannot run now; empty if it can."""
+    if item.get_closest_marker("slow") is not None and "slow" not in markers:
+        return "are slow (run them by: pytest -m slow)"
+    root = item.get_closest_marker("root")
+    if root is None:
+        return ""
     # Daemons that change to users of their own need more than the one user that a plain namespace has.
-    return os.geteuid() == 0 if mark.kwargs.get("users") else can_unshare()
+    possible = os.geteuid() == 0 if root.kwargs.get("users") else can_unshare()
+    return "" if possible else "need root"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if not _can_run(item)]
+    left_out: dict[str, list[str]] = {}
+    reasons = {item: _reason(item, config.getoption("markexpr")) for item in items}
+    for item, reason in reasons.items():
+        if reason:
+            left_out.setdefault(reason, []).append(item.nodeid)
     if left_out:
-        config.stash[_LEFT_OUT] = [item.nodeid for item in left_out]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        config.stash[_LEFT_OUT] = left_out
+        config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
+        items[:] = [item for item in items if not reasons[item]]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if left_out := config.stash.get(_LEFT_OUT, []):
-        files = ", ".join(sorted({nodeid.partition("::")[0] for nodeid in left_out}))
-        terminalreporter.write_line(f"{len(left_out)} tests need root and were left out: {files}", yellow=True)
+    for reason, tests in sorted(config.stash.get(_LEFT_OUT, {}).items()):
+        files = ", ".join(sorted({test.partition("::")[0] for test in tests}))
+        terminalreporter.write_line(f"{len(tests)} tests {reason} and were left out: {files}", yellow=True)
