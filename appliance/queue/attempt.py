@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from appliance.dispatch import HookFailedError
 from appliance.errors import NotFoundError, PluginError, StoreError
-from appliance.mail.delivery import Outcome
-from appliance.mail.envelope import Recipient
+from appliance.mail.delivery import Outcome, Route
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
+from appliance.queue.answers import deferred, matched
 from appliance.queue.destinations import Group
 
 if TYPE_CHECKING:
@@ -122,31 +122,60 @@ class Attempts:
             name = group.route.transport
             return self._all(group, Reply(451, "4.3.5", f"no loaded plugin brings the transport {name!r}"))
         envelope = group.envelope()
+        recipients = tuple(envelope.recipients)
         try:
             changed = await self._dispatch.transform_outbound(envelope=envelope, message=message, route=group.route)
         except HookFailedError as error:
-            return self._all(group, replace(error.reply, text=f"{error.reply.text} (a plugin refused to pass it on)"))
+            return deferred(
+                recipients, replace(error.reply, text=f"{error.reply.text} (a plugin refused to pass it on)")
+            )
         try:
             async with asyncio.timeout(MAX_DELIVERY_S):
-                outcomes = await transport.deliver(envelope, envelope.recipients, changed, group.route)
-        except Exception as error:
+                answer = await transport.deliver(envelope, recipients, changed, group.route)
+            outcomes, wrong = matched(answer, recipients, transport.name)
+        except BaseException as error:
+            if is_ours(error):
+                raise
             log.exception("%s: transport %s failed", group.queued.trace_id, transport.name)
             reply = Reply(451, "4.3.0", f"the transport {transport.name!r} failed", reason=repr(error))
-            return self._all(group, reply)
-        return self._matched(group, envelope.recipients, outcomes, transport.name)
-
-    def _matched(
-        self, group: Group, recipients: Sequence[Recipient], outcomes: Sequence[Outcome], name: str
-    ) -> list[Outcome]:
-        """One outcome per recipient is the contract; whoever has none was not delivered for all we know."""
-        if len(outcomes) == len(recipients) and all(
-            outcome.recipient is recipient for outcome, recipient in zip(outcomes, recipients, strict=True)
-        ):
-            return list(outcomes)
-        log.error("%s: transport %s did not answer for every recipient once", group.queued.trace_id, name)
-        given = {outcome.recipient.address.key: outcome for outcome in outcomes}
-        reply = Reply(451, "4.3.0", f"the transport {name!r} gave no answer for this recipient")
-        return [given.get(one.address.key) or Outcome(one, "deferred", reply) for one in recipients]
+            return deferred(recipients, reply)
+        if wrong:
+            log.error("%s: transport %s %s", group.queued.trace_id, transport.name, wrong)
+        return outcomes
 
     def _all(self, group: Group, reply: Reply) -> list[Outcome]:
-        return [Outcome(entry.recipient, "deferred", reply) for entry in group.entries]
+        return deferred([entry.recipient for entry in group.entries], reply)
+
+    # ── what transports may have besides `deliver` ────────────────────────────────────────────────────────────────
+
+    def limit(self, route: Route, most: int) -> int:
+        """Deliveries that may be under way by a route; a transport may ask for fewer by a method `deliveries`."""
+        transport = self.transports.get(route.transport)
+        own = getattr(transport, "deliveries", None)
+        if own is None:
+            return most
+        try:
+            return max(1, min(most, int(own(route))))
+        except (Exception, SystemExit):
+            log.exception("transport %s failed to say how many deliveries it takes", route.transport)
+            return most
+
+    async def close(self) -> None:
+        """Let transports end what they keep open."""
+        for name, transport in self.transports.items():
+            if (close := getattr(transport, "close", None)) is None:
+                continue
+            try:
+                await close()
+            except BaseException as error:
+                if is_ours(error):
+                    raise
+                log.exception("transport %s could not be closed", name)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether what came out of a plugin's coroutine is our own wish that the task ends, not the plugin's doing."""
+    if isinstance(error, GeneratorExit):
+        return True
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

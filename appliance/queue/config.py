@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from appliance.config import setting
+from appliance.config import setting, within
+from appliance.errors import Problem
 from appliance.queue.schedule import Schedule
 
 _MAX_TOTAL = 1000
@@ -22,21 +24,15 @@ class QueueConfig:
     warn_after_hours: float = setting(4.0, "Hours after which the sender is warned, once; 0 never warns.")
     grace: float = setting(10.0, "Seconds that deliveries under way are given at shutdown.")
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.deliveries <= _MAX_TOTAL:
-            raise ValueError(f"deliveries must be within 1..{_MAX_TOTAL}, not {self.deliveries}")
-        if not 1 <= self.deliveries_per_destination <= self.deliveries:
-            raise ValueError("deliveries_per_destination must be within 1 and the value of deliveries")
-        if not 10 <= self.first_retry <= 7200:
-            raise ValueError(f"first_retry must be within 10..7200 s, not {self.first_retry}")
-        if not self.first_retry <= self.longest_retry <= 86400:
-            raise ValueError(f"longest_retry must be within first_retry and 86400 s, not {self.longest_retry}")
-        if not 0.01 <= self.max_age_days <= 30:
-            raise ValueError(f"max_age_days must be within 0.01..30, not {self.max_age_days}")
-        if not 0 <= self.warn_after_hours <= 24 * self.max_age_days:
-            raise ValueError("warn_after_hours must be 0 or less than max_age_days")
-        if not 0 <= self.grace <= 25:
-            raise ValueError(f"grace must be within 0..25 s, not {self.grace}")
+    def problems(self) -> Iterator[Problem]:
+        """Numbers out of bounds, and pairs that contradict each other."""
+        yield from within(self, 1, _MAX_TOTAL, "deliveries")
+        yield from within(self, 1, self.deliveries, "deliveries_per_destination")
+        yield from within(self, 10, 7200, "first_retry", unit="s")
+        yield from within(self, self.first_retry, 86_400, "longest_retry", unit="s")
+        yield from within(self, 0.01, 30, "max_age_days", unit="days")
+        yield from within(self, 0, 24 * self.max_age_days, "warn_after_hours", unit="hours")
+        yield from within(self, 0, 25, "grace", unit="s")
 
     @property
     def schedule(self) -> Schedule:

@@ -163,9 +163,7 @@ class QueueRunner:
             await self._settlement.flush()
         except StoreError as error:
             log.error("what became of the last deliveries could not be written; they will be repeated: %s", error)
-        for transport in self._attempts.transports.values():
-            if (close := getattr(transport, "close", None)) is not None:
-                await close()
+        await self._attempts.close()
 
     # ── from the store into the hand ──────────────────────────────────────────────────────────────────────────────
 
@@ -251,13 +249,8 @@ class QueueRunner:
             self._line.append(destination)
 
     def _limit(self, destination: Destination) -> int:
-        """Deliveries that may be under way to a destination; a transport may have a say by a method `deliveries`."""
-        config = self._config()
-        limit = config.deliveries_per_destination
-        transport = self._attempts.transports.get(destination.route.transport)
-        if (own := getattr(transport, "deliveries", None)) is not None:
-            limit = min(limit, own(destination.route))
-        return destination.limit(limit)
+        """Deliveries that may be under way to a destination."""
+        return destination.limit(self._attempts.limit(destination.route, self._config().deliveries_per_destination))
 
     def _start_workers(self) -> None:
         """Give destinations in line a place each, in turn, as long as there are places."""
@@ -288,10 +281,14 @@ class QueueRunner:
                 if turns >= TURN and self._line:
                     break
                 group = destination.pop()
-        except Exception:
-            # The entries stay as they were; the next reading finds them again.
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and self._stopping):
+                raise  # the entries stay as they were, for the next start
+            task = asyncio.current_task()
+            while task is not None and task.cancelling():
+                task.uncancel()  # by a plugin: only the end of the queue cancels its workers
             log.exception("%s: delivery by %s broke off", group.queued.trace_id, group.route)
-            self._hand.leave(entry.id for entry in group.entries)
+            await self._break_off(destination, group)
         finally:
             destination.active -= 1
             self._line_up(destination)
@@ -314,6 +311,17 @@ class QueueRunner:
         reply = Reply(451, "4.4.1", f"put off, {destination.route.next_hop} could not be reached a moment ago{words}")
         outcomes = [Outcome(entry.recipient, "deferred", reply, unreachable=True) for entry in group.entries]
         await self._conclude(destination, group, outcomes, None, 0.0)
+
+    async def _break_off(self, destination: Destination, group: Group) -> None:
+        """Put entries off after an error of which it is not known how far the delivery had come."""
+        reply = Reply(451, "4.3.0", "the delivery broke off by an internal error, which is in the log")
+        outcomes = [Outcome(entry.recipient, "deferred", reply) for entry in group.entries]
+        try:
+            await self._conclude(destination, group, outcomes, None, 0.0)
+        except Exception:
+            # The entries stay as they were; the next reading finds them again.
+            log.exception("%s: the delivery could not even be put off", group.queued.trace_id)
+            self._hand.leave(entry.id for entry in group.entries)
 
     async def _conclude(
         self, destination: Destination, group: Group, outcomes: Sequence[Outcome], message: Message | None, ms: float
@@ -349,8 +357,11 @@ class QueueRunner:
             )
         except StoreError as error:
             log.error("%s: a notice to the sender could not be stored: %s", queued.trace_id, error)
-            return [self._put_off(verdict) for verdict in verdicts]
-        return verdicts
+        except Exception:  # what is delivered must be settled in any case, or it goes out again
+            log.exception("%s: a notice to the sender could not be made", queued.trace_id)
+        else:
+            return verdicts
+        return [self._put_off(verdict) for verdict in verdicts]
 
     def _put_off(self, verdict: Verdict) -> Verdict:
         """The verdict without its notice: a failure is tried again, a warning given another time."""

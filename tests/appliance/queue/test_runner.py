@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,6 +242,112 @@ async def test_a_transport_that_forgets_a_recipient_has_not_delivered_it(place: 
         (entry,) = await deferred(place)
         assert str(entry.recipient.address) == "b@b.test"
         assert "gave no answer for this recipient" in entry.last_reply
+
+
+class Sabotage(FakeTransport):
+    """Breaks the contract in the way that it is told, until that is taken away."""
+
+    fault: Any = None
+
+    async def deliver(self, envelope: Envelope, recipients: Any, message: Message, route: Route) -> list[Outcome]:
+        if self.fault is None:
+            return await super().deliver(envelope, recipients, message, route)
+        answer = self.fault()
+        if isinstance(answer, BaseException):
+            raise answer
+        envelope.recipients.clear()
+        return answer  # type: ignore[no-any-return]
+
+
+async def cancel_task() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda: None, "the transport 'fake' answered None instead of a list of outcomes"),
+        (lambda: ["x", "y"], "gave no answer for this recipient"),
+        (list, "gave no answer for this recipient"),
+        (lambda: asyncio.CancelledError(), "the transport 'fake' failed"),
+        (lambda: SystemExit(4), "the transport 'fake' failed"),
+        (lambda: BaseExceptionGroup("all", [KeyboardInterrupt()]), "the transport 'fake' failed"),
+    ],
+)
+async def test_a_transport_that_breaks_its_contract_defers(place: Office, fault: Any, words: str) -> None:
+    evil = Sabotage()
+    evil.fault = fault
+    async with working(place, evil) as runner:
+        await place.queue("a@b.test", "c@b.test", notify=runner)
+        entries = await deferred(place)
+        assert all(words in entry.last_reply for entry in entries)
+        assert all(270 <= entry.next_at - place.now <= 330 for entry in entries)
+        place.now += 331
+        runner.notify()
+        await deferred(place, 2)  # nothing is stuck in hand
+        evil.fault = None
+        async with emptied(place):
+            await runner.retry()
+    assert evil.recipients == ["a@b.test", "c@b.test"]
+
+
+async def test_a_transport_that_cancels_its_task_defers(place: Office) -> None:
+    class Suicidal(FakeTransport):
+        async def deliver(self, envelope: Envelope, recipients: Any, message: Message, route: Route) -> list[Outcome]:
+            await cancel_task()
+            return []
+
+    async with working(place, Suicidal()) as runner:
+        for _ in range(3):
+            await place.queue("a@b.test", notify=runner)
+        entries = await deferred(place)
+        assert len(entries) == 3
+        assert "broke off" in entries[0].last_reply
+        place.now += 331
+        runner.notify()
+        await deferred(place, 2)
+
+
+async def test_a_transport_that_never_works_bounces_in_the_end(place: Office) -> None:
+    evil = Sabotage()
+    evil.fault = SystemExit
+    async with working(place, evil) as runner:
+        await place.queue("a@b.test", notify=runner)
+        (entry,) = await deferred(place)
+
+        def age(db: object) -> None:
+            db.execute("UPDATE queue_entry SET waited_s = 5 * 86400")  # type: ignore[attr-defined]
+
+        await place.store.write(age)
+        place.now = entry.next_at
+        async with emptied(place):
+            runner.notify()
+    assert "the transport 'fake' failed" in place.notices[0][1]
+
+
+async def test_a_transport_whose_other_methods_fail_delivers_all_the_same(place: Office) -> None:
+    class Awkward(FakeTransport):
+        def deliveries(self, route: Route) -> int:
+            raise SystemExit(1)
+
+        async def close(self) -> None:
+            raise SystemExit(1)
+
+    awkward, other = Awkward(), FakeTransport("other")
+    async with working(place, awkward, other) as runner, emptied(place):
+        await place.queue("a@b.test", notify=runner)
+    assert awkward.recipients == ["a@b.test"]
+    assert other.closed
+
+
+async def test_what_was_delivered_does_not_leave_again_when_its_notice_fails(place: Office) -> None:
+    place.submit_error = RuntimeError("no such thing")
+    async with working(place) as runner, emptied(place):
+        await place.queue(Recipient(Address("a", "b.test"), frozenset({"SUCCESS"})), notify=runner)
+    assert place.transport.recipients == ["a@b.test"]
 
 
 async def test_plugins_change_what_leaves_and_their_failure_defers(tmp_path: Path) -> None:
