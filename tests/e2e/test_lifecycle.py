@@ -269,7 +269,7 @@ class TestOnlyOne:
         assert any(b"Made outside" in row for row in imap.list()[1])
         imap.logout()
 
-    def test_a_folder_of_somebody_else(self, tmp_path: Path, appliance: Appliance) -> None:
+    def test_a_copy_of_the_data_folder_serves_the_same_mail(self, tmp_path: Path, appliance: Appliance) -> None:
         copy = tmp_path / "copy"
         appliance.stop()
         shutil.copytree(appliance.folder / "data", copy / "data")
