@@ -222,6 +222,11 @@ class Connection(asyncio.Protocol):
         self._wake = True
         self._notify()
 
+    def stop(self) -> None:
+        """Let the session end: it finishes what it answers just now and says goodbye."""
+        self.stopping = True
+        self.wake()
+
     async def start_tls(self, context: ssl.SSLContext, *, server_hostname: str | None = None) -> TlsInfo:
         """Send what was written in clear, then agree on TLS. For STARTTLS and for implicit TLS alike.
 

@@ -203,7 +203,10 @@ async def verify_password(login: str, password: str) -> str | None:
 
 @hookspec("chain", "reply451", deadline=60)
 async def message_received(session: Session, envelope: Envelope, message: Message) -> Message | Reply | None:
-    """See or change a message that has just arrived (milters). A Reply refuses it; None leaves it as it is."""
+    """See or change a message that has just arrived (milters). A Reply refuses it; None leaves it as it is.
+
+    The envelope is for reading: who gets the message was settled at RCPT.
+    """
 
 
 @hookspec("collect", "finding", deadline=30)

@@ -255,7 +255,12 @@ class Intake:
             log.error("the delivery notice for %s could not be stored: %s", transaction.envelope.sender, error)
 
     def _refused(self, transaction: Transaction, reply: Reply) -> list[Reply]:
-        self._trace.record(transaction.trace_id, "intake", "refused", f"{reply} {reply.reason}".strip())
+        envelope = transaction.envelope
+        recipients = ", ".join(str(recipient.address) for recipient in envelope.recipients[:20])
+        why = f"{reply} ({reply.reason})" if reply.reason else str(reply)
+        self._trace.record(
+            transaction.trace_id, "intake", "refused", f"{why}, from {envelope.sender or '<>'} to {recipients}"
+        )
         return [reply] * len(transaction.envelope.recipients)
 
 

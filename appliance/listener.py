@@ -172,8 +172,7 @@ class Listener:
         self.close_sockets()
         self._accepting = False
         for connection in self.connections:
-            connection.stopping = True
-            connection.wake()
+            connection.stop()
 
     async def _finish_sessions(self) -> None:
         rest = max(0.0, (self._stop_by or 0.0) - asyncio.get_running_loop().time())
@@ -248,8 +247,7 @@ class Listener:
         connection = Connection(self._machine(), tls=context)
         session_id.set(connection.id)
         if self._stop_by is not None:  # accepted just before
-            connection.stopping = True
-            connection.wake()
+            connection.stop()
         self.connections.add(connection)
         try:
             sock.setblocking(False)
@@ -351,7 +349,7 @@ def _problem(setting: str, bind: Bind, error: OSError) -> Problem:
         errno.EADDRNOTAVAIL: "Use an address that this machine has.",
         errno.ENOENT: "Create the folder of the socket.",
     }
-    return Problem(setting, f"cannot listen on {bind}: {error.strerror}.", remedies.get(error.errno or 0, ""))
+    return Problem(setting, f"cannot listen on {bind}: {error.strerror}.", remedies.get(error.errno or 0, "Use another address."))
 
 
 def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> dict[str, list[socket.socket]]:

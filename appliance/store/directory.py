@@ -34,10 +34,36 @@ class Directory:
     def __init__(self, peek: Peek) -> None:
         self._peek = peek
         self._copy: _Copy | None = None
+        self._watched: dict[int, list[Callable[[], None]]] = {}  # account id → whom to tell that it is gone
 
     def invalidate(self) -> None:
-        """Forget the copy; the next question reads it anew."""
+        """Forget the copy; the next question reads it anew. Tell whoever watches an account that is gone now."""
         self._copy = None
+        if not self._watched:
+            return
+        usable = {account.id for account in self._current().accounts.values() if account.enabled}
+        for account_id in self._watched.keys() - usable:
+            for gone in self._watched.pop(account_id):
+                gone()
+
+    def watch(self, account: str, gone: Callable[[], None]) -> Callable[[], None]:
+        """Call `gone` once when the account is disabled or deleted: its sessions must not go on.
+
+        Returns a function that ends the watch. An account that is not here (another back end's) is not watched.
+        """
+        known = self._current().accounts.get(account)
+        if known is None:
+            return lambda: None
+        watchers = self._watched.setdefault(known.id, [])
+        watchers.append(gone)
+
+        def end() -> None:
+            if gone in watchers:
+                watchers.remove(gone)
+            if not watchers and self._watched.get(known.id) is watchers:
+                del self._watched[known.id]
+
+        return end
 
     def domain(self, name: str) -> Domain | None:
         """A domain of ours by its lower-case name, or None."""

@@ -70,6 +70,7 @@ class ImapSession:
 
     __slots__ = (
         "_account",
+        "_unwatch",
         "auth_failures",
         "config",
         "connection",
@@ -103,6 +104,7 @@ class ImapSession:
             tls=connection.tls,
         )
         self._account: Account | None = None
+        self._unwatch: Callable[[], None] | None = None
         self.selected: Selected | None = None
         self.open = True
         self.is_idle = False
@@ -127,6 +129,8 @@ class ImapSession:
             self.deselect()
             if self._account is not None:
                 self.shared.leave(self._account.id)
+            if self._unwatch is not None:
+                self._unwatch()
 
     # ── for the commands ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -148,6 +152,7 @@ class ImapSession:
         self.session.account, self.session.login = account.name, login_name
         self.auth_failures = 0
         self.machine.state = State.AUTHENTICATED
+        self._unwatch = self.core.store.directory.watch(account.name, self.connection.stop)
 
     def select(self, selected: Selected) -> None:
         """Enter the selected state."""

@@ -188,6 +188,7 @@ async def _enter(session: Pop3Session, name: str, login: str) -> None:
         session.say(NOT_NOW)
         return
     session.session.account, session.session.login = account.name, login
+    session.watch(account.name)
     session.say(ok(f"{session.maildrop.messages} messages ({session.maildrop.octets} octets)"))
 
 

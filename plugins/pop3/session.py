@@ -61,6 +61,7 @@ class Pop3Session:
 
     __slots__ = (
         "_unsent",
+        "_unwatch",
         "auth_failures",
         "config",
         "connection",
@@ -101,6 +102,7 @@ class Pop3Session:
         self.errors = 0
         self.auth_failures = 0
         self._unsent = 0
+        self._unwatch: Callable[[], None] | None = None
 
     async def run(self) -> None:
         """Serve until one side ends it. ProtocolError and ConnectionLostError are left to the listener.
@@ -161,8 +163,15 @@ class Pop3Session:
         self.open = self.open and self.errors < self.config.max_errors
         self.say(err(text))
 
+    def watch(self, account: str) -> None:
+        """End the session when its account is disabled or deleted."""
+        self._unwatch = self.core.store.directory.watch(account, self.connection.stop)
+
     def leave(self) -> None:
         """Give the maildrop up."""
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
         if self.lease is not None:
             self.lease.release()
             self.lease = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from appliance.config import Bind, setting
-from appliance.errors import AddressError
-from appliance.mail.address import normal_domain
+from appliance.config import Bind, domain_name, setting, within
+from appliance.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,22 +49,13 @@ class SmtpConfig:
         "our domains; or any at all.",
     )
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterator[Problem]:
+        """A name that is none, and numbers out of bounds."""
         if self.hostname:
-            try:
-                normal_domain(self.hostname)
-            except AddressError as error:
-                raise ValueError(f"hostname: {self.hostname!r} is no domain name: {error}") from None
+            yield from domain_name("hostname", self.hostname)
         # 64 KiB is the least that RFC 5321 section 4.5.3.1.7 allows; the store keeps sizes far below 2 GiB.
-        _within("max_size", self.max_size, 65536, 2**31 - 1)
-        _within("max_recipients", self.max_recipients, 100, 100_000)  # section 4.5.3.1.8: at least 100
-        for name in ("max_errors", "max_idle_commands", "max_transactions", "max_auth_failures", "max_connections"):
-            _within(name, getattr(self, name), 1, 1_000_000)
-        _within("max_per_peer", self.max_per_peer, 1, 1_000_000)
-        for name in ("command_timeout", "data_timeout", "data_deadline"):
-            _within(name, getattr(self, name), 1, 86400)
-
-
-def _within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be within {least}..{most}, not {value}")
+        yield from within(self, 65_536, 2**31 - 1, "max_size", unit="octets")
+        yield from within(self, 100, 100_000, "max_recipients")  # section 4.5.3.1.8: at least 100
+        yield from within(self, 1, 1_000_000, "max_errors", "max_idle_commands", "max_transactions")
+        yield from within(self, 1, 1_000_000, "max_auth_failures", "max_connections", "max_per_peer")
+        yield from within(self, 1, 86_400, "command_timeout", "data_timeout", "data_deadline", unit="s")

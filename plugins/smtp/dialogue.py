@@ -171,6 +171,7 @@ async def auth(session: SmtpSession, argument: str) -> None:
         outcome = await exchange.respond(await session.auth_line())
     if isinstance(outcome, Authenticated):
         facts.account, facts.login = outcome.account, outcome.login
+        session.watch(outcome.account)
         session.auth_failures = 0
         session.say(LOGGED_IN)
         return

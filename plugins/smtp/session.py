@@ -59,6 +59,7 @@ class SmtpSession:
     """The state of one connection. `extensions` are EHLO lines of other plugins. Settings are those at its start."""
 
     __slots__ = (
+        "_unwatch",
         "auth_failures",
         "config",
         "connection",
@@ -100,6 +101,7 @@ class SmtpSession:
         self.idle_commands = 0  # commands that lead nowhere since then
         self.transactions = 0
         self.auth_failures = 0
+        self._unwatch: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Serve until one side ends it. ProtocolError, TlsError and ConnectionLostError are left to the listener."""
@@ -115,6 +117,7 @@ class SmtpSession:
             raise
         finally:
             self.drop_mail()
+            self._unwatch()
 
     # ── for the commands ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,6 +132,11 @@ class SmtpSession:
         """Answer for the last time."""
         self.connection.write(bytes(reply))
         self.open = False
+
+    def watch(self, account: str) -> None:
+        """End the session when its account is disabled or deleted."""
+        self._unwatch()
+        self._unwatch = self.core.store.directory.watch(account, self.connection.stop)
 
     def drop_mail(self) -> None:
         """End the transaction in progress, if there is one."""

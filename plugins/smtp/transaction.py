@@ -79,8 +79,7 @@ async def mail(session: SmtpSession, argument: str) -> None:
     try:
         envelope = parse_mail(argument, max_size=session.machine.max_size)
         refusal = await core.dispatch.smtp_sender(session=facts, envelope=envelope)
-        if refusal is None and facts.role == "submission" and envelope.sender is not None:
-            assert facts.account is not None
+        if refusal is None and facts.account is not None and envelope.sender is not None:
             if not await may_send_as(core, facts.account, envelope.sender, session.config.sender_check):
                 refusal = NOT_YOURS
     except (RefusedError, HookFailedError) as error:
@@ -275,7 +274,7 @@ def _with_our_lines(session: SmtpSession, transaction: Transaction, message: Mes
         recipient=envelope.recipients[0].address if len(envelope.recipients) == 1 else None,
         tls=facts.tls,
     )
-    if facts.role == "submission":
+    if facts.account is not None:
         lines += missing_fields(message, token=transaction.trace_id, hostname=session.hostname, at=at)
     if message.header.startswith(b"\r\n") or _FIELD_START.match(message.header):
         return message.prepend(lines)

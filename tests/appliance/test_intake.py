@@ -376,8 +376,11 @@ async def test_accept_and_refusal_leave_a_trace(tmp_path: Path) -> None:
     async with office(tmp_path) as o:
         await o.send("ana@palomar.test")
         await o.send("nobody@palomar.test")
+        await o.send("ana@palomar.test", message=MESSAGE.prepend(b"Delivered-To: ana@palomar.test\r\n"))
         steps = [(who, what) for _, who, what, _ in o.trace.rows]
-    assert steps == [("intake", "accepted"), ("rcpt", "nobody@palomar.test")]
+        told = o.trace.rows[-1][3]
+    assert steps == [("intake", "accepted"), ("rcpt", "nobody@palomar.test"), ("intake", "refused")]
+    assert "from luis@elsewhere.test to ana@palomar.test" in told
 
 
 async def test_a_retried_local_delivery_is_filed_once(tmp_path: Path) -> None:

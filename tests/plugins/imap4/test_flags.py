@@ -6,7 +6,7 @@ import pytest
 
 from appliance.store.mailboxes import keyword_bits, recent_from
 from appliance.store.messages import expunge, set_flags
-from appliance.store.model import Change
+from appliance.store.model import ALL_FLAGS, Change, FlagEdit
 from plugins.imap4 import selected, store_flags
 from tests.plugins.imap4.office import Office
 
@@ -73,10 +73,43 @@ async def test_large_sets_are_written_in_pieces(here: Office, monkeypatch: pytes
     monkeypatch.setattr(store_flags, "MAX_UIDS", 2)
     await here.put(*MESSAGES)
     client = await here.login("INBOX")
-    changes = []
+    changes: list[Change] = []
     here.store.changes.subscribe(here.mailbox_id(), changes.append)
     assert len(await client.ok("STORE 1:* +FLAGS (\\Seen)")) == 5
-    assert [len(change.flags) for change in changes] == [2, 2, 1]
+    assert [change.edits for change in changes] == [
+        (FlagEdit(1, 2, 1, 0),), (FlagEdit(3, 4, 1, 0),), (FlagEdit(5, 5, 1, 0),)
+    ]  # fmt: skip
+
+
+async def test_messages_side_by_side_are_set_as_ranges_scattered_ones_as_a_list(
+    here: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_flags, "MAX_RANGES", 2)
+    await here.put(*MESSAGES)
+    await here.store.write(lambda db: expunge(db, here.mailbox_id(), [2], deleted_only=False))
+    client, other = await here.login("INBOX"), await here.login("INBOX")
+    changes: list[Change] = []
+    here.store.changes.subscribe(here.mailbox_id(), changes.append)
+    expected = [b"* %d FETCH (UID %d FLAGS (%b))" % (n, n + (n > 1), b"\\Recent \\Flagged") for n in range(1, 5)]
+    assert await client.ok("STORE 1:* +FLAGS (\\Flagged)") == expected
+    assert len(await client.ok("STORE 1,3:4 FLAGS.SILENT ($Work)")) == 2  # FLAGS and PERMANENTFLAGS
+    assert await client.ok("UID STORE 3 -FLAGS.SILENT (\\Flagged)") == []
+    # What is gone between two neighbours does not part them; the second edit's keyword is known before it is told.
+    assert [(change.flags, change.edits) for change in changes] == [
+        ((), (FlagEdit(1, 5, 4, 0),)),
+        ((), (FlagEdit(1, 1, 1 << 8, ALL_FLAGS), FlagEdit(4, 5, 1 << 8, ALL_FLAGS))),
+        ((), (FlagEdit(3, 3, 0, 4),)),
+    ]
+    assert (await other.ok("NOOP"))[2:] == [
+        b"* %d FETCH (UID %d FLAGS (%b))" % (number, uid, text)
+        for number, uid, text in ((1, 1, b"$Work"), (2, 3, b""), (3, 4, b"$Work"), (4, 5, b"$Work"))
+    ]
+    await here.put(*MESSAGES)
+    await client.ok("NOOP")
+    changes.clear()
+    assert await client.ok("STORE 1,3,5,7 +FLAGS.SILENT (\\Draft)") == []
+    assert [len(change.flags) for change in changes] == [4]
+    assert await client.ok("SEARCH DRAFT") == [b"* SEARCH 1 3 5 7"]
 
 
 async def test_the_last_change_wins_whatever_the_order_of_notices(here: Office) -> None:

@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 from appliance.config import Bind
+from appliance.store.accounts import delete_account
 from appliance.store.messages import expunge, set_flags
 from plugins.imap4.config import Imap4Config
-from tests.plugins.imap4.office import Office, office
+from tests.plugins.imap4.office import ANA, Office, office
 
 MESSAGES = [b"Subject: %d\r\n\r\n" % n for n in range(1, 4)]
 
@@ -51,6 +52,15 @@ async def test_nothing_is_told_outside_of_commands(here: Office) -> None:
     await here.put(*MESSAGES)
     await other.ok("NOOP")
     assert await client.ok("NOOP") == [b"* 3 EXISTS"]
+
+
+async def test_sessions_end_with_their_account(here: Office) -> None:
+    idle, quiet = await here.login("INBOX"), await here.login()
+    idle.send(b"x IDLE\r\n")
+    assert await idle.line() == b"+ idling"
+    await here.store.write(lambda db: delete_account(db, ANA))
+    assert (await idle.line()).startswith(b"* BYE")
+    assert (await quiet.line()).startswith(b"* BYE")
 
 
 async def test_an_idle_session_is_told_of_the_end(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.store.model import FlagEdit
 from plugins.imap4.protocol_parse import Cursor, GrammarError
 from plugins.imap4.view import View, flag_text, uid_set
 
@@ -17,6 +18,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.lists(st.tuples(st.integers(1, 3), FLAGS), max_size=5)),
         st.tuples(st.just("update"), st.lists(st.tuples(st.integers(0, 60), FLAGS), max_size=5)),
+        st.tuples(st.just("edit"), st.builds(FlagEdit, st.integers(1, 40), st.integers(1, 60), FLAGS, FLAGS)),
         st.tuples(st.just("remove"), st.sets(st.integers(0, 60), max_size=5)),
     ),
     max_size=20,
@@ -42,6 +44,15 @@ def test_the_view_is_what_a_dict_would_be(steps: list[tuple[str, object]]) -> No
             changed = [uid for uid, flags in wanted.items() if uid in model and model[uid] != flags]
             assert view.update(list(wanted.items())) == changed
             model.update({uid: flags for uid, flags in wanted.items() if uid in model})
+        elif step == "edit":
+            span = sorted((argument.first_uid, argument.last_uid))  # type: ignore[attr-defined]
+            edited = {
+                uid: (flags & ~argument.remove) | argument.add  # type: ignore[attr-defined]
+                for uid, flags in model.items()
+                if span[0] <= uid <= span[1]
+            }
+            assert view.edit(argument) == [uid for uid, flags in edited.items() if model[uid] != flags]  # type: ignore[arg-type]
+            model.update(edited)
         else:
             view.remove(sorted(index for uid in argument if (index := view.index(uid)) >= 0))  # type: ignore[attr-defined]
             model = {uid: flags for uid, flags in model.items() if uid not in argument}  # type: ignore[operator]
@@ -89,6 +100,18 @@ def test_many_different_flags_take_wider_marks() -> None:
     assert view.flags_at(range(300)) == [flags + 4800 if flags < 200 else flags + 4500 for flags in range(300)]
     assert len(view._palette) < 1000
     assert isinstance(view._marks, array)
+
+
+def test_an_edit_takes_every_value_along() -> None:
+    view = View(range(1, 301), range(0, 600, 2), ())
+    assert view.edit(FlagEdit(1, 280, 1, 0)) == list(range(1, 281))
+    assert view.flags_at(range(300)) == [*range(1, 560, 2), *range(560, 600, 2)]
+    view = View(range(1, 251), range(0, 500, 2), ())
+    assert isinstance(view._marks, bytearray)
+    assert len(view.edit(FlagEdit(1, 250, 1, 0))) == 250
+    assert view.flags_at(range(250)) == list(range(1, 500, 2))
+    assert view.edit(FlagEdit(1, 250, 8, (1 << 63) - 1)) == list(range(1, 251))
+    assert set(view.flags_at(range(250))) == {8}
 
 
 def test_a_hundred_thousand_messages_are_small() -> None:

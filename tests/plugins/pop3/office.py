@@ -130,6 +130,10 @@ class Wire:
         self.aborted = False
         self.timeouts: list[float] = []
 
+    def stop(self) -> None:
+        self.stopping = True
+        self.script.insert(0, WAKE)
+
     async def next_event(self, timeout: float) -> object:
         self.timeouts.append(timeout)
         while (event := self.machine.next_event()) is None:

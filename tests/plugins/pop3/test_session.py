@@ -11,7 +11,7 @@ import pytest
 from appliance.connection import WAKE, IdleTimeoutError
 from appliance.errors import StoreError
 from appliance.mail.session import TlsInfo
-from appliance.store.accounts import delete_account
+from appliance.store.accounts import delete_account, set_enabled
 from appliance.store.messages import expunge, list_rows
 from appliance.store.model import SEEN
 from appliance.wire.sasl.client import client
@@ -303,13 +303,6 @@ async def test_a_back_end_that_is_down(here: Office) -> None:
 async def test_a_login_without_a_mailbox(here: Office) -> None:
     assert b"-ERR [SYS/PERM]" in await here.play(b"USER ghost\r\nPASS palomar\r\n")
 
-    async def gone() -> None:
-        await here.store.write(partial(delete_account, name=ANA))
-
-    wire = Wire([LOGIN, gone, b"STAT\r\nQUIT\r\n"])
-    await wire.serve(here.session(wire))
-    assert wire.out.endswith(b"+OK 0 0\r\n+OK Goodbye\r\n")
-
 
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -329,6 +322,17 @@ async def test_a_store_that_fails(here: Office, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(here.store, "read", fail)
     assert (await here.play(LOGIN)).endswith(b"-ERR [SYS/TEMP] The mailbox cannot be read now, try again later\r\n")
     assert len(here.locks) == 0
+
+
+@pytest.mark.parametrize("change", [partial(delete_account, name=ANA), partial(set_enabled, name=ANA, enabled=False)])
+async def test_a_session_ends_with_its_account(here: Office, change: partial[None]) -> None:
+    async def gone() -> None:
+        await here.store.write(change)
+
+    wire = Wire([LOGIN, gone, b"STAT\r\n"])
+    await wire.serve(here.session(wire))
+    assert wire.out.count(b"+OK") == 3  # greeting, USER, PASS: STAT is not answered any more
+    assert here.store.directory._watched == {}
 
 
 async def test_shutdown_ends_idle_sessions_and_deletes_nothing(here: Office) -> None:

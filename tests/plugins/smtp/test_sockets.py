@@ -21,6 +21,7 @@ from appliance.hookspecs import hookimpl
 from appliance.listener import Listener
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
+from appliance.store.accounts import set_enabled
 from appliance.tls import Certificates, TlsConfig
 from appliance.wire.sasl.client import client
 from plugins.mda.config import MdaConfig
@@ -367,12 +368,27 @@ async def test_one_peer_cannot_take_every_connection(served: Served) -> None:
         one.close()
 
 
+async def test_a_session_ends_with_its_account(served: Served) -> None:
+    def work(smtp: smtplib.SMTP) -> bytes:
+        smtp.ehlo("laptop")
+        smtp.login("ana@palomar.test", PASSWORD)
+        loop.call_soon_threadsafe(disabling.set)
+        return smtp.getreply()[1]
+
+    async def disable() -> None:
+        await disabling.wait()
+        await served.here.store.write(lambda db: set_enabled(db, "ana@palomar.test", enabled=False))
+
+    loop, disabling = asyncio.get_running_loop(), asyncio.Event()
+    goodbye, _ = await asyncio.gather(served.client(work, served.submissions), disable())
+    assert b"4.3.2" in goodbye
+
+
 async def test_goodbye_at_shutdown(served: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.mx)
     await reader.readuntil(b"\r\n")
     listener = served.running[0]
     for connection in listener.connections:
-        connection.stopping = True
-        connection.wake()
+        connection.stop()
     assert await reader.read() == b"421 4.3.2 The service is shutting down, try again later\r\n"
     writer.close()
