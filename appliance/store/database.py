@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from appliance.errors import StoreError
-from appliance.store.model import Change
+from appliance.store.model import Change, FlagEdit
 
 # Measured with 4 KiB messages in groups of ten (octets written per octet of mail, checkpoints included, with and
 # without compression): pages of 1 KiB 2.5 and 3.1, of 2 KiB 3.2 and 3.5, of 4 KiB 3.7 and 4.0. A group touches many
@@ -52,9 +52,10 @@ class Database(sqlite3.Connection):
         added: tuple[int, ...] = (),
         expunged: tuple[int, ...] = (),
         flags: tuple[tuple[int, int], ...] = (),
+        edits: tuple[FlagEdit, ...] = (),
     ) -> None:
         """Note a change of one mailbox; it is published if and when the transaction is on the disk."""
-        self.changes.append(Change(mailbox_id, account_id, modseq, added, expunged, flags, self.origin))
+        self.changes.append(Change(mailbox_id, account_id, modseq, added, expunged, flags, edits, self.origin))
 
     def touch_directory(self) -> None:
         """Note that accounts, domains or aliases change, so that the directory in memory is read anew."""

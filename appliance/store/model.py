@@ -14,6 +14,7 @@ SYSTEM_FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")  # 
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = (1 << bit for bit in range(5))
 FIRST_KEYWORD_BIT = 8  # keyword n of a mailbox is bit 8 + n of `flags`
 MAX_KEYWORDS = 55  # bits 8..62; SQLite integers are signed 64-bit, so 63 is the sign
+ALL_FLAGS = (1 << FIRST_KEYWORD_BIT + MAX_KEYWORDS) - 1
 
 DELIMITER = "/"  # between the levels of a mailbox name
 
@@ -160,6 +161,16 @@ class QueueEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class FlagEdit:
+    """What was done alike to all messages from one UID to another: `remove` was taken from their flags, `add` added."""
+
+    first_uid: int
+    last_uid: int
+    add: int
+    remove: int
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What happened in one mailbox, published after the commit. A hint: the truth is the durable modseq."""
 
@@ -169,4 +180,5 @@ class Change:
     added: tuple[int, ...] = ()  # uids, ascending
     expunged: tuple[int, ...] = ()  # uids, ascending
     flags: tuple[tuple[int, int], ...] = ()  # (uid, flags) after the change, those of added uids included
+    edits: tuple[FlagEdit, ...] = ()  # in place of `flags` for whole ranges; some may have had these flags before
     origin: object = field(default=None, compare=False)  # the session that made the change, if it gave itself

@@ -10,16 +10,16 @@ from appliance.store.model import MessageRow
 MAX_GAP = 8  # uids between two wanted ones that are read and dropped rather than asked around
 
 
-def spans(uids: Sequence[int]) -> list[tuple[int, int]]:
-    """Ranges that hold all of these ascending UIDs, and few others."""
+def spans(uids: Sequence[int], gap: int = MAX_GAP) -> list[tuple[int, int]]:
+    """Ranges that hold all of these ascending UIDs, and few others: steps of up to `gap` do not part them."""
     if not uids:
         return []
-    if uids[-1] - uids[0] - len(uids) < MAX_GAP:
+    if uids[-1] - uids[0] + 1 - len(uids) < gap:
         return [(uids[0], uids[-1])]
     found = []
     first = uids[0]
     for uid, following in pairwise(uids):
-        if following - uid > MAX_GAP:
+        if following - uid > gap:
             found.append((first, uid))
             first = following
     found.append((first, uids[-1]))

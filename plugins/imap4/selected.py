@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from appliance.errors import NotFoundError
 from appliance.store.mailboxes import keyword_names, mailbox_by_id
 from appliance.store.messages import list_flags
-from appliance.store.model import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SEEN, Mailbox
+from appliance.store.model import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SEEN, FlagEdit, Mailbox
 from plugins.imap4.protocol_respond import flags_line, permanent_flags_line, untagged
 from plugins.imap4.view import View
 
@@ -124,7 +124,7 @@ class Selected:
         if not self._stale:
             self._pending.append(change)
             if change.origin is not self._owner:
-                self._pending_size += len(change.added) + len(change.expunged) + len(change.flags)
+                self._pending_size += len(change.added) + len(change.expunged) + len(change.flags) + len(change.edits)
             if self._pending_size > MAX_PENDING:
                 self._pending.clear()
                 self._stale = True
@@ -174,6 +174,7 @@ class Selected:
             self._add([(uid, flags[uid]) for uid in added if uid in flags])
         for change in pending:
             self._update(change.flags, quietly=change.origin is self._owner)
+            self._edit(change.edits, quietly=change.origin is self._owner)
 
     async def _resync(self) -> None:
         """Compare with what the store has now."""
@@ -196,6 +197,13 @@ class Selected:
         if rows:
             self._check_keywords(rows)
             changed = self.view.update(rows)
+            if not quietly:
+                self._changed.update(changed)
+
+    def _edit(self, edits: Sequence[FlagEdit], *, quietly: bool) -> None:
+        for edit in edits:
+            self._check_keywords([(0, edit.add)])
+            changed = self.view.edit(edit)
             if not quietly:
                 self._changed.update(changed)
 
@@ -248,6 +256,8 @@ class Selected:
     def _places(self, uids: set[int]) -> Sequence[int]:
         """The indexes of messages, ascending."""
         view = self.view
+        if len(uids) >= len(view) and uids.issuperset(view.uids):
+            return range(len(view))
         if len(uids) * 8 > len(view):
             return [index for index, uid in enumerate(view.uids) if uid in uids]
         return sorted(index for uid in uids if (index := view.index(uid)) >= 0)

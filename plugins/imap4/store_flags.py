@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appliance.store.mailboxes import keyword_bits
-from appliance.store.messages import set_flags
-from appliance.store.model import SYSTEM_FLAGS
+from appliance.store.messages import edit_flags, set_flags
+from appliance.store.model import ALL_FLAGS, SYSTEM_FLAGS
+from plugins.imap4.batches import spans
 from plugins.imap4.protocol_command import StoreFlags
 from plugins.imap4.refusal import RefusalError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _SYSTEM = {name.lower().encode(): 1 << bit for bit, name in enumerate(SYSTEM_FLAGS)}
 MAX_UIDS = 20_000  # set in one write, so that no single command holds up the writer for long
+MAX_RANGES = 64  # that are set by a statement each; more, and one statement gets the list of UIDs
 
 
 def flag_bits(names: Sequence[bytes]) -> tuple[int, tuple[str, ...]]:
@@ -45,19 +47,36 @@ async def store(session: ImapSession, command: StoreFlags) -> str:
         raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
     indexes = selected.view.select(command.members, by_uid=command.uid)
     system, keywords = flag_bits(command.flags)
-    for start in range(0, len(indexes), MAX_UIDS):
-        uids = list(selected.view.uids_at(indexes[start : start + MAX_UIDS]))
+    await set_flags_of(session, indexes, command.mode, system, keywords, tell=not command.silent)
+    return "STORE completed"
 
-        def work(db: Database, uids: list[int] = uids) -> None:
+
+async def set_flags_of(
+    session: ImapSession,
+    indexes: Sequence[int],
+    mode: str,
+    system: int,
+    keywords: tuple[str, ...] = (),
+    *,
+    tell: bool = False,
+) -> None:
+    """Add ("+"), take away ("-") or replace ("") flags of messages of the selected mailbox. `tell`: all new flags."""
+    selected = session.mailbox
+    for start in range(0, len(indexes), MAX_UIDS):
+        chosen = indexes[start : start + MAX_UIDS]
+        uids = selected.view.uids_at(chosen)
+        # UIDs only grow, so a message that the view does not have between two neighbours is gone.
+        runs = spans(chosen, gap=1)
+        ranges = [(selected.view.uids[first], selected.view.uids[last]) for first, last in runs]
+
+        def work(db: Database, uids: Sequence[int] = uids, ranges: Sequence[tuple[int, int]] = ranges) -> None:
             bits = system | keyword_bits(db, selected.mailbox_id, keywords)
-            if command.mode == "+":
-                set_flags(db, selected.mailbox_id, uids, add=bits)
-            elif command.mode == "-":
-                set_flags(db, selected.mailbox_id, uids, remove=bits)
+            add, remove = (0, bits) if mode == "-" else (bits, 0 if mode else ALL_FLAGS)
+            if len(ranges) <= MAX_RANGES:
+                edit_flags(db, selected.mailbox_id, ranges, add=add, remove=remove)
             else:
-                set_flags(db, selected.mailbox_id, uids, replace=bits)
+                set_flags(db, selected.mailbox_id, uids, add=add, remove=remove)
 
         await session.core.store.write(work, origin=session)
-        if not command.silent:
+        if tell:
             selected.tell_flags_of(uids)
-    return "STORE completed"

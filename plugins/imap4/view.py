@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import compress
 
-from appliance.store.model import FIRST_KEYWORD_BIT, SYSTEM_FLAGS
+from appliance.store.model import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, FlagEdit
 from plugins.imap4.protocol_parse import GrammarError, SequenceSet
 
 _LARGEST = {1: 1 << 8, 2: 1 << 16, 4: 1 << 32}  # palettes by the octets of a mark
@@ -193,6 +193,25 @@ class View:
         else:
             self._marks[start:stop] = array(self._marks.typecode, new)
         return [row[0] for row, before, after in zip(rows, old, new, strict=True) if before != after]
+
+    def edit(self, edit: FlagEdit) -> list[int]:
+        """Do the same to the flags of all messages of a range. Returns the uids of those that had other ones before.
+
+        It is done to the few values in use; then the marks of all messages are translated at once.
+        """
+        span = self._uid_span(edit.first_uid, edit.last_uid)
+        used = [self._palette[mark] for mark in set(self._marks[span.start : span.stop])]
+        moved = {flags: new for flags in used if (new := (flags & ~edit.remove) | edit.add) != flags}
+        self._make_room(len(moved))
+        marks = {self._places[flags]: self._place(new) for flags, new in moved.items()}
+        old = self._marks[span.start : span.stop]
+        if isinstance(self._marks, bytearray):
+            table = bytes(marks.get(mark, mark) for mark in range(256))
+            self._marks[span.start : span.stop] = bytes(old).translate(table)
+        else:
+            translated = [marks.get(mark, mark) for mark in old]
+            self._marks[span.start : span.stop] = array(self._marks.typecode, translated)
+        return list(compress(self.uids[span.start : span.stop], map(marks.__contains__, old)))
 
     def remove(self, indexes: Sequence[int]) -> None:
         """Take messages out; later ones move up."""

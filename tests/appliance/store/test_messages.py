@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from appliance.errors import NotFoundError, QuotaError
@@ -12,6 +14,7 @@ from appliance.store import (
     SEEN,
     Account,
     Change,
+    FlagEdit,
     Mailbox,
     MessageRow,
     Store,
@@ -19,6 +22,7 @@ from appliance.store import (
     messages,
     sweep,
 )
+from appliance.store.model import ALL_FLAGS
 from tests.appliance.store.samples import PREFIX, accept, box, count, message, rows, swept, uids
 
 
@@ -81,6 +85,40 @@ async def test_a_store_that_changes_nothing_leaves_the_modseq(store: Store, inbo
     assert await store.write(lambda db: messages.set_flags(db, inbox.id, [2], add=SEEN)) == (6, [(2, SEEN)])
     assert await store.write(lambda db: messages.set_flags(db, inbox.id, [], add=SEEN)) == (6, [])
     assert not heard
+
+
+async def test_flags_of_whole_ranges_are_edited_at_once(store: Store, ana: Account, inbox: Mailbox) -> None:
+    heard: list[Change] = []
+    store.changes.subscribe(inbox.id, heard.append)
+    spans = [(1, 3), (5, 99)]
+    assert await store.write(lambda db: messages.edit_flags(db, inbox.id, spans, add=SEEN | FLAGGED)) == 7
+    assert flags(store, inbox) == {1: 5, 2: 5, 3: 5, 4: 0, 5: 5}
+    assert [row.modseq for row in rows(store, inbox)] == [7, 7, 7, 5, 7]
+    assert box(store, ana).unseen == 1
+    assert await store.write(lambda db: messages.edit_flags(db, inbox.id, [(1, 2)], remove=SEEN)) == 8
+    assert box(store, ana).unseen == 3
+    assert await store.write(lambda db: messages.edit_flags(db, inbox.id, [(2, 5)], add=4, remove=ALL_FLAGS)) == 9
+    assert flags(store, inbox) == {1: 4, 2: 4, 3: 4, 4: 4, 5: 4}
+    assert [row.modseq for row in rows(store, inbox)] == [8, 8, 9, 9, 9]
+    assert box(store, ana).unseen == 5
+    assert heard == [
+        Change(inbox.id, ana.id, 7, edits=(FlagEdit(1, 3, SEEN | FLAGGED, 0), FlagEdit(5, 99, SEEN | FLAGGED, 0))),
+        Change(inbox.id, ana.id, 8, edits=(FlagEdit(1, 2, 0, SEEN),)),
+        Change(inbox.id, ana.id, 9, edits=(FlagEdit(2, 5, 4, ALL_FLAGS),)),
+    ]
+
+
+async def test_an_edit_that_changes_nothing_is_not_told(store: Store, inbox: Mailbox) -> None:
+    heard: list[Change] = []
+    store.changes.subscribe(inbox.id, heard.append)
+    for spans, add, remove in (([(2, 2)], SEEN, 0), ([(1, 5)], 0, FLAGGED), ([(7, 9)], SEEN, 0), ([(1, 5)], 0, 0)):
+        work = partial(messages.edit_flags, mailbox_id=inbox.id, spans=spans, add=add, remove=remove)
+        assert await store.write(work) == 6
+    assert not heard
+    await store.write(lambda db: messages.edit_flags(db, inbox.id, [(1, 1), (2, 2)], add=SEEN))
+    assert [change.edits for change in heard] == [(FlagEdit(1, 1, SEEN, 0),)]
+    with pytest.raises(NotFoundError):
+        await store.write(lambda db: messages.edit_flags(db, 999, [(1, 5)], add=SEEN))
 
 
 async def test_unchangedsince_leaves_alone_what_changed(store: Store, inbox: Mailbox) -> None:

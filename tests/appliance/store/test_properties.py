@@ -103,6 +103,17 @@ class Worker:
                 for uid, flags, octets in self.model.boxes[name]
             ]
 
+    async def edit(self, name: str, _: str, number: int) -> None:
+        if (mailbox := self.there(name)) is not None:
+            first, add, remove = number % 7, number & 5, number >> 2 & 7
+            await self.store.write(
+                lambda db: messages.edit_flags(db, mailbox.id, [(first, first + 3)], add=add, remove=remove)
+            )
+            self.model.boxes[name] = [
+                (uid, (flags & ~remove) | add if first <= uid <= first + 3 else flags, octets)
+                for uid, flags, octets in self.model.boxes[name]
+            ]
+
     async def copy(self, name: str, other: str, number: int) -> None:
         source, target = self.there(name), self.there(other)
         if source is not None and target is not None:
@@ -179,6 +190,7 @@ STEPS = (
     "accept",
     "append",
     "flag",
+    "edit",
     "copy",
     "move",
     "expunge",
