@@ -79,9 +79,13 @@ async def mail(session: SmtpSession, argument: str) -> None:
     try:
         envelope = parse_mail(argument, max_size=session.machine.max_size)
         refusal = await core.dispatch.smtp_sender(session=facts, envelope=envelope)
-        if refusal is None and facts.account is not None and envelope.sender is not None:
-            if not await may_send_as(core, facts.account, envelope.sender, session.config.sender_check):
-                refusal = NOT_YOURS
+        if (
+            refusal is None
+            and facts.account is not None
+            and envelope.sender is not None
+            and not await may_send_as(core, facts.account, envelope.sender, session.config.sender_check)
+        ):
+            refusal = NOT_YOURS
     except (RefusedError, HookFailedError) as error:
         refusal = error.reply
     if refusal is not None:
