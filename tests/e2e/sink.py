@@ -88,8 +88,8 @@ class Sink:
                 case "DATA":
                     say(b"354 go on\r\n")
                     current.message = b"".join(iter(lambda: _unstuffed(lines.readline()), b""))
-                    self._taken.put(current)
                     say(b"250 taken\r\n")
+                    self._taken.put(current)
                 case "QUIT":
                     say(b"221 bye\r\n")
                     return
