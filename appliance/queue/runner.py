@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -86,6 +87,7 @@ class QueueRunner:
         self._seen_until = 0  # epoch seconds; what fell due before is in hand, or known to be left
         self._changes = 0  # how often commands have changed the queue under us
         self._timer: asyncio.TimerHandle | None = None
+        self._put_off_until = 0  # epoch seconds; what was put off first since the last reading began, 0: nothing
         self._stopping = False
 
     def add_transports(self, transports: Iterable[Transport]) -> None:
@@ -203,6 +205,7 @@ class QueueRunner:
         first = (-1, -1) if everything or now < self._seen_until else (self._seen_until - 1, -1)
         after, changes = first, self._changes
         hand.begin_reading(everything=everything)
+        self._put_off_until = 0
         try:
             while len(hand.entries) < WINDOW:
                 page = await self._store.read(lambda db, after=after: rows.due(db, now, PAGE, after=after))  # type: ignore[misc]
@@ -223,11 +226,19 @@ class QueueRunner:
         self._seen_until = now
         if everything:
             self._looked_at = self._clock()
-        self._set_timer(LONGEST_SLEEP_S if next_at is None else next_at - self._now())
+        self._set_timer(min(next_at or math.inf, self._put_off_until or math.inf) - self._now())
 
     def _take(self, pairs: Iterable[tuple[QueuedMessage, QueueEntry]]) -> None:
         for destination in self._hand.add(pairs):
             self._line_up(destination)
+
+    def _expect(self, next_at: int) -> None:
+        """See to it that the store is looked at when something that was put off falls due."""
+        if not self._put_off_until or next_at < self._put_off_until:
+            self._put_off_until = next_at
+            delay = next_at - self._now()
+            if self._timer is None or self._timer.when() > asyncio.get_running_loop().time() + delay:
+                self._set_timer(delay)
 
     def _set_timer(self, seconds: float) -> None:
         if self._timer is not None:
@@ -361,9 +372,9 @@ class QueueRunner:
             log.exception("%s: a notice to the sender could not be made", queued.trace_id)
         else:
             return verdicts
-        return [self._put_off(verdict) for verdict in verdicts]
+        return [self._without_notice(verdict) for verdict in verdicts]
 
-    def _put_off(self, verdict: Verdict) -> Verdict:
+    def _without_notice(self, verdict: Verdict) -> Verdict:
         """The verdict without its notice: a failure is tried again, a warning given another time."""
         if verdict.notice is None or verdict.outcome.status == "delivered":
             return verdict
@@ -397,6 +408,9 @@ class QueueRunner:
         if missed or self._hand.has_room:
             self._look = "all"
             self._wake.set()
+        put_off = [verdict.next_at for _, verdict in items if verdict.next_at]
+        if put_off and not self._stopping:
+            self._expect(min(put_off))
         for queued, verdict in items:
             if not verdict.next_at:
                 envelope = envelope_of(queued, [verdict.entry])

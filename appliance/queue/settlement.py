@@ -53,8 +53,12 @@ class Settlement:
                 await self.flush()
             except StoreError as error:
                 log.error("the queue could not be written, next attempt in %.0f s: %s", RETRY_S, error)
-                await asyncio.sleep(RETRY_S)
-                self._some.set()
+            except Exception:  # without this task nothing would ever leave the hand again
+                log.exception("the queue could not be written, next attempt in %.0f s", RETRY_S)
+            else:
+                continue
+            await asyncio.sleep(RETRY_S)
+            self._some.set()
 
     async def flush(self) -> None:
         """Write what waits. Raises StoreError and keeps it, if it must."""

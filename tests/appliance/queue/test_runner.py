@@ -20,6 +20,7 @@ from appliance.mail.message import Message
 from appliance.queue import destinations
 from appliance.queue.config import QueueConfig
 from appliance.store import QueueEntry
+from appliance.store.queue import list_queue
 from tests.appliance.queue.office import (
     ANA,
     DOWN,
@@ -106,6 +107,44 @@ async def test_a_deferred_recipient_is_tried_again_when_its_time_comes(place: Of
         async with emptied(place):
             runner.notify()
         assert place.transport.recipients == ["slow@b.test", "fast@b.test", "slow@b.test"]
+
+
+@pytest.mark.parametrize("reading", [False, True])
+async def test_a_retry_is_not_late(place: Office, monkeypatch: pytest.MonkeyPatch, reading: bool) -> None:
+    """Nobody but the queue's own timer wakes it, and that was set before the message was put off."""
+    place.transport.verdict = lambda one: outcome(one, LATER)
+    write, read = place.store.write, place.store.read
+    written = asyncio.Event()
+
+    async def late(fn: Any, **named: Any) -> Any:
+        result = await write(fn, **named)
+        for _, entry in await read(list_queue):
+            place.now = entry.next_at - 5 * reading  # as if the pause were over as soon as it is on the disk
+            place.transport.verdict = lambda one: outcome(one, OK)
+            written.set()
+        return result
+
+    async def slow(fn: Any) -> Any:
+        result = await read(fn)
+        if reading and result is None and not place.transport.gate.is_set():
+            place.transport.gate.set()  # what falls due next was read before the message is put off
+            await written.wait()
+            await asyncio.sleep(0.01)
+            place.now += 5
+        return result
+
+    place.transport.gate.clear()
+    async with working(place) as runner:
+        await place.queue("a@b.test", notify=runner)
+        await until(lambda: place.transport.running)
+        monkeypatch.setattr(place.store, "write", late)
+        monkeypatch.setattr(place.store, "read", slow)
+        async with emptied(place):
+            if reading:
+                runner.notify()
+            else:
+                place.transport.gate.set()
+    assert place.transport.recipients == ["a@b.test"] * 2
 
 
 async def test_a_failed_recipient_is_bounced_once_for_the_whole_attempt(place: Office) -> None:
