@@ -44,7 +44,7 @@ class Plan:
     filings: dict[tuple[int, str], Filing] = field(default_factory=dict)
     wishes: dict[str, QueueWish] = field(default_factory=dict)
     replies: list[Reply] = field(default_factory=list)
-    filed: list[Recipient] = field(default_factory=list)  # recipients of the envelope that need no queue
+    filed: list[Recipient] = field(default_factory=list)  # of the envelope; filed, and nothing waits for them
 
 
 class Planner:
@@ -71,10 +71,7 @@ class Planner:
         """
         plan = Plan()
         for routed in transaction.routed:
-            wishes = len(plan.wishes)
             plan.replies.append(await self._recipient(transaction.envelope, message, findings, verdict, routed, plan))
-            if plan.replies[-1].positive and len(plan.wishes) == wishes:
-                plan.filed.append(routed[0].given)
         single_reply = defer and transaction.session.role != "lmtp"
         if single_reply and any(reply.positive for reply in plan.replies):
             for index, reply in enumerate(plan.replies):
@@ -120,6 +117,8 @@ class Planner:
             plan.filings.setdefault((placed.account_id, placed.mailbox), placed)
         for wish in wishes:
             plan.wishes.setdefault(wish.recipient.address.key, wish)
+        if filings and not wishes:  # those that it shares with a recipient before it count as much as new ones
+            plan.filed.append(routed[0].given)
         return STORED
 
     async def _file(

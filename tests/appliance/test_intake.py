@@ -181,6 +181,24 @@ async def test_whoever_asks_hears_that_the_mail_was_filed(tmp_path: Path) -> Non
         assert o.told == ["ana@palomar.test"]
 
 
+async def test_only_what_was_filed_is_told_as_filed(tmp_path: Path) -> None:
+    async def file_message(account: Any) -> Any:
+        return [] if account.name.startswith("luis") else None
+
+    async with office(tmp_path, OUTSIDE, ("sieve", plugin_of(file_message=file_message))) as o:
+        for name in ("r1", "r2", "both"):
+            await o.alias(f"{name}@palomar.test", "x@y.test", *(["ana@palomar.test"] if name == "both" else []))
+        await o.alias("a2@palomar.test", "ana@palomar.test")
+        transaction = o.begin(account="luis@palomar.test")
+        for name in ("r1", "r2", "both", "ana", "a2", "luis"):
+            recipient = Recipient(Address.parse(f"{name}@palomar.test"), notify=frozenset({"SUCCESS"}))
+            assert (await o.intake.recipient(transaction, recipient)).positive
+        assert combine(await o.intake.accept(transaction, MESSAGE)).positive
+        assert len(await o.inbox("ana@palomar.test")) == 1
+        assert len(await o.store.read(list_queue)) == 1
+        assert o.told == ["ana@palomar.test", "a2@palomar.test"]
+
+
 async def test_lmtp_hears_of_each_recipient(tmp_path: Path) -> None:
     async with office(tmp_path) as o:
         await o.account("small@palomar.test", quota_bytes=100)
