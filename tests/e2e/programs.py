@@ -17,7 +17,7 @@ PACKAGES = {
     "fetchmail": "fetchmail",
     "msmtp": "msmtp",
     "make": "make",
-    "openssl": "openssl",
+    "script": "bsdutils",
     "postfix": "postfix",
     "postqueue": "postfix",
     "sendmail": "postfix",

@@ -96,13 +96,12 @@ def test_a_taken_port_starts_nothing_at_all(appliance: Appliance) -> None:
         assert appliance.ask("account", "list") == []
 
 
-@pytest.mark.parametrize(("text", "line"), [("hostname = [1", 0), ('hostname = "a"\ndata = here\n', 2)])
+@pytest.mark.parametrize(("text", "line"), [("hostname = [1", 1), ('hostname = "a"\ndata = here\n', 2)])
 def test_what_is_no_toml(appliance: Appliance, text: str, line: int) -> None:
     appliance.config.write_text(text)
     done = appliance.command("check", check=False)
     assert done.returncode == BROKEN
-    place = f"{appliance.config}:{line}: " if line else f"{appliance.config}: "
-    assert done.stderr.startswith(place)
+    assert done.stderr.startswith(f"{appliance.config}:{line}: ")
     assert "no TOML" in done.stderr
 
 
