@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.appliance_process import ACCOUNTS, wait_for
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import Ledger, text_of
 from tests.faults.namespace import in_namespaces
 from tests.faults.nexthop import NextHop
 from tests.faults.peer import Peer, imap, pop3, smtp
@@ -70,14 +70,14 @@ def fill(office: Target, leave: int = 0) -> Path:
 
 def deliver(office: Target, ledger: Ledger, size: int, *recipients: str) -> bytes:
     """Send one message and keep the books; the answer to its end, or the refusal before it."""
-    number = ledger.make(size)
+    number, text = ledger.make(size)
     places = {(number, OUTSIDE if one.endswith("outside.test") else one) for one in recipients}
     with smtp(office) as peer:
         assert peer.say("MAIL FROM:<a@outside.test>").startswith(b"250 ")
         for one in recipients:
             assert peer.say(f"RCPT TO:<{one}>").startswith(b"250 ")
         assert peer.say("DATA").startswith(b"354 ")
-        peer.send(ledger.sent[number].replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        peer.send(text.replace(b"\r\n.", b"\r\n..") + b".\r\n")
         answer = peer.reply()
         assert peer.say("NOOP").startswith(b"250 "), "the session did not go on"
     if answer.startswith(b"250 "):
@@ -149,7 +149,7 @@ def test_filled_by_another_program(tmp_path: Path) -> None:
             assert deliver(office, ledger, size, ANA).startswith(b"452 4.3.1 "), size
         with imap(office) as reader:
             for size in SIZES:
-                assert append(reader, ledger.sent[1][:size]).startswith(b"a NO [UNAVAILABLE]"), size
+                assert append(reader, text_of(0, size)).startswith(b"a NO [UNAVAILABLE]"), size
             assert reader.command("NOOP").startswith(b"c OK")
         assert verified(office, ledger) == []
         removing_works(office, ledger)
@@ -191,7 +191,7 @@ def came_back(office: Target, ledger: Ledger) -> None:
     for size in SIZES:
         wait_for(lambda size=size: deliver(office, ledger, size, ANA).startswith(b"250 "), "service", 40)  # type: ignore[misc]
     with imap(office) as reader:
-        assert append(reader, ledger.sent[1]).startswith(b"a OK")
+        assert append(reader, text_of(0, SIZES[1])).startswith(b"a OK")
     assert time.monotonic() - started < 40
     assert verified(office, ledger) == []
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.e2e.appliance_process import ACCOUNTS, PASSWORD
-from tests.faults.ledger import Ledger, number_of, text_of
+from tests.faults.ledger import Ledger, digest_of, number_of, text_of
 
 ANA, LUIS = ACCOUNTS
 OUTSIDE = "outside"
@@ -56,7 +56,7 @@ async def _send_one(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ledger: Ledger, chance: random.Random
 ) -> None:
     places = chance.choice(PLACES)
-    number = ledger.make(chance.choice(SIZES))
+    number, text = ledger.make(chance.choice(SIZES))
     addresses = [FRIEND if place == OUTSIDE else place for place in places]
     recipients = b"".join(b"RCPT TO:<%b>\r\n" % address.encode() for address in addresses)
     writer.write(b"MAIL FROM:<a@outside.test>\r\n" + recipients + b"DATA\r\n")
@@ -67,7 +67,7 @@ async def _send_one(
         await asyncio.sleep(0.05)
         return
     ledger.doubtful |= {(number, place) for place in places}
-    writer.write(ledger.sent[number].replace(b"\r\n.", b"\r\n..") + b".\r\n")
+    writer.write(text.replace(b"\r\n.", b"\r\n..") + b".\r\n")
     await writer.drain()
     (code,) = await smtp_replies(reader, 1)
     ledger.doubtful -= {(number, place) for place in places}
@@ -90,7 +90,7 @@ FLAGS = ("\\Flagged", "\\Answered", "$Work", "\\Seen")
 class Shelf:
     """What the IMAP client did with its own messages: the states in which each may be found."""
 
-    texts: dict[int, bytes] = field(default_factory=dict)
+    digests: dict[int, bytes] = field(default_factory=dict)
     states: dict[int, tuple[State, ...]] = field(default_factory=dict)
     mailboxes: dict[str, bool | None] = field(default_factory=dict)  # there, gone, or nobody knows
     last: int = 0
@@ -107,7 +107,9 @@ class Shelf:
             state = copies[0][0] if copies else NOWHERE
             if state not in states:
                 wrong.append(f"appended message {number} is in state {state}, not in one of {states}")
-            wrong += [f"appended message {number} is damaged" for _, text in copies if text != self.texts[number]]
+            wrong += [
+                f"appended message {number} is damaged" for _, text in copies if digest_of(text) != self.digests[number]
+            ]
         return wrong
 
 
@@ -180,10 +182,11 @@ async def _tidy_one(client: Imap, shelf: Shelf, chance: random.Random, uids: dic
     if deed == "append" or not uids:
         shelf.last += 1
         number = -shelf.last
-        shelf.texts[number] = text_of(number, chance.choice(SIZES[:5]))
+        text = text_of(number, chance.choice(SIZES[:5]))
+        shelf.digests[number] = digest_of(text)
         new: State = ("Archive", frozenset({"\\Seen"}))
         shelf.states[number] = (NOWHERE, new)
-        said = await client.command("APPEND Archive (\\Seen)", shelf.texts[number])
+        said = await client.command("APPEND Archive (\\Seen)", text)
         shelf.states[number] = (new,)
         match = _UID.search(said)
         assert match is not None
