@@ -17,19 +17,16 @@ from appliance.calls import all_calls
 from appliance.config import (
     CORE_SECTIONS,
     CoreConfig,
-    Document,
     Section,
     Settings,
     StoreConfig,
-    core_settings,
-    read_settings,
-    settings_from,
 )
 from appliance.control import ControlServer
 from appliance.core import Core
 from appliance.dispatch import Dispatch
 from appliance.dns import DnsConfig, Resolver
-from appliance.errors import ConfigError, PluginError, Problem
+from appliance.document import Document
+from appliance.errors import ConfigError, Problem
 from appliance.hookspecs import Service
 from appliance.intake import Intake
 from appliance.listener import Listener
@@ -39,6 +36,7 @@ from appliance.notify import Notifier
 from appliance.preflight import preflight
 from appliance.queue.config import QueueConfig
 from appliance.queue.runner import QueueRunner
+from appliance.settings import core_settings, read_settings, settings_from
 from appliance.store import Store
 from appliance.supervisor import Supervisor
 from appliance.tls import Certificates, TlsConfig
@@ -98,14 +96,19 @@ def examine(path: Path | None = None, *, running: bool = False) -> tuple[Loaded,
 def _read(path: Path | None) -> tuple[Loaded, list[Problem]]:
     document = Document.read(find_config(path))
     core, problems = core_settings(document)
+    misread = any(problem.setting == "plugins" for problem in problems)
     manager, broken = loading.load(core.plugins, core.plugin_folder)
-    problems += [_plugin_problem(document, core, name, text) for name, text in broken]
     dispatch = Dispatch(manager)
-    try:
-        sections = [*SECTIONS, *(section for _, section in dispatch.gather("settings"))]
-    except PluginError as error:
-        raise ConfigError([*problems, document.problem(("plugins",), str(error))]) from error
-    settings, found = read_settings(document, sections, known=_tables_of_others(core))
+    sections, speechless = dispatch.sections()
+    broken += speechless
+    problems += [_plugin_problem(document, core, name, text) for name, text in broken]
+    settings, found = read_settings(
+        document,
+        [*SECTIONS, *sections],
+        known=_tables_of_others(core),
+        # Whose tables these are cannot be known; that their plugins are missing is said already.
+        passed_over=document.data if misread else {name.split(".")[0] for name, _ in broken},
+    )
     return Loaded(document.path, settings, manager, dispatch), [*problems, *_unsaid(problems, found)]
 
 
@@ -116,7 +119,11 @@ def _unsaid(said: Sequence[Problem], more: Sequence[Problem]) -> list[Problem]:
 
 def _plugin_problem(document: Document, core: CoreConfig, name: str, text: str) -> Problem:
     place = ("plugins",) if name not in core.plugins else ("plugins", core.plugins.index(name))
-    remedy = f"There are: {', '.join(loading.known_plugins(core.plugin_folder))}." if "no such plugin" in text else ""
+    remedy = "Correct the plugin, or take it out of plugins."
+    if "no such plugin" in text:
+        remedy = f"There are: {', '.join(loading.known_plugins(core.plugin_folder))}."
+    elif "named twice" in text:
+        remedy = "Take one of them out."
     return document.problem(place, f"{name!r}: {text}.", remedy)
 
 
@@ -254,7 +261,7 @@ def _open_all(services: Sequence[Service]) -> None:
 def _reload(core: Core, loaded: Loaded) -> bool:
     """Read the file again. A broken one is logged and changes nothing."""
     try:
-        settings = settings_from(Document.read(loaded.path), loaded.settings.sections, known={})
+        settings = settings_from(Document.read(loaded.path), loaded.settings.sections)
     except ConfigError as error:
         log.error("configuration not reloaded:\n%s", error)
         return False

@@ -8,9 +8,10 @@ and the log names plugin and hook.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import types
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -109,14 +110,23 @@ class Dispatch:
         found: list[tuple[str, Any]] = []
         for one in self._hooks[name].implementations:
             try:
-                items = one.function(**{key: arguments[key] for key in one.arguments})
-                found += [(one.plugin, item) for item in _checked(name, items)]
-            except (Exception, SystemExit) as error:
-                if self._hooks[name].on_failure == "log":
-                    log.exception("plugin %s failed in %s", one.plugin, name)
-                    continue
-                raise PluginError(f"plugin {one.plugin!r} failed in {name}: {error!r}") from error
+                found += _items(name, one, arguments)
+            except PluginError:
+                if self._hooks[name].on_failure != "log":
+                    raise
+                log.exception("plugin %s failed in %s", one.plugin, name)
         return found
+
+    def sections(self) -> tuple[list[Section], list[tuple[str, str]]]:
+        """What `settings` brings; and (plugin, what is wrong) for each that fails, so that all can be told at once."""
+        sections: list[Section] = []
+        broken = []
+        for one in self._hooks["settings"].implementations:
+            try:
+                sections += [section for _, section in _items("settings", one, {})]
+            except PluginError as error:
+                broken.append((one.plugin, f"failed in settings: {error.__cause__!r}"))
+        return sections, broken
 
     def attach(self, core: object) -> None:
         """Register what the plugins' `hooks(core)` return. Raises PluginError."""
@@ -375,6 +385,15 @@ def _failed(hook: Hook, one: Implementation, what: str, error: BaseException | N
     return HookFailedError(text, Reply(code, status, _TRY_LATER, reason=text))
 
 
+def _items(name: str, one: Implementation, arguments: Mapping[str, object]) -> list[tuple[str, Any]]:
+    """What one plugin answers to a hook of the start. Raises PluginError when it fails."""
+    try:
+        items = one.function(**{key: arguments[key] for key in one.arguments})
+        return [(one.plugin, item) for item in _checked(name, items)]
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"plugin {one.plugin!r} failed in {name}: {error!r}") from error
+
+
 def _checked(name: str, items: Any) -> list[Any]:
     """The items that a plugin brings at the start. Raises TypeError when they are not what the hook asks for."""
     if isinstance(items, (str, bytes)):
@@ -392,7 +411,7 @@ def _with(*attributes: str) -> Check:
 
 
 _ITEMS: dict[str, Check] = {
-    "settings": lambda item: isinstance(item, Section),
+    "settings": lambda item: isinstance(item, Section) and dataclasses.is_dataclass(item.cls),
     "migrations": lambda item: isinstance(item, Migration),
     "commands": _with("name", "main"),
     "services": _with("name", "after", "run", "reload"),

@@ -11,12 +11,12 @@ import logging
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.config import setting
+from appliance.config import setting, within
 from appliance.dnssource import (
     Answer,
     DnsError,
@@ -28,7 +28,7 @@ from appliance.dnssource import (
     ZoneFile,
     split_server,
 )
-from appliance.errors import AddressError
+from appliance.errors import AddressError, Problem
 from appliance.mail.idna import to_ascii
 
 __all__ = [
@@ -65,19 +65,20 @@ class DnsConfig:
         None, "Answer from this zone file alone, asking nobody. For tests and for networks without DNS."
     )
 
-    def __post_init__(self) -> None:
-        if not 0.1 <= self.timeout <= 60:
-            raise ValueError(f"timeout must be within 0.1..60 s, not {self.timeout}")
-        if not 100 <= self.cache_size <= 1_000_000:
-            raise ValueError(f"cache_size must be within 100..1000000, not {self.cache_size}")
+    def problems(self) -> Iterator[Problem]:
+        """Numbers out of bounds, and servers without an address."""
+        yield from within(self, 0.1, 60, "timeout", unit="s")
+        yield from within(self, 100, 1_000_000, "cache_size")
         for server in self.servers:
             try:
                 host, port = split_server(server)
                 ipaddress.ip_address(host)
-            except ValueError as error:
-                raise ValueError(f"servers: {server!r} is no address: {error}") from None
-            if not 0 < port < 65536:
-                raise ValueError(f"servers: {server!r} has no such port")
+                good = 0 < port < 65536
+            except ValueError:
+                good = False
+            if not good:
+                remedy = 'Write it like "192.0.2.1", "192.0.2.1:5353" or "[2001:db8::1]:53"; names are not looked up.'
+                yield Problem("servers", f"{server!r} is no address of a server.", remedy)
 
 
 @dataclass(frozen=True, slots=True)

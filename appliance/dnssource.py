@@ -132,9 +132,10 @@ class ZoneFile:
             zone = dns.zone.from_text(text, ".", relativize=False, check_origin=False)
         except (OSError, UnicodeDecodeError) as error:
             words = getattr(error, "strerror", None) or error
-            raise _zone_problem(f"cannot read {path}: {words}.") from error
+            raise _zone_problem(f"cannot read {path}: {words}.", "Name a file that palomar may read.") from error
         except (dns.exception.DNSException, ValueError) as error:
-            raise _zone_problem(f"{path} is no zone file: {_first_line(error)}.") from error
+            remedy = "It must be in the master format of RFC 1035 section 5."
+            raise _zone_problem(f"{path} is no zone file: {_first_line(error)}.", remedy) from error
         self._zone = zone
         self._names = {name.to_text().lower() for name in zone}
         self._inner = {_parent(name, n) for name in self._names for n in range(1, name.count("."))}
@@ -225,5 +226,5 @@ def _modified_at(path: Path) -> float:
         return 0.0
 
 
-def _zone_problem(text: str) -> ConfigError:
-    return ConfigError([Problem("dns.zone_file", text, "It must be in the master format of RFC 1035 section 5.")])
+def _zone_problem(text: str, remedy: str) -> ConfigError:
+    return ConfigError([Problem("dns.zone_file", text, remedy)])

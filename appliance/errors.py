@@ -57,18 +57,18 @@ class Problem:
     """One thing that is wrong with the configuration, and what to do about it.
 
     `setting` is the dotted name (`smtp.max_size`); `file` and `line` tell where it stands, when it stands anywhere.
+    `text` and `remedy` are sentences.
     """
 
     setting: str
     text: str
-    remedy: str = ""
+    remedy: str
     file: str = ""
     line: int = 0
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
-        remedy = f" {self.remedy}" if self.remedy else ""
-        return f"{place}[{self.setting}] {self.text}{remedy}"
+        return f"{place}[{self.setting}] {self.text} {self.remedy}"
 
 
 class ConfigError(ApplianceError):

@@ -349,7 +349,9 @@ def _problem(setting: str, bind: Bind, error: OSError) -> Problem:
         errno.EADDRNOTAVAIL: "Use an address that this machine has.",
         errno.ENOENT: "Create the folder of the socket.",
     }
-    return Problem(setting, f"cannot listen on {bind}: {error.strerror}.", remedies.get(error.errno or 0, "Use another address."))
+    return Problem(
+        setting, f"cannot listen on {bind}: {error.strerror}.", remedies.get(error.errno or 0, "Use another address.")
+    )
 
 
 def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> dict[str, list[socket.socket]]:

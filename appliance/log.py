@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 import sys
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import IO, Any, Literal
@@ -16,6 +17,8 @@ from typing import IO, Any, Literal
 import msgspec
 
 from appliance.config import setting
+from appliance.document import dotted
+from appliance.errors import Problem
 
 session_id: ContextVar[str] = ContextVar("session_id", default="")
 """The session (one connection) that the current task serves."""
@@ -23,6 +26,7 @@ session_id: ContextVar[str] = ContextVar("session_id", default="")
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The message that the current task works on."""
 
+LEVELS = ("debug", "info", "warning", "error")
 COLOURS = {"DEBUG": "\x1b[2m", "INFO": "", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
 # What logging itself puts on a record; everything else came through `extra`.
 _OWN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
@@ -38,10 +42,12 @@ class LogConfig:
     )
     levels: dict[str, str] = setting({}, 'Levels of single parts, such as `"plugins.smtp" = "debug"`.')
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterator[Problem]:
+        """Levels that are none."""
         for name, level in self.levels.items():
-            if level not in ("debug", "info", "warning", "error"):
-                raise ValueError(f'levels: "{name}" must be debug, info, warning or error, not "{level}"')
+            if level not in LEVELS:
+                text = f"must be one of {', '.join(LEVELS)}, not {level!r}."
+                yield Problem(dotted("levels", name), text, 'Write it like "debug".')
 
 
 def configure(config: LogConfig, *, stream: IO[str] | None = None) -> None:

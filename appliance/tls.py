@@ -13,13 +13,14 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from appliance.certificate import Certificate, CertificateError, read_pem
 from appliance.config import setting
+from appliance.document import dotted
 from appliance.errors import ConfigError, Problem
 from appliance.tlslink import NamedObject, ServerContext
 
@@ -57,14 +58,16 @@ class TlsConfig:
     minimum: Literal["1.2", "1.3"] = setting("1.2", "Lowest TLS version that is spoken.")
     trust: Path | None = setting(None, "PEM file of authorities to trust besides the system's, for verified delivery.")
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterator[Problem]:
+        """Halves of pairs. Whether the files can be used is another question, see `problems` below."""
         if self.certificate is not None and self.key is None:
-            raise ValueError("key is missing: certificate needs it")
+            yield Problem("key", "is missing: the certificate needs it.", "Name the file of its private key.")
         if self.key is not None and self.certificate is None:
-            raise ValueError("certificate is missing: key needs it")
+            yield Problem("certificate", "is missing: the key needs it.", "Name the file of its certificate.")
         for name, pair in self.names.items():
-            if pair.certificate == Path() or pair.key == Path():
-                raise ValueError(f"names: {name} needs certificate and key")
+            for half, path in (("certificate", pair.certificate), ("key", pair.key)):
+                if path == Path():
+                    yield Problem(dotted("names", name, half), "is missing.", "Name both files, certificate and key.")
 
 
 class Certificates:
@@ -269,8 +272,9 @@ def problems(config: TlsConfig) -> list[Problem]:
 def _pairs(config: TlsConfig) -> dict[str, Pair]:
     """The configured pairs by server name; "" is the default."""
     pairs = {
-        name.lower().rstrip("."): (f"tls.names.{name}", pair.certificate, pair.key)
+        name.lower().rstrip("."): (dotted("tls", "names", name), pair.certificate, pair.key)
         for name, pair in config.names.items()
+        if pair.certificate != Path() and pair.key != Path()
     }
     if config.certificate is not None and config.key is not None:
         pairs[""] = ("tls", config.certificate, config.key)
@@ -288,16 +292,19 @@ def _dates(pairs: Mapping[str, Pair], trust: Path | None) -> dict[Path, tuple[in
 
 
 def _server_context(certificate: Path, key: Path, place: str, minimum: str) -> tuple[ServerContext, Certificate]:
-    """Make the context of one pair. Raises ConfigError that names the file at fault."""
+    """Make the context of one pair. Raises ConfigError that names the files at fault."""
+    problems = []
     try:
         fact = read_pem(certificate.read_text())
     except (OSError, UnicodeDecodeError, CertificateError) as error:
-        raise _unreadable(f"{place}.certificate", certificate, error) from error
+        problems.append(_unreadable(f"{place}.certificate", certificate, error))
     try:
         with key.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
     except OSError as error:
-        raise _unreadable(f"{place}.key", key, error) from error
+        problems.append(_unreadable(f"{place}.key", key, error))
+    if problems:
+        raise ConfigError(problems)
     if mode & 0o007:
         log.warning("every user of this machine can read the key %s; set its mode to 0600 or 0640", key)
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
@@ -319,16 +326,16 @@ def _server_context(certificate: Path, key: Path, place: str, minimum: str) -> t
         elif "MISMATCH" in (error.reason or ""):
             text, remedy = f"{key} does not belong to {certificate}.", "Name the key that the certificate was made for."
         else:
-            text, remedy = f"{key} is no private key in PEM form.", ""
+            text, remedy = f"{key} is no private key in PEM form.", "It must hold a line -----BEGIN PRIVATE KEY-----."
         raise ConfigError([Problem(f"{place}.key", text, remedy)]) from error
     return context, fact
 
 
-def _unreadable(place: str, path: Path, error: Exception) -> ConfigError:
+def _unreadable(place: str, path: Path, error: Exception) -> Problem:
     if isinstance(error, OSError):
         remedy = "Let the user that runs palomar read it." if isinstance(error, PermissionError) else "Name a file."
-        return ConfigError([Problem(place, f"cannot read {path}: {error.strerror}.", remedy)])
-    return ConfigError([Problem(place, f"{path}: {error}.", "It must hold the certificate and its issuers as PEM.")])
+        return Problem(place, f"cannot read {path}: {error.strerror}.", remedy)
+    return Problem(place, f"{path}: {error}.", "It must hold the certificate and its issuers as PEM.")
 
 
 def _trust_problems(config: TlsConfig) -> list[Problem]:

@@ -13,8 +13,9 @@ from appliance import demo, hookspecs, loading
 from appliance.app import load
 from appliance.cli import COMMANDS
 from appliance.commands.config import all_sections
-from appliance.config import CoreConfig, Document, read_settings, settings_from
+from appliance.config import CoreConfig
 from appliance.dispatch import Dispatch
+from appliance.document import Document
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
@@ -22,6 +23,7 @@ from appliance.mail.message import Message
 from appliance.mail.session import Session
 from appliance.preflight import binds
 from appliance.reference import hooks, hooks_document, settings, settings_document
+from appliance.settings import read_settings, settings_from
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from appliance.config import setting
+from appliance.config import setting, within
+from appliance.errors import Problem
 
 MAX_FAILURE_DELAY = 30.0  # seconds; clients give up after a minute
 
@@ -40,12 +42,8 @@ class AuthConfig:
         False, "Ask for TLS before a login from this machine too. From elsewhere it is always asked for."
     )
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.failure_delay <= MAX_FAILURE_DELAY:
-            raise ValueError(f"failure_delay must be within 0..{MAX_FAILURE_DELAY:g} s, not {self.failure_delay}")
-        if not 1 <= self.peer_failures <= 1000:
-            raise ValueError(f"peer_failures must be within 1..1000, not {self.peer_failures}")
-        if not 1 <= self.account_failures <= 1000:
-            raise ValueError(f"account_failures must be within 1..1000, not {self.account_failures}")
-        if not 1 <= self.window <= 86_400:
-            raise ValueError(f"window must be within 1..86400 s, not {self.window}")
+    def problems(self) -> Iterator[Problem]:
+        """Numbers out of bounds."""
+        yield from within(self, 0, MAX_FAILURE_DELAY, "failure_delay", unit="s")
+        yield from within(self, 1, 1000, "peer_failures", "account_failures")
+        yield from within(self, 1, 86_400, "window", unit="s")

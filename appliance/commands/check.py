@@ -9,8 +9,9 @@ import click
 from appliance.app import examine
 from appliance.commands.context import Palomar
 from appliance.commands.terminal import Column, done, json_option, print_json, show_fields
-from appliance.config import Document, core_settings
+from appliance.document import Document
 from appliance.errors import ConfigError, Problem
+from appliance.settings import core_settings
 
 
 @click.command()

@@ -51,7 +51,9 @@ def all_sections() -> list[Section]:
     """The sections of the core and of every plugin that comes with it. Raises ConfigError if one cannot be loaded."""
     manager, broken = loading.load(loading.builtin_names())
     if broken:
-        raise ConfigError([Problem("plugins", f"plugin {name!r} {text}.") for name, text in broken])
+        raise ConfigError(
+            [Problem("plugins", f"plugin {name!r} {text}.", "Correct the plugin.") for name, text in broken]
+        )
     return [*SECTIONS, *(section for _, section in Dispatch(manager).gather("settings"))]
 
 

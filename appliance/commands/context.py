@@ -11,11 +11,13 @@ from typing import Any
 
 from appliance.app import Loaded, find_config, load, opened
 from appliance.calls import all_calls
-from appliance.config import CoreConfig, Document, core_settings
+from appliance.config import CoreConfig
 from appliance.control import CallError
 from appliance.controlclient import Control, DirectControl, SocketControl
+from appliance.document import Document
 from appliance.errors import ConfigError
 from appliance.lock import FolderBusyError
+from appliance.settings import core_settings
 
 BUSY_S = 10.0  # how long a command waits for another one, or for an appliance that is starting
 _POLL_S = 0.05

@@ -26,13 +26,15 @@ class QueueConfig:
 
     def problems(self) -> Iterator[Problem]:
         """Numbers out of bounds, and pairs that contradict each other."""
-        yield from within(self, 1, _MAX_TOTAL, "deliveries")
-        yield from within(self, 1, self.deliveries, "deliveries_per_destination")
+        yield from within(self, 1, _MAX_TOTAL, "deliveries", "deliveries_per_destination")
         yield from within(self, 10, 7200, "first_retry", unit="s")
-        yield from within(self, self.first_retry, 86_400, "longest_retry", unit="s")
+        yield from within(self, 10, 86_400, "longest_retry", unit="s")
         yield from within(self, 0.01, 30, "max_age_days", unit="days")
         yield from within(self, 0, 24 * self.max_age_days, "warn_after_hours", unit="hours")
         yield from within(self, 0, 25, "grace", unit="s")
+        for small, great in (("deliveries_per_destination", "deliveries"), ("first_retry", "longest_retry")):
+            if getattr(self, small) > (most := getattr(self, great)):
+                yield Problem(small, f"must not exceed {great}, which is {most}.", f"Lower it, or raise {great}.")
 
     @property
     def schedule(self) -> Schedule:

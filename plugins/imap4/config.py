@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from appliance.config import Bind, setting
+from appliance.config import Bind, setting, within
+from appliance.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,15 +31,10 @@ class Imap4Config:
     )
     append_timeout: float = setting(180.0, "Seconds to wait for the next octets of a message that is being stored.")
 
-    def __post_init__(self) -> None:
-        _within("max_append", self.max_append, 65536, 2**31 - 1)
-        for name in ("max_connections", "max_per_peer", "max_per_account", "max_auth_failures", "max_errors"):
-            _within(name, getattr(self, name), 1, 1_000_000)
-        _within("login_timeout", self.login_timeout, 1, 86_400)
-        _within("idle_timeout", self.idle_timeout, 1800, 86_400)  # the RFC allows no less
-        _within("append_timeout", self.append_timeout, 1, 86_400)
-
-
-def _within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be within {least:g}..{most:g}, not {value:g}")
+    def problems(self) -> Iterator[Problem]:
+        """Numbers out of bounds."""
+        yield from within(self, 65_536, 2**31 - 1, "max_append", unit="octets")
+        yield from within(self, 1, 1_000_000, "max_connections", "max_per_peer", "max_per_account")
+        yield from within(self, 1, 1_000_000, "max_auth_failures", "max_errors")
+        yield from within(self, 1, 86_400, "login_timeout", "append_timeout", unit="s")
+        yield from within(self, 1800, 86_400, "idle_timeout", unit="s")  # RFC 3501 section 5.4 allows no less

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from appliance.config import setting
+from appliance.errors import Problem
+
+SEPARATORS = "+-=_#"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,6 +18,8 @@ class MdaConfig:
     separator: str = setting("+", "Starts the detail of a sub-address: ana+lists@ is ana's. Empty switches it off.")
     file_by_detail: bool = setting(False, "File mail for ana+lists@ in her mailbox 'lists' if she has one.")
 
-    def __post_init__(self) -> None:
-        if len(self.separator) > 1 or (self.separator and self.separator not in "+-=_#"):
-            raise ValueError(f"separator must be one of + - = _ # or empty, not {self.separator!r}")
+    def problems(self) -> Iterator[Problem]:
+        """A separator that addresses cannot have."""
+        if len(self.separator) > 1 or self.separator not in SEPARATORS:
+            text = f"must be one of {' '.join(SEPARATORS)} or empty, not {self.separator!r}."
+            yield Problem("separator", text, 'The default is "+".')

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from appliance.config import Bind, setting
+from appliance.config import Bind, setting, within
+from appliance.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,14 +32,8 @@ class Pop3Config:
         "instead of being refused as in use: most likely its client has gone without saying so.",
     )
 
-    def __post_init__(self) -> None:
-        for name in ("max_connections", "max_per_peer", "max_auth_failures", "max_errors"):
-            _within(name, getattr(self, name), 1, 1_000_000)
-        _within("login_timeout", self.login_timeout, 1, 86_400)
-        _within("command_timeout", self.command_timeout, 600, 86_400)  # the RFC allows no less
-        _within("takeover_after", self.takeover_after, 1, 86_400)
-
-
-def _within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be within {least:g}..{most:g}, not {value:g}")
+    def problems(self) -> Iterator[Problem]:
+        """Numbers out of bounds."""
+        yield from within(self, 1, 1_000_000, "max_connections", "max_per_peer", "max_auth_failures", "max_errors")
+        yield from within(self, 1, 86_400, "login_timeout", "takeover_after", unit="s")
+        yield from within(self, 600, 86_400, "command_timeout", unit="s")  # RFC 1939 section 3 allows no less

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from appliance.config import setting
-from appliance.errors import AddressError
-from appliance.mail.address import normal_domain
+from appliance.config import domain_name, setting, within
+from appliance.document import dotted
+from appliance.errors import Problem
 from appliance.smtpclient import TlsPolicy
 
 
@@ -34,32 +35,26 @@ class RelayConfig:
     connect_timeout: float = setting(30.0, "Seconds to wait for a connection to one address.")
     max_exchangers: int = setting(5, "Mail exchangers of a domain that are tried in one attempt.")
 
-    def __post_init__(self) -> None:
-        for name in (*self.tls_by_domain, *([self.own_name] if self.own_name else ())):
+    def problems(self) -> Iterator[Problem]:
+        """Names and addresses that are none, and numbers out of bounds."""
+        if self.own_name:
+            yield from domain_name("own_name", self.own_name)
+        for name in self.tls_by_domain:
+            yield from domain_name(dotted("tls_by_domain", name), name)
+        yield from self._source_problems()
+        yield from within(self, 1, 65_535, "port")
+        yield from within(self, 1, 100, "deliveries_per_destination")
+        yield from within(self, 1, 10_000, "messages_per_connection")
+        yield from within(self, 0, 300, "idle_seconds", unit="s")
+        yield from within(self, 1, 300, "connect_timeout", unit="s")
+        yield from within(self, 1, 50, "max_exchangers")
+
+    def _source_problems(self) -> Iterator[Problem]:
+        versions = []
+        for text in self.source_addresses:
             try:
-                normal_domain(name)
-            except AddressError as error:
-                setting_name = "own_name" if name == self.own_name else "tls_by_domain"
-                raise ValueError(f"{setting_name}: {name!r} is no domain name: {error}") from None
-        versions = [_version(text) for text in self.source_addresses]
+                versions.append(ipaddress.ip_address(text).version)
+            except ValueError:
+                yield Problem("source_addresses", f"{text!r} is no IP address.", "Names are not looked up here.")
         if len(versions) != len(set(versions)):
-            raise ValueError("source_addresses may hold one IPv4 and one IPv6 address")
-        if not 0 < self.port < 65536:
-            raise ValueError(f"port must be within 1..65535, not {self.port}")
-        if not 1 <= self.deliveries_per_destination <= 100:
-            raise ValueError(f"deliveries_per_destination must be within 1..100, not {self.deliveries_per_destination}")
-        if not 1 <= self.messages_per_connection <= 10_000:
-            raise ValueError(f"messages_per_connection must be within 1..10000, not {self.messages_per_connection}")
-        if not 0 <= self.idle_seconds <= 300:
-            raise ValueError(f"idle_seconds must be within 0..300, not {self.idle_seconds}")
-        if not 1 <= self.connect_timeout <= 300:
-            raise ValueError(f"connect_timeout must be within 1..300 s, not {self.connect_timeout}")
-        if not 1 <= self.max_exchangers <= 50:
-            raise ValueError(f"max_exchangers must be within 1..50, not {self.max_exchangers}")
-
-
-def _version(text: str) -> int:
-    try:
-        return ipaddress.ip_address(text).version
-    except ValueError:
-        raise ValueError(f"source_addresses: {text!r} is no IP address") from None
+            yield Problem("source_addresses", "two addresses are of one kind.", "Keep one IPv4 and one IPv6 address.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from appliance.config import setting
-from appliance.errors import AddressError
+from appliance.config import domain_name, setting, within
+from appliance.document import dotted
+from appliance.errors import AddressError, Problem
 from appliance.mail.address import Address, normal_domain
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314 section 3.3
@@ -37,24 +39,30 @@ class SmartHost:
     deliveries: int = setting(5, "Deliveries, and so connections, to it at once.")
     fallback: str = setting("", "Name of the host to use while this one cannot be used.")
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterator[Problem]:
+        """What cannot be, and what contradicts itself."""
         if not self.host:
-            raise ValueError("host must be set: the name of the smart host")
-        _check_host(self.host)
-        if not 0 < self.port < 65536:
-            raise ValueError(f"port must be within 1..65535, not {self.port}")
-        for selector in (*self.senders, *self.recipients):
-            _check_selector("senders" if selector in self.senders else "recipients", selector)
+            yield Problem("host", "must be set.", "Write the name that your provider gives for sending mail.")
+        elif not _is_address(self.host):
+            yield from domain_name("host", self.host)
+        yield from within(self, 1, 65_535, "port")
+        yield from within(self, 1, 100, "deliveries")
+        for name, selectors in (("senders", self.senders), ("recipients", self.recipients)):
+            for selector in selectors:
+                yield from _selector_problem(name, selector)
         if self.tls == "off" and self.speaks_tls_first:
-            raise ValueError("tls must not be off where implicit_tls is on (as it is on port 465)")
+            text = "must not be off where TLS comes first, as it does on port 465 or with implicit_tls."
+            yield Problem("tls", text, "Take tls out, or set implicit_tls = false.")
+        yield from self._login_problems()
+
+    def _login_problems(self) -> Iterator[Problem]:
+        has_password = bool(self.password) or self.password_file is not None
         if self.password and self.password_file is not None:
-            raise ValueError("password and password_file must not both be set")
-        if self.username and not self.password and self.password_file is None:
-            raise ValueError("username needs a password or a password_file")
-        if not self.username and (self.password or self.password_file is not None):
-            raise ValueError("username must be set where there is a password")
-        if not 1 <= self.deliveries <= 100:
-            raise ValueError(f"deliveries must be within 1..100, not {self.deliveries}")
+            yield Problem("password", "and password_file are both set.", "Take one of them out.")
+        if self.username and not has_password:
+            yield Problem("password", "is missing: username needs it.", "Add it, or a password_file.")
+        if has_password and not self.username:
+            yield Problem("username", "is missing: there is a password.", "Add it, or take the password out.")
 
     @property
     def key(self) -> str:
@@ -87,36 +95,44 @@ class SmarthostConfig:
     )
     own_name: str = setting("", "Our name in EHLO; empty takes hostname.")
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterator[Problem]:
+        """Names that are none, and hosts that cannot stand together."""
         if self.own_name:
-            try:
-                normal_domain(self.own_name)
-            except AddressError as error:
-                raise ValueError(f"own_name: {self.own_name!r} is no domain name: {error}") from None
-        names = [host.key for host in self.hosts]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"hosts: two are called {min(twice)!r}; give each a name of its own")
-        for host in self.hosts:
-            self._check_fallbacks(host)
-        all_takers = [number for number, host in enumerate(self.hosts) if host.takes_all]
-        if all_takers:
-            for host in self.hosts[all_takers[0] + 1 :]:
-                if not any(other.fallback == host.key for other in self.hosts):
-                    raise ValueError(
-                        f"hosts: {host.key!r} would never be used, since {names[all_takers[0]]!r} before it takes"
-                        " all mail; put it first, or make it a fallback"
-                    )
+            yield from domain_name("own_name", self.own_name)
+        keys = [host.key for host in self.hosts]
+        for place, host in enumerate(self.hosts):
+            if host.key in keys[:place]:
+                text = f"another host is called {host.key!r} too."
+                yield Problem(dotted("hosts", place), text, "Give each a name of its own.")
+            yield from self._fallback_problems(place, host)
+        yield from self._never_used()
 
-    def _check_fallbacks(self, host: SmartHost) -> None:
+    def _fallback_problems(self, place: int, host: SmartHost) -> Iterator[Problem]:
+        name = dotted("hosts", place, "fallback")
         seen = [host.key]
         while host.fallback:
             following = self.named(host.fallback)
             if following is None:
-                raise ValueError(f"hosts: the fallback {host.fallback!r} of {host.key!r} is not among them")
+                if len(seen) == 1:  # else it is told of the host that names it
+                    yield Problem(name, f"no smart host is called {host.fallback!r}.", f"There are: {self._keys()}.")
+                return
             if following.key in seen:
-                raise ValueError(f"hosts: the fallbacks of {seen[0]!r} lead back to {following.key!r}")
+                if following.key == seen[0]:
+                    text = f"the fallbacks of {seen[0]!r} lead back to it."
+                    yield Problem(name, text, "Let the last of them have none.")
+                return
             seen.append(following.key)
             host = following
+
+    def _never_used(self) -> Iterator[Problem]:
+        first = next((place for place, host in enumerate(self.hosts) if host.takes_all), len(self.hosts))
+        for place, host in enumerate(self.hosts[first + 1 :], first + 1):
+            if not any(other.fallback == host.key for other in self.hosts):
+                text = f"{host.key!r} would never be used: {self.hosts[first].key!r} before it takes all mail."
+                yield Problem(dotted("hosts", place), text, "Put it first, or make it a fallback.")
+
+    def _keys(self) -> str:
+        return ", ".join(host.key for host in self.hosts)
 
     def named(self, name: str) -> SmartHost | None:
         """The host of that name."""
@@ -132,24 +148,23 @@ class SmarthostConfig:
         return found
 
 
-def _check_host(text: str) -> None:
+def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        try:
-            normal_domain(text)
-        except AddressError as error:
-            raise ValueError(f"host: {text!r} is neither a host name nor an address: {error}") from None
+        return False
+    return True
 
 
-def _check_selector(name: str, selector: str) -> None:
+def _selector_problem(name: str, selector: str) -> Iterator[Problem]:
     try:
         if "@" in selector:
             Address.parse(selector)
         else:
             normal_domain(selector.removeprefix("*."))
     except AddressError as error:
-        raise ValueError(f"{name}: {selector!r} is neither an address nor a domain: {error}") from None
+        remedy = 'Write it like "ana@office.test", "office.test" or "*.office.test".'
+        yield Problem(name, f"{selector!r} is neither an address nor a domain: {error}.", remedy)
 
 
 def _selects(selector: str, address: Address) -> bool:

@@ -112,5 +112,5 @@ async def test_a_plugin_that_fails_at_the_start_stops_it_by_name(tmp_path: Path,
 
 def test_settings_that_fail_are_an_error_of_the_configuration(tmp_path: Path) -> None:
     plugin = PLUGIN.replace("def settings():\n", "def settings():\n    raise RuntimeError('oh')\n")
-    with pytest.raises(ConfigError, match="'guest' failed in settings"):
+    with pytest.raises(ConfigError, match="'guest': failed in settings"):
         load(configured(tmp_path, plugin))

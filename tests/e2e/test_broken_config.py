@@ -53,7 +53,7 @@ def line_of(appliance: Appliance, text: str) -> int:
     return next(number for number, line in enumerate(appliance.config.read_text().splitlines(), 1) if text in line)
 
 
-def test_six_mistakes_are_told_at_once(appliance: Appliance) -> None:
+def test_seven_mistakes_are_told_at_once(appliance: Appliance) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         appliance.ports["pop3s"] = taken
@@ -74,6 +74,7 @@ def test_six_mistakes_are_told_at_once(appliance: Appliance) -> None:
                 ("smtp.max_size", "max_size", "must be a whole number, not text.", "without quotes"),
                 ("pop3.listen_tls", f":{taken}", f"127.0.0.1:{taken}: Address already in use.", "Stop the program"),
                 ("tls.certificate", "certificate =", "cannot read ", "file"),
+                ("tls.key", "key =", "cannot read ", "file"),
             ):
                 one = said.pop(setting)
                 assert one.file == str(appliance.config)

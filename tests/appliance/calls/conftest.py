@@ -12,9 +12,10 @@ import pytest
 
 from appliance.auth import AuthConfig, Authenticator
 from appliance.calls import all_calls
-from appliance.config import Bind, CoreConfig, Document, Section, Settings
+from appliance.config import Bind, CoreConfig, Section, Settings
 from appliance.control import Items
 from appliance.core import Core
+from appliance.document import Document
 from appliance.intake import Intake
 from appliance.mail.session import Session
 from appliance.queue.config import QueueConfig

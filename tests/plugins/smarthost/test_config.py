@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config import Document, Section, settings_from
+from appliance.config import Section
+from appliance.document import Document
 from appliance.errors import ConfigError
 from appliance.mail.address import Address
+from appliance.settings import settings_from
 from appliance.smtpclient import Login
 from plugins.smarthost.config import SmartHost, SmarthostConfig
 
@@ -45,35 +47,41 @@ def test_selectors(selectors: dict[str, object], sender: Address | None, recipie
     ("settings", "words"),
     [
         ({"host": ""}, "host must be set"),
-        ({"host": "no name"}, "neither a host name nor an address"),
-        ({"port": 0}, "port must be"),
-        ({"senders": ("a@",)}, "senders: 'a@' is neither an address nor a domain"),
+        ({"host": "no name"}, "host 'no name' is no domain name"),
+        ({"port": 0}, "port must be within 1..65535, not 0."),
+        ({"senders": ("a@",)}, "senders 'a@' is neither an address nor a domain"),
         ({"recipients": ("*.",)}, "recipients"),
         ({"tls": "off", "port": 465}, "tls must not be off"),
         ({"tls": "off", "implicit_tls": True}, "tls must not be off"),
-        ({"username": "ana"}, "needs a password"),
-        ({"password": "x"}, "username must be set"),
-        ({"username": "a", "password": "x", "password_file": Path("x")}, "must not both"),
+        ({"username": "ana"}, "password is missing"),
+        ({"password": "x"}, "username is missing"),
+        ({"username": "a", "password": "x", "password_file": Path("x")}, "password and password_file are both set"),
         ({"deliveries": 0}, "deliveries"),
     ],
 )
 def test_a_bad_host_is_refused(settings: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        host(**settings)
+    [problem] = host(**settings).problems()
+    assert f"{problem.setting} {problem.text}".startswith(words)
 
 
 @pytest.mark.parametrize(
     ("hosts", "words"),
     [
-        ([host(), host()], "two are called 'smtp.isp.test'"),
-        ([host(fallback="b")], "fallback 'b' of 'smtp.isp.test' is not among them"),
-        ([host(name="a", fallback="b"), host(name="b", fallback="a")], "fallbacks of 'a' lead back to 'a'"),
-        ([host(name="a"), host(name="b", senders=("office.test",))], "'b' would never be used, since 'a' before it"),
+        ([host(fallback="smtp.isp.test"), host()], ["hosts[0].fallback", "hosts[1]"]),
+        ([host(fallback="b")], ["hosts[0].fallback no smart host is called 'b'. There are: smtp.isp.test."]),
+        (
+            [host(name="a", fallback="b"), host(name="b", fallback="a")],
+            ["hosts[0].fallback the fallbacks of 'a' lead back to it.", "hosts[1].fallback the fallbacks of 'b'"],
+        ),
+        ([host(name="a", senders=("x.test",), fallback="b"), host(name="b", fallback="b")], ["hosts[1].fallback"]),
+        ([host(name="a", fallback="b"), host(name="b", fallback="gone")], ["hosts[1].fallback no smart host"]),
+        ([host(name="a"), host(name="b", senders=("office.test",))], ["hosts[1] 'b' would never be used: 'a' before"]),
     ],
 )
-def test_hosts_that_contradict_each_other_are_refused(hosts: list[SmartHost], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        SmarthostConfig(hosts=tuple(hosts))
+def test_hosts_that_contradict_each_other_are_refused(hosts: list[SmartHost], words: list[str]) -> None:
+    problems = SmarthostConfig(hosts=tuple(hosts)).problems()
+    for problem, start in zip(problems, words, strict=True):
+        assert f"{problem.setting} {problem.text} {problem.remedy}".startswith(start)
 
 
 def test_a_chain_of_fallbacks() -> None:
