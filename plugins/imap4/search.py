@@ -6,7 +6,7 @@ and in batches, so that other connections and a waiting checkpoint get their tur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from appliance.store.messages import headers, list_rows
@@ -16,6 +16,7 @@ from plugins.imap4.protocol_command import Search
 from plugins.imap4.protocol_respond import search_line
 from plugins.imap4.protocol_search import CHARSETS, And, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.refusal import RefusalError
+from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_match import Subject, Test, compile_key, text_reach
 from plugins.imap4.search_view import by_view
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from plugins.imap4.session import ImapSession
 
 BATCH = 2_000  # messages whose rows and headers are searched by one hop to a thread
+HEADER_OCTETS = 64 << 10  # of headers that are looked through together; above 128 KiB malloc maps them anew
 TEXT_BATCH = 8 << 20  # octets of messages whose texts are searched by one hop …
 TEXT_BATCH_MESSAGES = 500  # … and their number
 
@@ -108,30 +110,57 @@ async def _by_store(
         if depth == TEXTS:
             found += await _by_text(session, selected.mailbox_id, test, places)
         else:
-            scan = _scan(selected.mailbox_id, test, places, with_rows=looks_at_rows(key), with_headers=depth == HEADERS)
+            wanted = needles(key) if depth == HEADERS else None
+            scan = _scan(selected.mailbox_id, test, places, with_rows=looks_at_rows(key), wanted=wanted)
             found += await session.core.store.read(scan)
     return found
 
 
 def _scan(
-    mailbox_id: int, test: Test, places: dict[int, int], *, with_rows: bool, with_headers: bool
+    mailbox_id: int, test: Test, places: dict[int, int], *, with_rows: bool, wanted: frozenset[bytes] | None
 ) -> Callable[[Database], list[int]]:
-    """What a reader thread does for a batch. `places` are uids with their indexes, ascending."""
+    """What a reader thread does for a batch. `places` are uids with their indexes, ascending.
+
+    `wanted` is what `needles` says of the key; None if no header is to be looked at.
+    """
 
     def scan(db: Database) -> list[int]:
         found = []
         for first, last in spans(list(places)):
             rows = list_rows(db, mailbox_id, first - 1, last) if with_rows else ()
-            if not with_headers:
+            if wanted is None:
                 subjects = (Subject(places.get(row[0], -1), row[3], row[4]) for row in rows)
             else:
                 facts = {row[0]: (row[3], row[4]) for row in rows}
-                heads = headers(db, mailbox_id, first, last)  # one at a time: they can be large
+                heads = _possible(headers(db, mailbox_id, first, last), wanted)
                 subjects = (Subject(places.get(uid, -1), *facts.get(uid, _NO_FACTS), header) for uid, header in heads)
             found += [subject.index for subject in subjects if subject.index >= 0 and test(subject)]
         return found
 
     return scan
+
+
+def _possible(heads: Iterable[tuple[int, bytes]], wanted: frozenset[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Those of the (uid, header) pairs that can match at all."""
+    if not wanted:
+        yield from heads
+        return
+    for some in _portions(heads):
+        for place in may_match([header for _, header in some], wanted):
+            yield some[place]
+
+
+def _portions(heads: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Some HEADER_OCTETS at a time: there are many headers, and one can be large."""
+    some: list[tuple[int, bytes]] = []
+    octets = 0
+    for head in heads:
+        some.append(head)
+        octets += len(head[1])
+        if octets >= HEADER_OCTETS:
+            yield some
+            some, octets = [], 0
+    yield some
 
 
 async def _by_text(session: ImapSession, mailbox_id: int, test: Test, places: dict[int, int]) -> list[int]:

@@ -18,6 +18,7 @@ from appliance.mail.headers import scan_fields
 from appliance.mail.message import Message, Part
 from appliance.mail.text import decode_words, html_to_text, part_octets, search_form
 from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
+from plugins.imap4.search_filter import longest_word
 from plugins.imap4.search_view import by_view
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _MARKUP = re.compile(rb"<[/!?a-z][^>]*+>?+")  # at least what html_to_text leave
 _HARMLESS = re.compile(
     rb"&(?:amp|lt|gt|quot|apos|nbsp|(?:[aeiou](?:uml|acute|grave|circ)|ccedil|ntilde|[lr][sd]quo|[mn]dash|euro|bull|copy);)"
 )  # entities that are no ASCII letters and do not fold into any
-_WORDS = re.compile(r"[a-z0-9]{3,}+")
 _ALNUM = re.compile(r"[a-z0-9]++")
 
 
@@ -158,7 +158,7 @@ def _end_of_field(header: bytes, start: int) -> int:
 
 def _header_filter(form: str) -> Callable[[bytes], bool]:
     """Whether a lower-case header can hold a text at all. Folding may part its words, but not a word."""
-    word = max(_WORDS.findall(form), key=len, default="").encode() if form.isascii() else b""
+    word = longest_word(form)
     if not word:
         return lambda lower: form.isascii() or b"=?" in lower or not lower.isascii()
     return lambda lower: word in lower or b"=?" in lower or not lower.isascii()
@@ -210,7 +210,7 @@ def text_reach(structure: Part) -> int:
 
 def _part_test(form: str) -> Callable[[Part, bytes | memoryview, int], bool]:
     """The test for one text part; at most so many encoded octets of it are looked at."""
-    word = max(_WORDS.findall(form), key=len, default="").encode() if form.isascii() else b""
+    word = longest_word(form)
 
     def test(part: Part, text: bytes | memoryview, limit: int) -> bool:
         octets = part_octets(part, text, limit)

@@ -14,7 +14,8 @@ from appliance.mail.message import Message
 from appliance.mail.text import html_to_text, part_octets, search_form
 from appliance.store.messages import expunge, set_flags
 from plugins.imap4 import search
-from plugins.imap4.protocol_search import Header, Text
+from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
+from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_match import Subject, compile_key, text_reach
 from plugins.imap4.view import View
 from tests.plugins.imap4.office import EPOCH, Client, Office
@@ -269,6 +270,64 @@ def test_short_cuts_in_headers_change_no_answer(text: str, needle: str, encoded:
     test = compile_key(Header(b"subject", needle), View((), (), ()))
     form = search_form(needle)
     assert test(Subject(0, 0, EPOCH, header)) is (form in search_form(value) or not form)
+
+
+HEADER_KEYS = st.recursive(
+    st.one_of(
+        st.builds(Header, st.sampled_from([b"subject", b"to"]), NEEDLES | st.just("")),
+        st.just(Date("ON", True, 738_000)),
+        st.just(Size(True, 5)),
+    ),
+    lambda keys: st.one_of(
+        st.builds(Or, keys, keys), st.builds(Not, keys), st.builds(And, st.lists(keys, min_size=1).map(tuple))
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(TEXTS, st.booleans(), st.sampled_from([b"Subject", b"TO", b"X"])), max_size=6), HEADER_KEYS)
+def test_what_is_left_out_unread_does_not_match(fields: list[tuple[str, bool, bytes]], key: Key) -> None:
+    headers = []
+    for text, encoded, name in fields:
+        value = " ".join(text.split())
+        wire = b"=?utf-8?B?" + base64.b64encode(value.encode()) + b"?=" if encoded else value.encode()
+        headers.append(name + b": " + wire.replace(b" ", b"\r\n ") + b"\r\nDate: Mon, 2 Jan 2023 00:00 +0000\r\n\r\n")
+    test = compile_key(key, View((), (), ()))
+    wanted = needles(key)
+    possible = may_match(headers, wanted) if wanted else range(len(headers))
+    assert list(possible) == sorted(set(possible))
+    matching = [place for place, header in enumerate(headers) if test(Subject(place, 9, EPOCH, header))]
+    assert [place for place in possible if test(Subject(place, 9, EPOCH, headers[place]))] == matching
+
+
+def test_few_headers_are_left_to_be_tested() -> None:
+    headers = [
+        b"Subject: one\r\n",
+        b"To: Zwei\r\n",
+        b"X: =?utf-8?q?=C3?=\r\n",
+        b"X: \xc3\r\n",
+        b"",
+        b"Subject: zwei\r\n",
+    ]
+    assert needles(Header(b"subject", "two zwei")) == {b"zwei", b"?"}
+    assert may_match(headers, needles(Header(b"subject", "two zwei"))) == [1, 2, 3, 5]
+    assert may_match(headers, needles(Header(b"to", ""))) == [1, 3]
+    assert may_match(headers, needles(Header(b"to", "é"))) == [2, 3]
+    assert not needles(Header(b"to", "a b"))
+    assert not needles(Not(Header(b"to", "three")))
+    assert not needles(Or(Header(b"to", "three"), Size(True, 1)))
+    assert needles(And((Header(b"to", "three"), Size(True, 1), Header(b"x-none", "")))) == {b"x-none"}
+
+
+async def test_many_headers_are_searched_in_portions(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "HEADER_OCTETS", 100)
+    monkeypatch.setattr(search, "BATCH", 7)
+    await here.put(*[b"Subject: number %d\r\n\r\n" % n for n in range(20)])
+    client = await here.login("INBOX")
+    assert await find(client, 'SUBJECT "number 1"') == [2, *range(11, 21)]
+    assert await find(client, "SUBJECT numbers") == []
+    assert await find(client, "3:5,9 SUBJECT number") == [3, 4, 5, 9]
 
 
 @pytest.mark.parametrize(
