@@ -33,7 +33,7 @@ from appliance.listener import Listener
 from appliance.lock import FolderLock
 from appliance.log import LogConfig, configure
 from appliance.notify import Notifier
-from appliance.preflight import preflight
+from appliance.preflight import exposed, preflight
 from appliance.queue.config import QueueConfig
 from appliance.queue.runner import QueueRunner
 from appliance.settings import core_settings, read_settings, settings_from
@@ -229,6 +229,8 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
     configure(loaded.settings[LogConfig])
     if problems := check(loaded):
         raise ConfigError(problems)
+    for problem in exposed(loaded.settings):
+        log.warning("%s %s", problem.text, problem.remedy)
     async with opened(loaded) as core:
         if found := await demo.problems(core):
             raise ConfigError(found)

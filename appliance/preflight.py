@@ -13,10 +13,22 @@ from appliance.config import Bind, CoreConfig, Settings
 from appliance.errors import Problem
 
 
+OPEN_TO_OTHERS = 0o027  # a group may read where an administrator has chosen one, for backups
+
+
 def preflight(settings: Settings, *, ports: bool = True) -> list[Problem]:
     """Every problem a start would meet. With `ports`, addresses are tried out; without, only compared."""
     folder = _data_folder(settings) if any(section.cls is CoreConfig for section in settings.sections) else ()
     return [*_claimed_twice(settings), *(_taken(settings) if ports else ()), *folder]
+
+
+def exposed(settings: Settings) -> Iterator[Problem]:
+    """Tell when others can look into the data folder. No start fails for it: the files are private in themselves."""
+    data = settings[CoreConfig].data
+    mode = data.stat().st_mode & 0o777 if data.is_dir() else 0
+    if mode & OPEN_TO_OTHERS:
+        text = f"others can look into {data}, or change what is there: its mode is {mode:04o}."
+        yield settings.problem("data", text, f"Type: chmod 700 {data}")
 
 
 def binds(settings: Settings) -> Iterator[tuple[str, Bind]]:

@@ -9,9 +9,9 @@ import click
 from appliance.app import examine
 from appliance.commands.context import Palomar
 from appliance.commands.terminal import Column, done, json_option, print_json, show_fields
-from appliance.document import Document
+from appliance.config import CoreConfig
 from appliance.errors import ConfigError, Problem
-from appliance.settings import core_settings
+from appliance.preflight import exposed
 
 
 @click.command()
@@ -38,9 +38,9 @@ def check(palomar: Palomar, as_json: bool) -> None:
 
 def _problems(palomar: Palomar) -> list[Problem]:
     try:
-        problems = examine(palomar.path)[1]
-        if problems and palomar.is_running(core_settings(Document.read(palomar.path))[0].data):
-            problems = examine(palomar.path, running=True)[1]  # it is we who hold the ports
+        loaded, problems = examine(palomar.path)
+        if problems and palomar.is_running(loaded.settings[CoreConfig].data):
+            loaded, problems = examine(palomar.path, running=True)  # it is we who hold the ports
     except ConfigError as error:
-        problems = error.problems
-    return problems
+        return error.problems
+    return [*problems, *exposed(loaded.settings)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ WRITER_CACHE_KIB = 4096
 READER_CACHE_KIB = 1024
 LOOP_CACHE_KIB = 512
 BUSY_TIMEOUT_S = 5.0  # only another process can make us wait: an inspection by hand, or a backup
+PRIVATE = 0o600
 JOURNAL_LIMIT = 32 << 20  # octets to which the log is cut back once it has been larger
 
 
@@ -70,12 +73,14 @@ class Database(sqlite3.Connection):
 
 
 def connect(path: Path, *, cache_kib: int, read_only: bool = False, full_sync: bool = True) -> Database:
-    """Open the database file, creating it with our page size if it is not there.
+    """Open the database file, creating it with our page size if it is not there, and for this user alone.
 
     Raises StoreError if the file is no database or cannot be opened.
     """
     db: Database | None = None
     try:
+        if not read_only:
+            _keep_private(path)
         db = Database(str(path))
         if db.execute("PRAGMA page_count").fetchone()[0] == 0:
             # Both count only before the first table; later the second would write at every opening.
@@ -98,6 +103,21 @@ def connect(path: Path, *, cache_kib: int, read_only: bool = False, full_sync: b
         if db is not None:
             db.close()
         raise StoreError(f"{path}: {error}") from error
+
+
+def _keep_private(path: Path) -> None:
+    """Let nobody else read all mail and some passwords, whatever the folder's mode and the umask are.
+
+    SQLite gives -wal and -shm the mode of the database; those that are there already keep theirs.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, PRIVATE))
+    except FileExistsError:
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                file = f"{path}{suffix}"
+                if os.stat(file).st_mode & 0o077:
+                    os.chmod(file, PRIVATE)
 
 
 def primary_code(error: BaseException) -> int:

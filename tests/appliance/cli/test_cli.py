@@ -128,6 +128,27 @@ def test_what_a_start_would_trip_over_is_told_in_the_same_breath(shell: Shell) -
     assert not (shell.config.parent / "data").exists()
 
 
+def test_a_data_folder_that_others_can_read_is_told(shell: Shell) -> None:
+    data = shell.config.parent / "data"
+    data.mkdir()
+    shell.config.write_text(f'data = "data"\n{shell.config.read_text()}')
+    for mode, told in ((0o755, True), (0o750, False), (0o770, True), (0o701, True), (0o700, False)):
+        data.chmod(mode)
+        done = shell("check")
+        assert done.code == (2 if told else 0), done.err
+        assert (f"palomar.toml:1: data: others can look into {data}" in done.err) is told
+        assert (f"remedy: Type: chmod 700 {data}" in done.err) is told
+    data.chmod(0o755)
+    shell.good("account", "add", "ana@palomar.test", "--password-stdin", input="correct horse\n")  # nothing else stops
+
+
+def test_what_the_process_writes_is_private(office: Shell, tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "appliance", "-c", office.config, "mailbox", "export")
+    target = tmp_path / "ana.mbox"
+    subprocess.run((*command, "ana@palomar.test", "INBOX", target), umask=0, check=True, timeout=60)
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
 def test_problems_as_json(shell: Shell) -> None:
     shell.config.write_text("hostnam = 1\n")
     done = shell("check", "--json")
