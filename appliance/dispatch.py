@@ -415,7 +415,7 @@ _ITEMS: dict[str, Check] = {
     "migrations": lambda item: isinstance(item, Migration),
     "commands": _with("name", "main"),
     "services": _with("name", "after", "run", "reload"),
-    "transports": _with("name", "deliver"),
+    "transports": lambda item: _with("name", "deliver")(item) or _with("name", "deliver_queued")(item),
     "sasl_mechanisms": _with("name", "begin"),
     "smtp_extensions": lambda item: isinstance(item, str) and item.isascii() and item.isprintable(),
     "status": lambda item: isinstance(item, (tuple, list)) and [type(part) for part in item] == [str, str],

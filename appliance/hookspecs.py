@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from appliance.mail.message import Message
     from appliance.mail.reply import Reply
     from appliance.mail.session import Session
-    from appliance.store import Accepted, Account, Filing
+    from appliance.store import Accepted, Account, Filing, QueuedMessage, QueueEntry
     from appliance.store.schema import Migration
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,6 +87,20 @@ class Transport(Protocol):
         """
 
 
+class FilingTransport(Protocol):
+    """A way out of the queue that ends in the store itself, where delivery and settlement are one transaction."""
+
+    name: str
+
+    async def deliver_queued(
+        self, envelope: Envelope, queued: QueuedMessage, entries: Sequence[QueueEntry], message: Message
+    ) -> list[Outcome]:
+        """Try once to deliver to the recipients of `entries`, with the rules of `Transport.deliver`.
+
+        Settle the entry of whoever is delivered, by `Intake.deliver_locally` or `Store.accept(settles=…)`.
+        """
+
+
 # ── at start-up ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -124,7 +138,7 @@ def services(core: Core) -> Sequence[Service]:
 
 
 @hookspec("list", "stop")
-def transports(core: Core) -> Sequence[Transport]:
+def transports(core: Core) -> Sequence[Transport | FilingTransport]:
     """The ways out of the queue that the plugin brings."""
     raise AssertionError
 

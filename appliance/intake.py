@@ -172,9 +172,13 @@ class Intake:
         return Submitted(accepted, transaction.trace_id, tuple(refused))
 
     async def deliver_locally(
-        self, envelope: Envelope, recipient: Recipient, message: Message, trace_id: str
+        self, envelope: Envelope, recipient: Recipient, message: Message, *, trace_id: str, entry_id: int
     ) -> Outcome:
-        """File a queued message for one recipient of ours: the way of transport `local`."""
+        """File a queued message for one recipient of ours: the way of transport `local`.
+
+        One transaction files it and settles its queue entry, so that no crash files it twice. A recipient that now
+        goes elsewhere (a redirect) becomes a new entry, which takes over what the sender wants to be told.
+        """
         transaction = Transaction(Session(id=trace_id, role="local"), replace(envelope, recipients=[]), trace_id)
         try:
             routed = await self.router.resolve(transaction.session, transaction.envelope, recipient)
@@ -183,9 +187,10 @@ class Intake:
             transaction.envelope.recipients.append(recipient)
             transaction.routed.append(routed)
             plan = await self._planner.plan(transaction, message, (), Judgement("accept", 0.0), defer=False)
-            if plan.replies[0].positive:
-                await self._commit(transaction, message, plan)
-            return _outcome(recipient, plan.replies[0])
+            if plan.filings or plan.wishes:
+                await self._commit(transaction, message, plan, settles=[entry_id])
+            # Of what went on or was thrown away nobody is told here that it was delivered.
+            return replace(_outcome(recipient, plan.replies[0]), relayed_dsn=not plan.filed)
         except HookFailedError as error:
             return _outcome(recipient, error.reply)
         except QuotaError:
@@ -225,11 +230,18 @@ class Intake:
         stored = Reply(250, "2.0.0", f"Stored as {transaction.trace_id}")
         return [stored if reply is STORED else reply for reply in plan.replies]
 
-    async def _commit(self, transaction: Transaction, message: Message, plan: Plan) -> Accepted:
+    async def _commit(
+        self, transaction: Transaction, message: Message, plan: Plan, *, settles: Sequence[int] = ()
+    ) -> Accepted:
         """The promise: this returns after the fsync."""
         envelope = transaction.envelope
         accepted = await self._store.accept(
-            message, list(plan.filings.values()), list(plan.wishes.values()), envelope, trace_id=transaction.trace_id
+            message,
+            list(plan.filings.values()),
+            list(plan.wishes.values()),
+            envelope,
+            trace_id=transaction.trace_id,
+            settles=settles,
         )
         self._trace.record(
             transaction.trace_id,

@@ -18,7 +18,7 @@ from appliance.queue.destinations import Group
 
 if TYPE_CHECKING:
     from appliance.dispatch import Dispatch
-    from appliance.hookspecs import Transport
+    from appliance.hookspecs import FilingTransport, Transport
     from appliance.store import Store
 
 log = logging.getLogger(__name__)
@@ -79,10 +79,10 @@ class Attempts:
         self._dispatch = dispatch
         self._octets = 0
         self._room = asyncio.Event()
-        self.transports: dict[str, Transport] = {}
+        self.transports: dict[str, Transport | FilingTransport] = {}
         self.cache = MessageCache()
 
-    def add_transports(self, transports: Iterable[Transport]) -> None:
+    def add_transports(self, transports: Iterable[Transport | FilingTransport]) -> None:
         """Make ways out known. Raises PluginError when two have one name."""
         for transport in transports:
             if transport.name in self.transports:
@@ -131,7 +131,11 @@ class Attempts:
             )
         try:
             async with asyncio.timeout(MAX_DELIVERY_S):
-                answer = await transport.deliver(envelope, recipients, changed, group.route)
+                answer: object
+                if hasattr(transport, "deliver_queued"):
+                    answer = await transport.deliver_queued(envelope, group.queued, tuple(group.entries), changed)
+                else:
+                    answer = await transport.deliver(envelope, recipients, changed, group.route)
             outcomes, wrong = matched(answer, recipients, transport.name)
         except BaseException as error:
             if is_ours(error):

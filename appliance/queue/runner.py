@@ -27,7 +27,7 @@ from appliance.store import queue as rows
 
 if TYPE_CHECKING:
     from appliance.dispatch import Dispatch
-    from appliance.hookspecs import Transport
+    from appliance.hookspecs import FilingTransport, Transport
     from appliance.store import Accepted, Database, QueuedMessage, QueueEntry, Store
     from appliance.trace import Trace
 
@@ -90,7 +90,7 @@ class QueueRunner:
         self._put_off_until = 0  # epoch seconds; what was put off first since the last reading began, 0: nothing
         self._stopping = False
 
-    def add_transports(self, transports: Iterable[Transport]) -> None:
+    def add_transports(self, transports: Iterable[Transport | FilingTransport]) -> None:
         """Make ways out known. Raises PluginError when two have one name."""
         self._attempts.add_transports(transports)
 

@@ -1,4 +1,7 @@
-"""New mail: many messages at once into mailboxes and the queue, with few statements. Runs on the writer thread."""
+"""New mail: many messages at once into mailboxes and the queue, with few statements. Runs on the writer thread.
+
+A message may come out of the queue itself: then its entries there are settled with it, so that it is filed once.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from appliance.errors import NotFoundError, QuotaError, StoreError
 from appliance.mail.envelope import Envelope
 from appliance.store.accounts import quota_left
 from appliance.store.bodies import PreparedBody
-from appliance.store.database import Database
+from appliance.store.database import Database, json_list
 from appliance.store.mailboxes import filing_target, keyword_bits, take_uids
 from appliance.store.model import SEEN, Accepted, Filed, Filing, QueueWish
-from appliance.store.queue import entry_rows, queued_row
+from appliance.store.queue import entry_rows, queued_row, settle
 
 _ADD_BODY = "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_EXTENT = "INSERT INTO extent VALUES (?, ?, ?, ?)"
@@ -24,7 +27,7 @@ _ADD_ENTRY = "INSERT INTO queue_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """One message to store: where it is filed, and for whom it is queued."""
+    """One message to store: where it is filed, and for whom it is queued; `settles` are the entries it ends."""
 
     body: PreparedBody
     internal_at: int
@@ -32,6 +35,7 @@ class Deposit:
     wishes: Sequence[QueueWish] = ()
     envelope: Envelope | None = None  # needed if there are wishes
     trace_id: str = ""
+    settles: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -65,10 +69,12 @@ class _Group:
         self._db = db
         self._targets: dict[tuple[int, str], _Target] = {}
         self._left: dict[int, int | None] = {}  # account → octets its quota leaves
+        self._settled: set[int] = set()
         self.rows = _Rows()
 
     def admit(self, deposit: Deposit) -> list[tuple[_Target, int]]:
         """The target and flags of each filing. Raises NotFoundError, QuotaError, StoreError: nothing counts then."""
+        self._check_waiting(deposit.settles)
         found = []
         needed: dict[int, int] = {}
         for filing in deposit.filings:
@@ -92,7 +98,18 @@ class _Group:
             target.count += 1
             target.unseen += not flags & SEEN
             target.octets += deposit.body.size + len(filing.prefix)
+        self._settled.update(deposit.settles)
         return found
+
+    def _check_waiting(self, entry_ids: Sequence[int]) -> None:
+        """Raise NotFoundError unless all these entries are still in the queue."""
+        if not entry_ids:
+            return
+        (waiting,) = self._db.execute(
+            "SELECT count(*) FROM queue_entry WHERE id IN (SELECT value FROM json_each(?))", (json_list(entry_ids),)
+        ).fetchone()
+        if waiting < len(entry_ids) or not self._settled.isdisjoint(entry_ids):
+            raise NotFoundError("its entry is not in the queue any more: it was delivered, or removed")
 
     def reserve(self) -> None:
         """Take the uids, once per mailbox, and note the change."""
@@ -140,7 +157,10 @@ class _Group:
         return Accepted(body_id, tuple(filed), body_id)
 
     def write(self) -> None:
-        """Insert all rows, one call per table: every call lets go of the interpreter and has to win it back."""
+        """Insert all rows, one call per table: every call lets go of the interpreter and has to win it back.
+
+        Then the entries go that are settled by it.
+        """
         rows = self.rows
         for statement, values in (
             (_ADD_BODY, rows.bodies),
@@ -152,6 +172,8 @@ class _Group:
         ):
             if values:
                 self._db.executemany(statement, values)
+        if self._settled:
+            settle(self._db, self._settled)
 
     def _target(self, filing: Filing) -> _Target:
         key = (filing.account_id, filing.mailbox)

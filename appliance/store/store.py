@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -201,6 +202,14 @@ class Store:
             return [bodies.load_header(db, row.body_id, row.filing_id) for row in rows]
         return [bodies.load(db, self._segments, row.body_id, row.filing_id) for row in rows]
 
+    def start_in(self, db: Database, row: MessageRow, reach: Callable[[Part], int]) -> Message:
+        """One message for use inside `read`: its text only as far as `reach` says of its structure.
+
+        What `reach` raises is raised here. Raises NotFoundError if the message was expunged meanwhile, or if
+        compaction has moved its text since the snapshot: then another `read` finds it.
+        """
+        return bodies.load_start(db, self._segments, row.body_id, row.filing_id, reach)
+
     async def each(
         self,
         rows: Sequence[MessageRow],
@@ -256,18 +265,20 @@ class Store:
         *,
         trace_id: str,
         internal_at: int | None = None,
+        settles: Sequence[int] = (),
     ) -> Accepted:
         """Take responsibility for a message: file it, queue it, both in one transaction. After this, say 250.
 
-        Raises StoreFullError (452), QuotaError (552), NotFoundError for an account that is gone, StoreError;
-        nothing is stored then.
+        `settles` are queue entries that end by this, in the same transaction. Raises StoreFullError (452), QuotaError
+        (552), NotFoundError for an account that is gone or an entry that is settled, StoreError; nothing is stored
+        then.
         """
         at = int(self.now()) if internal_at is None else internal_at
         if any(filing.variant is not None for filing in filings):
-            return await self._accept_variants(message, filings, wishes, envelope, trace_id, at)
+            return await self._accept_variants(message, filings, wishes, envelope, trace_id, at, settles)
 
         def job(body: PreparedBody, future: asyncio.Future[Accepted]) -> Job:
-            deposit = Deposit(body, at, filings, wishes, envelope, trace_id)
+            deposit = Deposit(body, at, filings, wishes, envelope, trace_id, settles)
             return Job(future, deposit=deposit, octets=body.size)
 
         return await self._deposit([message], lambda made, future: job(made[0], future))
@@ -334,6 +345,7 @@ class Store:
         envelope: Envelope | None,
         trace_id: str,
         at: int,
+        settles: Sequence[int],
     ) -> Accepted:
         """`accept` where some filings have a message of their own: several bodies, still one transaction."""
         shared = [filing for filing in filings if filing.variant is None]
@@ -344,6 +356,7 @@ class Store:
             deposits = [Deposit(body, at, (filing,)) for body, filing in zip(made, own, strict=False)]
             if shared or wishes:
                 deposits.insert(0, Deposit(made[-1], at, shared, wishes, envelope, trace_id))
+            deposits[0] = replace(deposits[0], settles=settles)
 
             def run(db: Database) -> Accepted:
                 answers = deposit_group(db, deposits)

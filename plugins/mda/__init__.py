@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from appliance.config import Section
 from appliance.core import Core
-from appliance.hookspecs import Transport, hookimpl
+from appliance.hookspecs import FilingTransport, hookimpl
 from plugins.mda.config import MdaConfig
 from plugins.mda.credentials import StoredCredentials
 from plugins.mda.delivery import Delivery, LocalTransport
@@ -24,5 +24,5 @@ def hooks(core: Core) -> Sequence[object]:
 
 
 @hookimpl
-def transports(core: Core) -> Sequence[Transport]:
+def transports(core: Core) -> Sequence[FilingTransport]:
     return [LocalTransport(core)]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from appliance.core import Core
 from appliance.hookspecs import hookimpl
 from appliance.mail.address import Address
-from appliance.mail.delivery import Outcome, Route
+from appliance.mail.delivery import Outcome
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.received import delivered_to, return_path
 from appliance.mail.reply import Reply
-from appliance.store import Account, Filing
+from appliance.store import Account, Filing, QueuedMessage, QueueEntry
 from appliance.store.mailboxes import get_mailbox
 from plugins.mda.config import MdaConfig
 
@@ -48,17 +48,20 @@ class Delivery:
 
 
 class LocalTransport:
-    """Transport `local`: what could not be filed when it arrived is filed from the queue."""
+    """Transport `local` (a `FilingTransport`): what could not be filed when it arrived is filed from the queue."""
 
     name = "local"
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def deliver(
-        self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, route: Route
+    async def deliver_queued(
+        self, envelope: Envelope, queued: QueuedMessage, entries: Sequence[QueueEntry], message: Message
     ) -> list[Outcome]:
-        """File for each recipient, one transaction each."""
+        """File for each recipient and settle its entry, one transaction each."""
         return [
-            await self._core.intake.deliver_locally(envelope, recipient, message, "queue") for recipient in recipients
+            await self._core.intake.deliver_locally(
+                envelope, entry.recipient, message, trace_id="queue", entry_id=entry.id
+            )
+            for entry in entries
         ]

@@ -21,6 +21,7 @@ from appliance.mail.reply import Reply
 from appliance.planning import MAX_CRASHES
 from appliance.routing import MAX_ALIAS_DEPTH
 from appliance.store.queue import list_queue
+from plugins.mda.delivery import LocalTransport
 from tests.appliance.office import MESSAGE, office, plugin_of
 
 
@@ -147,9 +148,9 @@ async def test_a_dead_member_of_an_alias_is_reported_by_the_queue(tmp_path: Path
         assert (await o.send("info@palomar.test")).positive
         assert len(await o.inbox("ana@palomar.test")) == 1
         assert len(o.queued) == 1
-        outcome = await o.intake.deliver_locally(
-            Envelope(None), Recipient(Address.parse("nobody@palomar.test")), MESSAGE, "t"
-        )
+        ((queued, entry),) = await o.store.read(list_queue)
+        assert str(entry.recipient.address) == "nobody@palomar.test"
+        (outcome,) = await LocalTransport(o.core).deliver_queued(Envelope(None), queued, [entry], MESSAGE)
     assert (outcome.status, outcome.reply.enhanced) == ("failed", "5.1.1")
 
 
@@ -326,11 +327,12 @@ async def test_our_own_mail_waits_in_the_queue_while_a_plugin_fails(tmp_path: Pa
         assert submitted.accepted is not None
         assert submitted.refused == ()
         assert await o.inbox("ana@palomar.test") == []
-        ((_, entry),) = await o.store.read(list_queue)
+        ((queued, entry),) = await o.store.read(list_queue)
         assert (entry.route.transport, entry.route.next_hop) == ("local", "ana@palomar.test")
         failing.failing = False
-        outcome = await o.intake.deliver_locally(Envelope(None), entry.recipient, MESSAGE, "t")
+        (outcome,) = await LocalTransport(o.core).deliver_queued(Envelope(None), queued, [entry], MESSAGE)
         assert outcome.status == "delivered"
+        assert await o.store.read(list_queue) == []
         assert len(await o.inbox("ana@palomar.test")) == 1
 
 
@@ -399,15 +401,6 @@ async def test_accept_and_refusal_leave_a_trace(tmp_path: Path) -> None:
         told = o.trace.rows[-1][3]
     assert steps == [("intake", "accepted"), ("rcpt", "nobody@palomar.test"), ("intake", "refused")]
     assert "from luis@elsewhere.test to ana@palomar.test" in told
-
-
-async def test_a_retried_local_delivery_is_filed_once(tmp_path: Path) -> None:
-    async with office(tmp_path) as o:
-        outcome = await o.intake.deliver_locally(
-            Envelope(Address.parse("x@y.test")), Recipient(Address.parse("ana@palomar.test")), MESSAGE, "t"
-        )
-        assert outcome.status == "delivered"
-        assert len(await o.inbox("ana@palomar.test")) == 1
 
 
 async def test_mail_for_a_detail_can_go_to_the_mailbox_of_that_name(tmp_path: Path) -> None:

@@ -11,7 +11,19 @@ from appliance.errors import NotFoundError, QuotaError, StoreError
 from appliance.mail.message import Message
 from appliance.store import SEEN, Accepted, Account, Change, Filed, Filing, Store, accounts, queue, texts
 from appliance.store.mailboxes import delete_mailbox
-from tests.appliance.store.samples import ENVELOPE, PREFIX, Clock, accept, box, count, message, rows, uids, wish
+from tests.appliance.store.samples import (
+    ENVELOPE,
+    PREFIX,
+    Clock,
+    accept,
+    box,
+    count,
+    message,
+    rows,
+    swept,
+    uids,
+    wish,
+)
 
 
 async def stored(store: Store, account: Account, mailbox: str = "INBOX") -> list[bytes]:
@@ -168,3 +180,53 @@ async def test_load_of_what_is_not_there(store: Store, ana: Account) -> None:
     for wanted in ((999, None), (done.body_id, 999)):
         with pytest.raises(NotFoundError):
             await store.load(*wanted)
+
+
+# ── out of the queue into mailboxes ───────────────────────────────────────────────────────────────────────────────
+
+
+async def waiting(store: Store, *addresses: str) -> list[int]:
+    """Queue a message; the ids of its entries."""
+    done = await store.accept(message(), [], [wish(one, "local") for one in addresses], ENVELOPE, trace_id="t")
+    return store.peek(lambda db: queue.entry_ids_of(db, done.queue_id or 0))
+
+
+async def file(store: Store, account: Account, entry_id: int, **facts: object) -> Accepted:
+    filing = Filing(account.id, "INBOX", **facts)  # type: ignore[arg-type]
+    return await store.accept(message(), [filing], [], ENVELOPE, trace_id="t", settles=[entry_id])
+
+
+@pytest.mark.parametrize("variant", [None, message(2)])
+async def test_a_filing_settles_its_entry_and_no_other(store: Store, ana: Account, variant: Message | None) -> None:
+    first, second = await waiting(store, "ana@palomar.test", "ana+x@palomar.test")
+    await file(store, ana, first, variant=variant)
+    assert [entry.id for _, entry in store.peek(queue.list_queue)] == [second]
+    await file(store, ana, second, variant=variant)
+    assert count(store, "queue_entry") == count(store, "queued") == 0
+    assert len(await stored(store, ana)) == 2
+    await swept(store, left=2)
+
+
+async def test_an_entry_files_once(store: Store, ana: Account) -> None:
+    (entry,) = await waiting(store, "ana@palomar.test")
+    both = await asyncio.gather(*[file(store, ana, entry) for _ in range(2)], return_exceptions=True)
+    assert sorted(type(one).__name__ for one in both) == ["Accepted", "NotFoundError"]
+    with pytest.raises(NotFoundError, match="not in the queue any more"):
+        await file(store, ana, entry, variant=message(2))
+    assert uids(store, box(store, ana)) == [1]
+
+
+async def test_what_cannot_be_filed_stays_in_the_queue(store: Store, ana: Account) -> None:
+    (entry,) = await waiting(store, "ana@palomar.test")
+    await store.write(lambda db: accounts.set_quota(db, ana.name, 10))
+    for variant in (None, message(2)):
+        with pytest.raises(QuotaError):
+            await file(store, ana, entry, variant=variant)
+    assert [one.id for _, one in store.peek(queue.list_queue)] == [entry]
+    assert await stored(store, ana) == []
+
+
+async def test_an_entry_may_become_others(store: Store) -> None:
+    (entry,) = await waiting(store, "ana@palomar.test")
+    await store.accept(message(), [], [wish("ana@elsewhere.test")], ENVELOPE, trace_id="t", settles=[entry])
+    assert [str(one.recipient.address) for _, one in store.peek(queue.list_queue)] == ["ana@elsewhere.test"]
