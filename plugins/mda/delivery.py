@@ -61,7 +61,7 @@ class LocalTransport:
         """File for each recipient and settle its entry, one transaction each."""
         return [
             await self._core.intake.deliver_locally(
-                envelope, entry.recipient, message, trace_id="queue", entry_id=entry.id
+                envelope, entry.recipient, message, trace_id=queued.trace_id, entry_id=entry.id
             )
             for entry in entries
         ]

@@ -104,13 +104,24 @@ async def test_what_cannot_be_filed_waits_beside_what_is(tmp_path: Path) -> None
         assert len(await o.inbox(LUIS)) == 2  # the message, and the notice that it was delivered to luis
 
 
+async def test_the_whole_way_is_traced_as_one(tmp_path: Path) -> None:
+    async with office(tmp_path) as o:
+        await queued(o, ANA)
+        async with working(o):
+            await settled(o)
+        found = [(who, what) for trace_id, who, what, _ in o.trace.rows if trace_id == "its-own"]
+        assert found[:2] == [("intake", "accepted"), ("local", "delivered")]
+        assert "queue" not in {row[0] for row in o.trace.rows}
+
+
 async def test_a_redirect_goes_on_as_the_same_message_and_is_not_told_as_delivered(tmp_path: Path) -> None:
     async with office(tmp_path, ("relay", Outside())) as o:
         await queued(o, ANA)
         await o.store.write(lambda db: set_redirect(db, ANA, "ana@elsewhere.test"))
         async with working(o):
             await settled(o)
-            ((_, entry),) = await o.store.read(list_queue)
+            ((message, entry),) = await o.store.read(list_queue)
+        assert message.trace_id == "its-own"
         assert (str(entry.recipient.address), entry.route.transport) == ("ana@elsewhere.test", "relay")
         assert entry.recipient.notify == {"SUCCESS", "FAILURE"}
         assert await o.inbox(ANA) == []
