@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -33,6 +34,21 @@ def list_rows(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0, last_
         f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND uid > ? AND uid <= ? ORDER BY uid",
         (mailbox_id, since_uid, last_uid),
     ).fetchall()
+
+
+def list_sizes(db: sqlite3.Connection, mailbox_id: int) -> tuple[array[int], array[int]]:
+    """The uids of all messages, ascending, and the size of each: what a maildrop is made of.
+
+    SQLite joins them to two texts, which takes a third of the time of making a tuple for each message.
+    """
+    uids, sizes = db.execute(
+        "SELECT group_concat(uid), group_concat(size)"
+        " FROM (SELECT uid, size FROM message WHERE mailbox_id = ? ORDER BY uid)",
+        (mailbox_id,),
+    ).fetchone()
+    if uids is None:
+        return array("Q"), array("Q")
+    return array("Q", map(int, uids.split(","))), array("Q", map(int, sizes.split(",")))
 
 
 def list_flags(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0) -> list[tuple[int, int]]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_DIGITS = 10  # of a message number or a count of lines
-WHOLE = 64 * 1024  # octets up to which a message is sent in one piece
+WHOLE = 128 * 1024  # octets up to which a message is sent in one piece
+CHUNK = 64 * 1024  # octets of the pieces of a larger one
 LINES_AT_ONCE = 2000  # of LIST and UIDL
 
 NO_SUCH_MESSAGE = err("No such message")
@@ -99,11 +100,12 @@ async def retr(session: Pop3Session, argument: bytes) -> None:
     _maildrop(session).mark_fetched(number)
     head = b"+OK %d octets\r\n" % message.size
     if message.size <= WHOLE:
-        await session.send(head + stuffed(bytes(message)))
+        # The line before it ends like all others, so it may go through the stuffing with the rest.
+        await session.send(stuffed(b"".join((head, message.header, message.text))))
         return
     session.say(head)
     stuffer = Stuffer()
-    for chunk in message.chunks(WHOLE):
+    for chunk in message.chunks(CHUNK):
         await session.send(stuffer.feed(chunk))
     await session.send(stuffer.finish())
 
@@ -126,7 +128,7 @@ async def top(session: Pop3Session, argument: bytes) -> None:
     end = top_length(len(text), lambda start, stop: bytes(text[start:stop]), lines)
     session.say(ok())
     stuffer = Stuffer()
-    for chunk in Message(message.header, text[:end]).chunks(WHOLE):
+    for chunk in Message(message.header, text[:end]).chunks(CHUNK):
         await session.send(stuffer.feed(chunk))
     await session.send(stuffer.finish())
 

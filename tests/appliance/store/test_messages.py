@@ -51,6 +51,15 @@ async def test_rows_are_ascending_and_complete(store: Store, ana: Account, inbox
     assert store.peek(lambda db: messages.get_row(db, inbox.id, 6)) is None
 
 
+async def test_sizes_in_the_order_of_the_uids(store: Store, ana: Account, inbox: Mailbox) -> None:
+    await store.write(lambda db: messages.expunge(db, inbox.id, [3], deleted_only=False))
+    wanted = [(row.uid, row.size) for row in rows(store, inbox)]
+    uids_found, sizes = store.peek(lambda db: messages.list_sizes(db, inbox.id))
+    assert list(zip(uids_found, sizes, strict=True)) == wanted
+    drafts = box(store, ana, "Drafts")
+    assert [list(column) for column in store.peek(lambda db: messages.list_sizes(db, drafts.id))] == [[], []]
+
+
 async def test_what_is_ready_to_send(store: Store, inbox: Mailbox) -> None:
     found = await store.read(lambda db: list(messages.structures(db, inbox.id, 2, 3)))
     assert [uid for uid, _, _ in found] == [2, 3]

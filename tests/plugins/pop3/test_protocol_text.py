@@ -22,9 +22,13 @@ def unstuffed(data: bytes) -> bytes:
     return b"\r\n".join(line.removeprefix(b".") for line in lines)
 
 
-@given(texts)
-def test_a_client_gets_what_was_stored(data: bytes) -> None:
-    got = unstuffed(stuffed(data))
+@given(texts, st.integers(1, 6))
+def test_a_client_gets_what_was_stored(data: bytes, stretch: int) -> None:
+    before, protocol_text._STRETCH = protocol_text._STRETCH, stretch
+    try:
+        got = unstuffed(stuffed(data))
+    finally:
+        protocol_text._STRETCH = before
     assert got == (data if data.endswith(b"\r\n") or not data else data + b"\r\n")
 
 

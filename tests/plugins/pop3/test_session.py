@@ -168,13 +168,37 @@ async def test_reading_ahead_changes_nothing(here: Office, monkeypatch: pytest.M
 
 async def test_fetching_in_order_takes_few_trips_to_the_store(here: Office) -> None:
     await here.put(*numbered(100))
-    trips, load_many = [], here.store.load_many
-    here.store.load_many = lambda rows, **named: (trips.append(len(rows)), load_many(rows, **named))[1]  # type: ignore[method-assign]
+    trips, load_in = [], here.store.load_in
+    here.store.load_in = lambda db, rows, **named: (trips.append(len(rows)), load_in(db, rows, **named))[1]  # type: ignore[method-assign]
     await here.play(LOGIN + b"".join(b"RETR %d\r\n" % n for n in range(1, 101)))
-    assert trips == [64, 36]
+    assert trips == [65, 35]
     trips.clear()
     await here.play(LOGIN + b"RETR 100\r\n" + b"TOP 40 0\r\n")
     assert trips == [1, 1]
+
+
+async def test_a_large_message_is_not_read_ahead(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maildrops, "READ_AHEAD_BYTES", 1000)
+    await here.put(*numbered(3), b"Subject: large\r\n\r\n" + b"x" * 2000 + b"\r\n", *numbered(3))
+    trips, load_in = [], here.store.load_in
+    here.store.load_in = lambda db, rows, **named: (trips.append(len(rows)), load_in(db, rows, **named))[1]  # type: ignore[method-assign]
+    await here.play(LOGIN + b"".join(b"RETR %d\r\n" % n for n in range(1, 4)))
+    assert trips == [3]
+    trips.clear()
+    await here.play(LOGIN + b"".join(b"RETR %d\r\n" % n for n in range(1, 8)))
+    assert trips == [3, 4]
+
+
+async def test_messages_removed_while_they_were_read_ahead(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maildrops, "READ_AHEAD_BYTES", 100)
+    await here.put(*numbered(20))
+    wire = Wire([LOGIN + b"RETR 1\r\nRETR 2\r\n"])
+    gone = uids(here)[10:12]
+    wire.script += [lambda: here.store.write(lambda db: expunge(db, here.inbox(), gone, deleted_only=False))]
+    wire.script += [b"".join(b"RETR %d\r\n" % n for n in range(3, 21))]
+    await wire.serve(here.session(wire))
+    assert wire.out.count(b"Text of message") == 18
+    assert wire.out.count(b"-ERR Another mail program has removed this message meanwhile\r\n") == 2
 
 
 async def test_headers_read_ahead_are_not_taken_for_messages(here: Office) -> None:
@@ -313,7 +337,7 @@ async def test_a_store_that_fails(here: Office, monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object, **__: object) -> object:
         raise StoreError("bad sector")
 
-    wire = Wire([LOGIN, lambda: monkeypatch.setattr(here.store, "load_many", fail), b"RETR 1\r\nDELE 1\r\n"])
+    wire = Wire([LOGIN, lambda: monkeypatch.setattr(here.store, "read", fail), b"RETR 1\r\nDELE 1\r\n"])
     wire.script += [lambda: monkeypatch.setattr(here.store, "write", fail), b"QUIT\r\n"]
     await wire.serve(here.session(wire))
     assert b"-ERR [SYS/TEMP] The message cannot be read now, try again later\r\n" in wire.out
