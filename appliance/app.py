@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -33,10 +34,10 @@ from appliance.listener import Listener
 from appliance.lock import FolderLock
 from appliance.log import LogConfig, configure
 from appliance.notify import Notifier
-from appliance.preflight import exposed, preflight
+from appliance.preflight import exposed, overlapping, preflight
 from appliance.queue.config import QueueConfig
 from appliance.queue.runner import QueueRunner
-from appliance.settings import core_settings, read_settings, settings_from
+from appliance.settings import core_settings, read_settings
 from appliance.store import Store
 from appliance.supervisor import Supervisor
 from appliance.tls import Certificates, TlsConfig
@@ -54,6 +55,7 @@ SECTIONS = (
     Section("queue", QueueConfig),
 )
 CONFIG_VARIABLE = "PALOMAR_CONFIG"
+OVERLAP_REMEDY = "Restart palomar: it listens there itself, and keeps its old addresses until it has the new ones."
 CONFIG_PLACES = (Path("palomar.toml"), Path("/etc/palomar/palomar.toml"))
 
 
@@ -142,7 +144,7 @@ def check(loaded: Loaded, *, running: bool = False) -> list[Problem]:
             Resolver(settings[DnsConfig])
     except ConfigError as error:
         found += error.problems
-    return problems + [settings.problem(one.setting, one.text, one.remedy) for one in found]
+    return problems + settings.placed(found)
 
 
 def _core(loaded: Loaded, store: Store) -> Core:
@@ -235,45 +237,86 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
         if found := await demo.problems(core):
             raise ConfigError(found)
         services: list[Service] = [service for _, service in core.dispatch.gather("services", core=core)]
-        _open_all(services)
+        listeners = [service for service in services if isinstance(service, Listener)]
+        try:
+            _open_all(listeners)
+            core.certificates.load()
+        except ConfigError as error:
+            for listener in listeners:
+                listener.close_sockets()
+            raise ConfigError(core.settings.placed(error.problems)) from error
         data = core.settings[CoreConfig].data
-        core.certificates.load()
         control = ControlServer(core, all_calls(), data)
         parts: list[Service] = [core.trace, core.certificates, core.queue, *services, control, *also]
         supervisor = Supervisor(parts, notifier=Notifier())
-        supervisor.on_reload(lambda: _reload(core, loaded))
+        supervisor.on_reload(lambda: _reload(core, loaded, listeners))
         return await supervisor.run()
 
 
-def _open_all(services: Sequence[Service]) -> None:
-    """Open every listener's sockets, or none. Raises ConfigError with each that failed."""
+def _open_all(listeners: Sequence[Listener]) -> None:
+    """Open what is configured and not open yet. Raises ConfigError with each address that failed."""
     problems = []
-    listeners = [service for service in services if isinstance(service, Listener)]
     for listener in listeners:
         try:
             listener.open_sockets()
         except ConfigError as error:
             problems += error.problems
     if problems:
-        for listener in listeners:
-            listener.close_sockets()
         raise ConfigError(problems)
 
 
-def _reload(core: Core, loaded: Loaded) -> bool:
-    """Read the file again. A broken one is logged and changes nothing."""
+def _reload(core: Core, loaded: Loaded, listeners: Sequence[Listener]) -> bool:
+    """Read the file again and take all of it over, or nothing: then each problem is a line in the log."""
     try:
-        settings = settings_from(Document.read(loaded.path), loaded.settings.sections)
+        settings = _examined_again(core, loaded)
+        _switch(core, settings, listeners)
     except ConfigError as error:
-        log.error("configuration not reloaded:\n%s", error)
+        for problem in error.problems:
+            log.error("configuration not reloaded: %s", problem)
         return False
-    if demo.is_noted(settings) and demo.reachable(settings) and not demo.reachable(core.settings):
-        log.error("configuration not reloaded: accounts may have the demo's password; a restart checks them first")
-        return False
-    if settings[CoreConfig].plugins != core.settings[CoreConfig].plugins:
-        log.warning("plugins changed in %s: that takes a restart", loaded.path)
-    core.settings = settings
-    core.intake.reload(settings[CoreConfig])
-    core.resolver.reload(settings[DnsConfig])
     configure(settings[LogConfig])
+    if settings[CoreConfig].plugins != loaded.settings[CoreConfig].plugins:
+        log.warning("plugins changed in %s: that takes a restart", loaded.path)
     return True
+
+
+def _examined_again(core: Core, loaded: Loaded) -> Settings:
+    """The file's settings, fit to be switched to. Raises ConfigError."""
+    document = Document.read(loaded.path)
+    named, _ = core_settings(document)
+    settings, problems = read_settings(
+        document,
+        loaded.settings.sections,
+        known=_tables_of_others(named),
+        passed_over={name.split(".")[0] for name in named.plugins},  # those that wait for a restart
+    )
+    problems += _unsaid(problems, check(dataclasses.replace(loaded, settings=settings), running=True))
+    if named.data != loaded.settings[CoreConfig].data:
+        problems.append(settings.problem("data", "cannot change while palomar runs.", "Restart it."))
+    elif demo.is_noted(settings) and (name := demo.reachable(settings)) and not demo.reachable(core.settings):
+        text = "others could reach this address, and accounts may have the demo's password."
+        problems.append(settings.problem(name, text, "Restart palomar, which looks at the accounts first."))
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _switch(core: Core, settings: Settings, listeners: Sequence[Listener]) -> None:
+    """Put other settings in force, once all that can fail is made. Raises ConfigError, and all is as it was.
+
+    It awaits nothing, so nobody sees the new settings before they stay.
+    """
+    before, core.settings = core.settings, settings
+    try:
+        _open_all(listeners)
+        core.resolver.reload(settings[DnsConfig])
+    except ConfigError as error:
+        core.settings = before
+        for listener in listeners:
+            listener.close_unwanted()
+        held = overlapping(before, settings)
+        placed = settings.placed(error.problems)
+        raise ConfigError(
+            [dataclasses.replace(one, remedy=OVERLAP_REMEDY) if one.setting in held else one for one in placed]
+        ) from error
+    core.intake.reload(settings[CoreConfig])

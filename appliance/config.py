@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -222,6 +222,10 @@ class Settings:
     def problem(self, name: str, text: str, remedy: str) -> Problem:
         """A Problem with setting `name` (as `dotted` writes it), with the file and line where it stands."""
         return self.document.problem(key_of(name), text, remedy)
+
+    def placed(self, problems: Iterable[Problem]) -> list[Problem]:
+        """The same problems, each with the file and line where its setting stands."""
+        return [self.problem(one.setting, one.text, one.remedy) for one in problems]
 
     @classmethod
     def of(cls, *values: object) -> Settings:

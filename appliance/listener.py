@@ -109,6 +109,13 @@ class Listener:
         if problems:
             raise ConfigError(problems)
 
+    def close_unwanted(self) -> None:
+        """Close what is open and configured no more. Connections stay."""
+        wanted = set(self._binds())
+        for bind in list(self._sockets):
+            if not isinstance(bind, str) and bind not in wanted:
+                self._close_socket(bind)
+
     def close_sockets(self) -> None:
         """Stop listening."""
         for bind in list(self._sockets):
@@ -151,10 +158,7 @@ class Listener:
             self.open_sockets()
         except ConfigError as error:
             log.error("%s: %s", self.name, error)
-        wanted = set(self._binds())
-        for bind in list(self._sockets):
-            if not isinstance(bind, str) and bind not in wanted:
-                self._close_socket(bind)
+        self.close_unwanted()
         if self._accepting:
             self._watch()
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from appliance.config import Bind, CoreConfig, Settings
 from appliance.errors import Problem
 
-
 OPEN_TO_OTHERS = 0o027  # a group may read where an administrator has chosen one, for backups
 
 
@@ -53,6 +52,14 @@ def _overlap(one: Bind, other: Bind) -> bool:
 
 def _covers(wide: Bind, narrow: Bind) -> bool:
     return (wide.host == "0.0.0.0" and ":" not in narrow.host) or (wide.host == "::" and ":" in narrow.host)
+
+
+def overlapping(before: Settings, after: Settings) -> set[str]:
+    """The settings with new addresses that cannot be opened beside those that are open now: wider, or another's."""
+    old = list(binds(before))
+    return {
+        name for name, bind in binds(after) if any(_overlap(bind, one) and (name, bind) != (n, one) for n, one in old)
+    }
 
 
 def _claimed_twice(settings: Settings) -> Iterator[Problem]:
