@@ -151,9 +151,9 @@ def _core(loaded: Loaded, store: Store) -> Core:
     """Wire the parts. The queue and the intake need each other, so one of them is handed over late."""
     dispatch, settings = loaded.dispatch, loaded.settings
     data = settings[CoreConfig].data
-    trace = Trace(store)
     core: Core  # the lambdas look at it only later, so that a reload is seen
 
+    trace = Trace(store, keep=lambda: core.settings[StoreConfig].trace_rows)
     queue = QueueRunner(
         store=store,
         dispatch=dispatch,

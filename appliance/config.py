@@ -195,7 +195,7 @@ class StoreConfig:
 
     compress: bool = setting(True, "Compress message texts where that saves at least a tenth.")
     reserve_mib: int = setting(32, "Disk space kept back in MiB; below it new mail is deferred with 452.")
-    trace_rows: int = setting(200_000, "Rows kept in the message trace; the oldest go first.")
+    trace_rows: int = setting(200_000, "Rows kept in the message trace, in 16 MiB at most; the oldest go first.")
 
     def problems(self) -> Iterator[Problem]:
         """Sizes out of bounds."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from appliance.config import StoreConfig
 from appliance.store.database import Database
 from appliance.store.schema import Migration
 
@@ -24,7 +25,7 @@ else:
 FLUSH_S = 5.0  # at most so much is lost in a crash
 FLUSH_ROWS = 2000  # a batch of this size is written at once
 MAX_WAITING = 20_000  # rows kept in memory while soft.db cannot be written; the oldest go first
-MAX_BYTES = 16 << 20  # compressed octets kept on the disk; at some 20 octets a row that is weeks of mail
+MAX_BYTES = 16 << 20  # compressed octets kept on the disk at most; a row has some 20
 MAX_DETAIL = 500  # characters of one row's detail
 
 if TYPE_CHECKING:
@@ -67,10 +68,21 @@ class Trace:
     name = "trace"
     after: Sequence[str] = ()
 
-    def __init__(self, store: Store, *, now: Callable[[], float] | None = None) -> None:
-        """The trace lives in the store's soft.db; `now` gives epoch seconds, the store's clock if not given."""
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep: Callable[[], int] = lambda: StoreConfig().trace_rows,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        """The trace lives in the store's soft.db.
+
+        `keep` tells how many rows to keep, as long as they have room in MAX_BYTES; `now` gives epoch seconds, the
+        store's clock if not given.
+        """
         store.soft.add(MIGRATIONS)
         self._soft = store.soft
+        self._keep = keep
         self._now = now or store.now
         self._rows: deque[TraceRow] = deque(maxlen=MAX_WAITING)
         self._full = asyncio.Event()
@@ -103,7 +115,8 @@ class Trace:
         if not count:
             return
         batch = [self._rows[index] for index in range(count)]
-        if await self._soft.write(lambda db: _add(db, batch)) is None:
+        keep = self._keep()
+        if await self._soft.write(lambda db: _add(db, batch, keep)) is None:
             return
         for row in batch:
             if self._rows and self._rows[0] is row:
@@ -121,19 +134,19 @@ class Trace:
             await self.flush()
 
     async def reload(self) -> None:
-        """Nothing is configured."""
+        """The number of rows to keep is asked for at every batch."""
 
 
-def _add(db: Database, batch: Sequence[TraceRow]) -> int:
-    """Store a batch, and remove the oldest ones beyond the ring's size."""
+def _add(db: Database, batch: Sequence[TraceRow], keep: int) -> int:
+    """Store a batch, and remove the oldest ones beyond `keep` rows or MAX_BYTES."""
     data = zstd.compress(_encode(batch), 3)
     db.execute("INSERT INTO trace (last_at, rows, data) VALUES (?, ?, ?)", (batch[-1].at, len(batch), data))
-    (total,) = db.execute("SELECT sum(length(data)) FROM trace").fetchone()
-    for number, octets in db.execute("SELECT id, length(data) FROM trace ORDER BY id").fetchall():
-        if total <= MAX_BYTES:
+    total, octets = db.execute("SELECT sum(rows), sum(length(data)) FROM trace").fetchone()
+    for number, rows, size in db.execute("SELECT id, rows, length(data) FROM trace ORDER BY id").fetchall():
+        if total - rows < keep and octets <= MAX_BYTES:
             break
         db.execute("DELETE FROM trace WHERE id = ?", (number,))
-        total -= octets
+        total, octets = total - rows, octets - size
     return len(batch)
 
 

@@ -75,6 +75,20 @@ async def test_the_ring_is_bounded_on_the_disk(trace: Trace, store: Store, monke
     assert len(found) < 60
 
 
+async def test_as_many_rows_are_kept_as_the_settings_say(store: Store) -> None:
+    keep = 10
+    trace = Trace(store, keep=lambda: keep)
+    for number in range(30):
+        trace.record(f"t{number}", "who", "what")
+        if number % 3 == 2:
+            await trace.flush()
+    assert [row.trace_id for row in await trace.find("", 1000)] == [f"t{number}" for number in range(18, 30)]
+    keep = 1
+    trace.record("t30", "who", "what")
+    await trace.flush()
+    assert [row.trace_id for row in await trace.find("", 1000)] == ["t30"]
+
+
 async def test_while_nothing_can_be_written_the_newest_rows_stay(trace: Trace, store: Store, tmp_path: Path) -> None:
     (tmp_path / "soft.db").mkdir()
     for number in range(trace_code.MAX_WAITING + 5):
