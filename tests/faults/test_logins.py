@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -208,24 +207,32 @@ def test_a_made_up_salt_stays_the_same(abused: Target) -> None:
     assert salt(ANA) == salt(ANA)
 
 
-TRIES = 11
-NOISE = 0.35  # of the median; a hash that is left out would be a difference of nearly 1
+TRIES = 9
+NOISE = 0.35  # of the usual time; a hash that is left out would be a difference of nearly 1
 LEAST_S = 0.006  # below this, differences are those of the machine
+SERIES = 3  # a machine with other work to do gets further chances; what differs by nature differs in all of them
+
+
+def quickest(target: Target, way: str) -> dict[str, float]:
+    """The least time that each kind of wrong login took, for nothing but the machine makes one take longer."""
+    times = dict.fromkeys(WRONG, 60.0)
+    for _ in range(TRIES):
+        for what, pair in WRONG.items():
+            started = time.monotonic()
+            WAYS[way](target, *pair)
+            times[what] = min(times[what], time.monotonic() - started)
+    return times
 
 
 @pytest.mark.parametrize("way", ["SMTP AUTH PLAIN", "IMAP LOGIN", "POP3 PASS"])
 def test_all_wrong_logins_take_the_same_time(off: None, abused: Target, way: str) -> None:
     """The target has no failure delay, which would hide what the checks themselves take."""
-    times: dict[str, list[float]] = {what: [] for what in WRONG}
-    for _ in range(TRIES):
-        for what, pair in WRONG.items():
-            started = time.monotonic()
-            WAYS[way](abused, *pair)
-            times[what].append(time.monotonic() - started)
-    medians = {what: statistics.median(values) for what, values in times.items()}
-    usual = medians["a wrong password"]
-    for what, median in medians.items():
-        assert abs(median - usual) < max(LEAST_S, NOISE * usual), (what, medians)
+    for _ in range(SERIES):
+        times = quickest(abused, way)
+        usual = times["a wrong password"]
+        if all(abs(one - usual) < max(LEAST_S, NOISE * usual) for one in times.values()):
+            return
+    raise AssertionError(f"the times differ: {times}")
 
 
 def test_neither_rcpt_nor_vrfy_tells_more_than_it_must(abused: Target) -> None:
