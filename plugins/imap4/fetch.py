@@ -7,31 +7,30 @@ costs is bounded, however much it asks for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from appliance.errors import NotFoundError
-from appliance.store.messages import list_rows, set_flags, structures
+from appliance.store.messages import list_rows, structures
 from appliance.store.model import SEEN, MessageRow
-from plugins.imap4.batches import groups
+from plugins.imap4.batches import spans
 from plugins.imap4.fetch_plan import Batch, Plan, plain_structure
 from plugins.imap4.fetch_section import reach, section_pieces
 from plugins.imap4.protocol_command import Fetch
-from plugins.imap4.protocol_fetch import FetchItem
 from plugins.imap4.protocol_respond import internal_date
 from plugins.imap4.refusal import RefusalError
-from plugins.imap4.store_flags import MAX_UIDS
+from plugins.imap4.store_flags import set_flags_of
 
 if TYPE_CHECKING:
-    from appliance.mail.message import Message
-    from appliance.store import Database
+    from appliance.mail.message import Message, Part
+    from appliance.store import Database, Store
     from plugins.imap4.selected import Selected
     from plugins.imap4.session import ImapSession
 
 VIEW_BATCH = 5_000  # messages of one answer made from the view
 STORE_BATCH = 1_000  # messages of one answer made from rows
-TEXT_BATCH = 1 << 20  # octets of messages loaded at once …
-TEXT_BATCH_MESSAGES = 200  # … and their number
-FEW = 16  # uids; rows of so few are looked up on the event loop
+TEXT_BATCH = 1 << 20  # octets of texts after which an answer goes out; what needs as many goes out alone, in slices
+TEXT_BATCH_MESSAGES = 500  # messages of one such answer
 SLICE = 256 * 1024  # octets of larger messages that are written at once
 
 
@@ -55,12 +54,7 @@ async def fetch(session: ImapSession, command: Fetch) -> str:
 
 async def _mark_seen(session: ImapSession, selected: Selected, indexes: Sequence[int]) -> bool:
     unseen = selected.view.with_flags(indexes, SEEN, present=False)
-    for start in range(0, len(unseen), MAX_UIDS):
-        uids = selected.view.uids_at(unseen[start : start + MAX_UIDS])
-        await session.core.store.write(
-            lambda db, uids=uids: set_flags(db, selected.mailbox_id, uids, add=SEEN),  # type: ignore[misc]
-            origin=session,
-        )
+    await set_flags_of(session, unseen, "+", SEEN)
     if unseen:
         await selected.absorb()
     return bool(unseen)
@@ -101,36 +95,73 @@ async def _send_rows(session: ImapSession, selected: Selected, plan: Plan, index
 
 
 async def _send_texts(session: ImapSession, selected: Selected, plan: Plan, indexes: Sequence[int]) -> int:
-    gone = 0
-    limit = TEXT_BATCH // sum(item.section is not None for item in plan.items)  # each of them may be the whole message
-    for start in range(0, len(indexes), STORE_BATCH):
-        chosen = indexes[start : start + STORE_BATCH]
-        rows = await _rows(session, selected, selected.view.uids_at(chosen))
-        batch = _batch(selected, chosen)
-        answers = {
-            uid: Answer(plan, selected.mailbox_id, number, flags)
-            for number, uid, flags in zip(batch.numbers, batch.uids, batch.flags, strict=True)
-        }
-        gone += len(answers) - len(rows)
-        for group in groups(rows, limit, TEXT_BATCH_MESSAGES):
-            if group[0].size >= limit:
-                gone += await _send_large(session, answers[group[0].uid], group[0])
-            else:
-                gone += await _send_group(session, plan.items, answers, group)
+    gone = start = 0
+    moved = False
+    while start < len(indexes):
+        batch = _batch(selected, indexes[start : start + TEXT_BATCH_MESSAGES])
+        work = partial(_portion, session.core.store, plan, selected.mailbox_id, batch, moved)
+        made = await session.core.store.read(work)
+        if made.data:
+            session.connection.write(made.data)
+            await session.connection.drain()
+        gone += made.gone
+        start += made.done
+        moved = made.moved
+        if made.large is not None:
+            answer = Answer(plan, selected.mailbox_id, batch.numbers[made.done], batch.flags[made.done])
+            gone += await _send_large(session, answer, made.large)
+            start += 1
     return gone
 
 
-async def _send_group(
-    session: ImapSession, items: Sequence[FetchItem], answers: dict[int, Answer], group: Sequence[MessageRow]
-) -> int:
-    made = await session.core.store.each(
-        group,
-        lambda db, row, message: answers[row.uid].whole(db, row, message),
-        reach=lambda structure: reach(items, structure),
-    )
-    session.connection.write(b"".join(filter(None, made)))
-    await session.connection.drain()
-    return made.count(None)
+class Portion(NamedTuple):
+    """The answers that one read has made of a batch."""
+
+    data: bytes
+    done: int  # messages answered, and those found gone
+    gone: int
+    large: MessageRow | None = None  # the next one, if it is not to be held in memory whole
+    moved: bool = False  # the next one's text was not where it stood: it is gone if that happens again
+
+
+class _LargeError(Exception):
+    """More of a message is asked for than is put into one portion."""
+
+
+def _portion(store: Store, plan: Plan, mailbox_id: int, batch: Batch, moved: bool, db: Database) -> Portion:
+    """Answer for messages until it is enough. For a reader thread; it has one text in memory at a time."""
+    sections = sum(item.section is not None for item in plan.items)  # each of them may be the whole message
+    partial_ones = any(item.partial is not None for item in plan.items)  # of many: the next piece is asked for soon
+
+    def within_limit(structure: Part) -> int:
+        octets = reach(plan.items, structure)
+        if (structure.end if partial_ones else octets) * sections >= TEXT_BATCH:
+            raise _LargeError
+        return octets
+
+    wanted = spans(batch.uids)
+    rows = {row[0]: row for first, last in wanted for row in list_rows(db, mailbox_id, first - 1, last)}
+    made: list[bytes] = []
+    octets = gone = done = 0
+    for number, uid, flags in zip(batch.numbers, batch.uids, batch.flags, strict=True):
+        if octets >= TEXT_BATCH:
+            break
+        if uid not in rows:
+            gone += 1
+        else:
+            row = MessageRow(*rows[uid])
+            try:
+                message = store.start_in(db, row, within_limit)
+                made.append(Answer(plan, mailbox_id, number, flags).whole(db, row, message))
+                octets += len(made[-1])
+            except _LargeError:
+                return Portion(b"".join(made), done, gone, large=row)
+            except NotFoundError:
+                if done or not moved:
+                    return Portion(b"".join(made), done, gone, moved=True)
+                gone += 1
+        done += 1
+    return Portion(b"".join(made), done, gone)
 
 
 async def _send_large(session: ImapSession, answer: Answer, row: MessageRow) -> int:
@@ -144,18 +175,6 @@ async def _send_large(session: ImapSession, answer: Answer, row: MessageRow) -> 
             session.connection.write(bytes(piece[start : start + SLICE]))
             await session.connection.drain()
     return 0
-
-
-async def _rows(session: ImapSession, selected: Selected, uids: Sequence[int]) -> list[MessageRow]:
-    wanted = set(uids)
-
-    def read(db: Database) -> list[MessageRow]:
-        rows = list_rows(db, selected.mailbox_id, uids[0] - 1, uids[-1])
-        return [MessageRow(*row) for row in rows if row[0] in wanted]
-
-    if uids[-1] - uids[0] < FEW:
-        return session.core.store.peek(read)  # a client that shows one message: no need for a second trip to a thread
-    return await session.core.store.read(read)
 
 
 class Answer:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from appliance.errors import NotFoundError
 from appliance.mail.headers import select_fields
 from appliance.mail.message import Message
 from appliance.store.messages import expunge
+from appliance.store.model import Change, FlagEdit
 from plugins.imap4 import fetch, fetch_plan
 from plugins.imap4.fetch_section import cut, header_section
 from plugins.imap4.protocol_fetch import parse_items
@@ -170,11 +172,11 @@ async def test_reading_sets_seen_in_one_write_and_tells_it(here: Office) -> None
     await here.put(PLAIN, PLAIN, PLAIN)
     watcher = await here.login("INBOX")
     client = await here.login("INBOX")
-    changes = []
+    changes: list[Change] = []
     here.store.changes.subscribe(here.mailbox_id(), changes.append)
     lines = await client.ok("FETCH 1:2 BODY[TEXT]")
     assert lines == [b"* %d FETCH (BODY[TEXT] %b FLAGS (\\Seen))" % (n, literal(PLAIN_TEXT)) for n in (1, 2)]
-    assert [change.flags for change in changes] == [((1, 1), (2, 1))]
+    assert [change.edits for change in changes] == [(FlagEdit(1, 2, 1, 0),)]
     assert await client.ok("FETCH 1 RFC822.TEXT") == [b"* 1 FETCH (RFC822.TEXT %b)" % literal(PLAIN_TEXT)]
     assert await client.ok("NOOP") == []
     assert await watcher.ok("NOOP") == [
@@ -280,6 +282,52 @@ async def test_more_messages_than_one_batch(here: Office, monkeypatch: pytest.Mo
         b"* %d FETCH (BODY[TEXT] %b)" % (n, literal(b"%d\r\n" % n)) for n in everything
     ]
     assert await client.ok("FETCH 11,1:2,2 UID") == [b"* %d FETCH (UID %d)" % (n, n) for n in (1, 2, 11)]
+
+
+async def test_an_answer_goes_out_when_it_is_long_enough(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "TEXT_BATCH", 1000)
+    texts = [b"%d" % n * 300 for n in range(9)]
+    texts[4] *= 10
+    mime = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n"
+    await here.put(*[mime + text + b"\r\n--x\r\n\r\n" + b"z" * 5000 + b"\r\n--x--" for text in texts])
+    client = await here.login("INBOX")
+    reads = 0
+    read = here.store.read
+
+    def counted(fn: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return read(fn)
+
+    monkeypatch.setattr(here.store, "read", counted)
+    lines = await client.ok("FETCH 1:* BODY.PEEK[1]")
+    assert lines == [b"* %d FETCH (BODY[1] %b)" % (n, literal(text)) for n, text in enumerate(texts, 1)]
+    assert reads >= 3  # four, the large one, four, and whatever the large one takes: never one for each
+    assert reads <= 6
+    one = b"* 5 FETCH (BODY[1]<3> %b)" % literal(texts[4][3:8])
+    assert await client.ok("FETCH 5 BODY.PEEK[1]<3.5>") == [one]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_text_that_is_not_where_it_stood_is_looked_for_once_more(
+    here: Office, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    await here.put(*[b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(1, 5)])
+    client = await here.login("INBOX")
+    start_in = here.store.start_in
+    failures = [3] * times
+
+    def moved(db: Any, row: Any, reach: Any) -> Message:
+        if row.uid in failures:
+            failures.remove(row.uid)
+            raise NotFoundError("compaction has moved it")
+        return start_in(db, row, reach)
+
+    monkeypatch.setattr(here.store, "start_in", moved)
+    lines, completion = await client.command("FETCH 1:* BODY.PEEK[TEXT]")
+    found = [n for n in range(1, 5) if n != 3 or times == 1]
+    assert lines == [b"* %d FETCH (BODY[TEXT] %b)" % (n, literal(b"%d\r\n" % n)) for n in found]
+    assert completion.startswith(b"OK" if times == 1 else b"NO [EXPUNGEISSUED]")
 
 
 async def test_messages_that_another_session_expunged(here: Office) -> None:
