@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from appliance.auth.checks import Checks, FindCredentials, LoginFailed, VerifyExternal
 from appliance.auth.config import AuthConfig
 from appliance.auth.conversation import MachineConversation, PluginConversation
-from appliance.auth.credentials import PLAIN, make_credentials
+from appliance.auth.credentials import PLAIN, make_credentials, password_matches
 from appliance.auth.exchange import Exchange, Outcome, Refused, SaslMechanism
 from appliance.mail.session import Session
+from appliance.wire.sasl.prepare import prepare_password
 from appliance.wire.sasl.scram import SHA1, SHA256
 from appliance.wire.sasl.scram_server import ScramServer
 from appliance.wire.sasl.server import CramMd5Server, LoginServer, PlainServer, ServerMechanism, apop_digest
@@ -133,13 +134,21 @@ class Authenticator:
             return Exchange(PluginConversation(self._checks, self._brought[name].begin(session), session, name).step)
         return Exchange(MachineConversation(self._checks, _machine(name, self._binding(session)), session, name).step)
 
-    # ── making verifiers ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── verifiers, for the administrator ──────────────────────────────────────────────────────────────────────────
 
     make_credentials = staticmethod(make_credentials)
 
     async def new_credentials(self, password: str, *, weak: bool = False) -> list[tuple[str, bytes]]:
         """`make_credentials` off the event loop. Raises ValueError in words, and TemporaryAuthError."""
         return await self._checks.pool.run(make_credentials, password, weak=weak)
+
+    async def matches(self, stored: bytes, password: str) -> bool:
+        """Whether a password is the one of a stored argon2id verifier. Raises TemporaryAuthError."""
+        try:
+            prepared = prepare_password(password)
+        except ValueError:
+            return False  # it never was anybody's
+        return await self._checks.pool.run(password_matches, stored, prepared)
 
 
 def _machine(name: str, binding: bytes) -> ServerMechanism:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from appliance import demo
-from appliance.auth.credentials import PLAIN
+from appliance.auth.credentials import ARGON2ID, PLAIN
 from appliance.calls.domains import is_ours
 from appliance.control import CallError
 from appliance.core import Core
@@ -104,21 +104,33 @@ async def password(core: Core, *, name: str, password: str) -> None:
 
 
 async def weak(core: Core, *, name: str, allow: bool, password: str | None = None) -> None:
-    """Allow the mechanisms with weak verifiers (the password is needed to make them), or remove the verifiers."""
+    """Allow the mechanisms with weak verifiers (the account's password is needed to make them), or remove them."""
     account = await core.store.read(lambda db: find_account(db, name))
-    if allow and password is None:
-        raise CallError("the password is needed to make the weak verifiers", kind="ArgumentError")
-    made = await _credentials(core, password, weak=True) if allow and password is not None else None
+    strong = await core.store.read(lambda db: _strong_verifiers(db, account.name))
+    made: list[tuple[str, bytes]] = []
+    if allow:
+        if password is None:
+            raise CallError("the password is needed to make the weak verifiers", kind="ArgumentError")
+        if not any([await core.auth.matches(data, password) for kind, data in strong if kind == ARGON2ID]):
+            raise CallError(
+                f"this is not the password of {account.name}",
+                remedy=f"Try again, or give it a new one: palomar account password {account.name}",
+                kind="Password",
+            )
+        made = [one for one in await core.auth.new_credentials(password, weak=True) if one[0] in WEAK_KINDS]
 
     def change(db: Database) -> None:
+        if _strong_verifiers(db, account.name) != strong:
+            raise CallError(f"{account.name} got another password meanwhile", remedy="Try again.", kind="Password")
         set_weak_mechanisms(db, account.name, allowed=allow)
-        kept = made
-        if kept is None:
-            own = [one for one in list_credentials(db, account.name) if one.login == account.name]
-            kept = [(one.kind, one.data) for one in own if one.kind not in WEAK_KINDS]
-        set_credentials(db, account.name, account.name, kept)
+        set_credentials(db, account.name, account.name, [*strong, *made])
 
     await core.store.write(change)
+
+
+def _strong_verifiers(db: Database, name: str) -> list[tuple[str, bytes]]:
+    own = [one for one in list_credentials(db, name) if one.login == name]
+    return [(one.kind, one.data) for one in own if one.kind not in WEAK_KINDS]
 
 
 async def delete(core: Core, *, name: str) -> None:

@@ -132,10 +132,10 @@ def redirect(palomar: Palomar, name: str, address: str) -> None:
 def weak_(palomar: Palomar, name: str, choice: str, password_stdin: bool) -> None:
     """Allow SCRAM-SHA-1, CRAM-MD5 and APOP for NAME, or stop it.
 
-    Their verifiers are weak or recoverable, so it is each account's own choice. Switching on needs the password,
-    which is asked for; switching off removes the weak verifiers.
+    Their verifiers are weak or recoverable, so it is each account's own choice. Switching on needs the account's
+    password, which is asked for; switching off removes the weak verifiers.
     """
-    password = _new_password(password_stdin) if choice == "on" else None
+    password = _password(password_stdin, f"Password of {name}") if choice == "on" else None
     palomar.call("account.weak", name=name, allow=choice == "on", password=password)
     done(f"weak logins of {name} are {'allowed' if choice == 'on' else 'off'}")
 
@@ -196,9 +196,12 @@ def app_password_remove(palomar: Palomar, name: str, label: str) -> None:
 
 
 def _new_password(from_stdin: bool) -> str:
-    """Ask twice, or read one line. A password is never an argument, where every user of the machine could read it."""
+    return _password(from_stdin, "Password", again="The same again")
+
+
+def _password(from_stdin: bool, prompt: str, *, again: str = "") -> str:
+    """Ask, or read one line. A password is never an argument, where every user of the machine could read it."""
     if from_stdin:
-        line = sys.stdin.readline(MAX_PASSWORD_LINE)
-        return line.rstrip("\r\n")
-    text: str = click.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True)
+        return sys.stdin.readline(MAX_PASSWORD_LINE).rstrip("\r\n")
+    text: str = click.prompt(prompt, hide_input=True, confirmation_prompt=again or False, err=True)
     return text

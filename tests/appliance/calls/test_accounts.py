@@ -120,6 +120,13 @@ async def test_weak_verifiers_come_and_go_by_choice(desk: Desk) -> None:
     assert await kinds(desk) == {"argon2id", "scram-sha-256"}
     with pytest.raises(CallError, match="password is needed"):
         await desk.ask("account.weak", name=ANA, allow=True)
+    with pytest.raises(CallError, match="not the password of ana@palomar") as caught:
+        await desk.ask("account.weak", name=ANA, allow=True, password="wrong horse")
+    assert "palomar account password ana@palomar.test" in caught.value.remedy
+    with pytest.raises(CallError, match="not the password of ana@palomar"):
+        await desk.ask("account.weak", name=ANA, allow=True, password="with\x00null")
+    assert await kinds(desk) == {"argon2id", "scram-sha-256"}
+    assert await desk.login(ANA, SECRET) == ANA
     await desk.ask("account.weak", name=ANA, allow=True, password=SECRET)
     assert await kinds(desk) == {"argon2id", "scram-sha-256", "scram-sha-1", "plain"}
     assert (await desk.ask("account.show", name=ANA))["weak"]
