@@ -1,8 +1,9 @@
-"""Rules about imports that the import contracts cannot name: every `protocol*.py` is pure."""
+"""Rules about imports that the contracts cannot name, and that each `protocol*.py` stands in the one of the pure."""
 
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 from pathlib import Path
 
@@ -41,6 +42,25 @@ def imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pure_modules_do_no_io_and_know_no_time(path: Path) -> None:
     assert {name.partition(".")[0] for name in imports(path)} & IMPURE == set()
+
+
+def test_every_protocol_machine_stands_in_the_contract_of_the_pure() -> None:
+    """A wildcard there replaces whole names only, so each is named."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    named = contracts["importlinter:contract:pure"]["source_modules"].split()
+    files = [path.relative_to(ROOT).with_suffix("") for path in ROOT.glob("plugins/**/protocol*.py")]
+    assert sorted(name for name in named if name.startswith("plugins.")) == sorted(".".join(p.parts) for p in files)
+
+
+PURE_PARTS = ("appliance.errors", "appliance.mail", "appliance.wire")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/**/protocol*.py")), ids=lambda path: str(path))
+def test_protocol_machines_know_values_and_grammar_only(path: Path) -> None:
+    own = ".".join(path.relative_to(ROOT).parent.parts) + ".protocol"
+    for name in imports(path):
+        assert not name.startswith(("appliance.", "plugins.")) or name.startswith((*PURE_PARTS, own)), name
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/*/**/*.py")), ids=lambda path: str(path.relative_to(ROOT)))

@@ -8,10 +8,14 @@ from typing import Literal
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
+from appliance.mail.flags import ANSWERED as ANSWERED
+from appliance.mail.flags import DELETED as DELETED
+from appliance.mail.flags import DRAFT as DRAFT
+from appliance.mail.flags import FLAGGED as FLAGGED
+from appliance.mail.flags import SEEN as SEEN
+from appliance.mail.flags import SYSTEM_FLAGS as SYSTEM_FLAGS
 from appliance.mail.message import Message
 
-SYSTEM_FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")  # bit 0 to bit 4 of `flags`
-SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = (1 << bit for bit in range(5))
 FIRST_KEYWORD_BIT = 8  # keyword n of a mailbox is bit 8 + n of `flags`
 MAX_KEYWORDS = 55  # bits 8..62; SQLite integers are signed 64-bit, so 63 is the sign
 ALL_FLAGS = (1 << FIRST_KEYWORD_BIT + MAX_KEYWORDS) - 1

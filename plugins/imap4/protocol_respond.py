@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import lru_cache
 
-from appliance.store.model import SYSTEM_FLAGS
+from appliance.mail.flags import SYSTEM_FLAGS
 from appliance.wire.imap import astring, encode_mailbox
 
 CRLF = b"\r\n"
