@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +79,9 @@ class FakeConnection:
         self._size = size
         self._pieces: Iterator[bytes] = iter(())
         self._then = ""
+
+    def stop(self) -> None:
+        self.stopping = True
 
     async def next_event(self, timeout: float) -> Any:
         """Like `Connection.next_event`, without a socket."""
@@ -277,6 +280,19 @@ class Office:
         return Route("local", name) if name in ACCOUNTS else Reply(550, "5.1.1", "There is no such mailbox here")
 
 
+class FakeDirectory:
+    """Accounts that never change."""
+
+    def watch(self, account: str, gone: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+class FakeStore:
+    """A store of which a session wants only the directory."""
+
+    directory = FakeDirectory()
+
+
 @dataclass
 class FakeCore:
     """The Core and direct access to its fakes."""
@@ -294,7 +310,7 @@ class FakeCore:
             manager.register(plugin)
         parts: dict[str, Any] = {
             "settings": {SmtpConfig: self.config, CoreConfig: CoreConfig(hostname=HOSTNAME, data=self.data)},
-            "store": None,
+            "store": FakeStore(),
             "dispatch": Dispatch(manager),
             "auth": FakeAuth(),
             "certificates": FakeCertificates(),
