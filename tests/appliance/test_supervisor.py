@@ -187,7 +187,7 @@ async def test_a_failure_at_start_up_stops_what_was_started(caplog: pytest.LogCa
 async def test_a_configuration_error_at_start_up_passes_on() -> None:
     diary: list[str] = []
     services = [FakeService("store", diary), FakeService("smtp", diary)]
-    services[1].early = ConfigError([Problem("smtp.listen", "cannot listen")])
+    services[1].early = ConfigError([Problem("smtp.listen", "cannot listen", "Choose another port.")])
     _, _, running = supervised(services)
     with pytest.raises(ConfigError):
         await running
