@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta, timezone
 
 from appliance.mail.headers import strip_comments, text_of, unfold
 
@@ -17,7 +16,6 @@ _DATE = re.compile(
     r"\s*+(?>(?:[A-Za-z]++\.?+\s*+,?+\s*+)?)(\d{1,2}+)[\s-]++([A-Za-z]{3,9}+)[\s-]++(\d{2,4}+)"
     r"(?>(?:\s++(\d{1,2}+)\s*+:\s*+(\d{1,2}+)(?>(?:\s*+:\s*+(\d{1,2}+))?)(?>(?:\s*+([+-]\d{4}+|[A-Za-z]{1,5}+))?))?)"
 )
-_USUAL_DAY = re.compile(rb"\s*+(?:[A-Za-z]{3}, ++)?(\d{1,2}) ([A-Za-z]{3}) (\d{4}) \d\d:\d\d:\d\d [+-][01]\d{3}")
 _ZONES = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
 
 
@@ -52,26 +50,6 @@ def parse_date(value: bytes) -> datetime | None:
             min(int(second or 0), 59),  # a leap second is allowed
             tzinfo=_zone(zone or ""),
         )
-    except ValueError:
-        return None
-
-
-def parse_day(value: bytes) -> int | None:
-    """The day that stands in a Date value, whatever its hour and zone, as `date.toordinal` counts; None if none does.
-
-    The usual form is read without the full grammar: SEARCH asks this of every message of a mailbox.
-    """
-    match = _USUAL_DAY.match(value)
-    if match is not None and (day := _ordinal(*match.groups())) is not None:
-        return day
-    moment = parse_date(value)
-    return None if moment is None else moment.toordinal()
-
-
-@lru_cache(maxsize=4096)
-def _ordinal(day: bytes, month: bytes, year: bytes) -> int | None:
-    try:
-        return date(int(year), _MONTH_NUMBER.get(month.decode().lower(), 0), int(day)).toordinal()
     except ValueError:
         return None
 

@@ -97,11 +97,7 @@ def count_received(message: Message) -> int:
     return sum(field.name == b"received" for field in message.fields())
 
 
-def is_loop(message: Message, address: Address | None = None) -> bool:
-    """Whether a message has passed MAX_HOPS systems, or was delivered to `address` before (RFC 5321 section 6.3)."""
-    if count_received(message) > MAX_HOPS:
-        return True
-    if address is None:
-        return False
+def was_delivered_to(message: Message, address: Address) -> bool:
+    """Whether the message was delivered to `address` before: by then it runs in a circle (RFC 9228 section 4)."""
     own = str(address).lower()
-    return any(value.decode("utf-8", "replace").lower() == own for value in message.get_all(b"delivered-to"))
+    return any(value.strip().decode("utf-8", "replace").lower() == own for value in message.get_all(b"delivered-to"))

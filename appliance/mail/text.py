@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import re
 import unicodedata
-from collections.abc import Iterator
 from html import unescape
 
 from appliance.mail.charsets import decode
@@ -13,7 +12,6 @@ from appliance.mail.headers import text_of, unfold
 from appliance.mail.mime import Part
 
 MAX_PART_TEXT = 1 << 20  # octets of one part's body that are decoded
-MAX_MESSAGE_TEXT = 4 << 20  # octets of all parts of one message
 
 # Neither the charset nor the text can hold a question mark, so no two attempts look at the same octets.
 _WORD = re.compile(rb"=\?([!->@-~]{1,60}+)\?([bBqQ])\?([^?\r\n]*+)\?=")
@@ -91,20 +89,6 @@ def part_text(part: Part, text: bytes | memoryview, limit: int = MAX_PART_TEXT) 
     return decode(part_octets(part, text, limit), part.param("charset") or "us-ascii")
 
 
-def readable_texts(root: Part, text: bytes | memoryview) -> Iterator[str]:
-    """What a person can read in the text parts of a message, inner messages included: HTML as plain text.
-
-    Stops after MAX_MESSAGE_TEXT encoded octets.
-    """
-    left = MAX_MESSAGE_TEXT
-    for part in root.walk():
-        if part.type == "text" and part.size and left > 0:
-            limit = min(left, MAX_PART_TEXT)
-            body = part_text(part, text, limit)
-            yield html_to_text(body) if part.subtype == "html" else body
-            left -= min(part.size, limit)
-
-
 def html_to_text(html: str) -> str:
     """The words of an HTML text: tags, comments, scripts and styles left out, entities resolved.
 
@@ -147,8 +131,3 @@ def search_form(text: str) -> str:
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-
-
-def casefold_search(haystack: str, needle: str) -> bool:
-    """Whether `needle` occurs in `haystack` by the rule of `search_form`. An empty needle occurs everywhere."""
-    return search_form(needle) in search_form(haystack)

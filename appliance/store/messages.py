@@ -11,7 +11,7 @@ from appliance.errors import NotFoundError, QuotaError, StoreError
 from appliance.store.accounts import quota_left
 from appliance.store.database import Database, json_list, within
 from appliance.store.mailboxes import keyword_bits, keyword_names, take_uids
-from appliance.store.model import DELETED, FIRST_KEYWORD_BIT, SEEN, FlagEdit, MessageRow
+from appliance.store.model import DELETED, FIRST_KEYWORD_BIT, SEEN, FlagEdit
 
 Row = tuple[int, int, int, int, int, int, int]  # uid, flags, modseq, size, internal_at, body_id, filing_id
 
@@ -56,19 +56,6 @@ def list_flags(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0) -> l
     return db.execute(
         "SELECT uid, flags FROM message WHERE mailbox_id = ? AND uid > ? ORDER BY uid", (mailbox_id, since_uid)
     ).fetchall()
-
-
-def changed_rows(db: sqlite3.Connection, mailbox_id: int, since_modseq: int) -> list[Row]:
-    """The messages whose flags changed, or that were added, after a modseq (RFC 7162)."""
-    return db.execute(
-        f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND modseq > ? ORDER BY uid", (mailbox_id, since_modseq)
-    ).fetchall()
-
-
-def get_row(db: sqlite3.Connection, mailbox_id: int, uid: int) -> MessageRow | None:
-    """One message of a mailbox, or None."""
-    row = db.execute(f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND uid = ?", (mailbox_id, uid)).fetchone()
-    return None if row is None else MessageRow(*row)
 
 
 def structures(

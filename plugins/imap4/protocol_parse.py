@@ -168,13 +168,6 @@ class Cursor:
             raise GrammarError("number too large")
         return number
 
-    def nz_number(self) -> int:
-        """1 to 2^32 - 1."""
-        number = self.number()
-        if number == 0:
-            raise GrammarError("expected a number above 0")
-        return number
-
     def sequence_set(self) -> SequenceSet:
         """A set of message numbers or UIDs, members in the order given; `*` is 0."""
         text = self._take(_SET, "a sequence set")[0]

@@ -44,10 +44,6 @@ class View:
         place = bisect_left(self.uids, uid)
         return place if place < len(self.uids) and self.uids[place] == uid else -1
 
-    def flags(self, index: int) -> int:
-        """The flag bits of one message."""
-        return self._palette[self._marks[index]]
-
     def select(self, members: SequenceSet, *, by_uid: bool, strict: bool = True) -> Sequence[int]:
         """The indexes that a set of message numbers or UIDs means, ascending, each once.
 
@@ -82,11 +78,6 @@ class View:
         if isinstance(indexes, range) and indexes.step == 1:
             return self.uids[indexes.start : indexes.stop]
         return [self.uids[index] for index in indexes]
-
-    def flags_at(self, indexes: Sequence[int]) -> list[int]:
-        """The flag bits of messages."""
-        palette = self._palette
-        return [palette[mark] for mark in self._marks_at(indexes)]
 
     def with_flags(self, indexes: Sequence[int], bits: int, *, present: bool) -> list[int]:
         """Those of `indexes` whose messages have all of `bits`, or (not `present`) do not."""

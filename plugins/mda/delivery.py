@@ -10,7 +10,7 @@ from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
-from appliance.mail.received import delivered_to, return_path
+from appliance.mail.received import delivered_to, return_path, was_delivered_to
 from appliance.mail.reply import Reply
 from appliance.store import Account, Filing, QueuedMessage, QueueEntry
 from appliance.store.mailboxes import get_mailbox
@@ -30,11 +30,9 @@ class Delivery:
         self, envelope: Envelope, recipient: Recipient, account: Account, message: Message
     ) -> Sequence[Filing] | Reply | None:
         """One filing with Return-Path (RFC 5321 section 4.4) and Delivered-To, which also cuts loops (RFC 9228)."""
-        mark = delivered_to(recipient.address)
-        value = mark.partition(b":")[2].strip()
-        if any(old.strip() == value for old in message.get_all(b"delivered-to")):
+        if was_delivered_to(message, recipient.address):
             return DELIVERY_LOOP
-        prefix = return_path(envelope.sender) + mark
+        prefix = return_path(envelope.sender) + delivered_to(recipient.address)
         return [Filing(account.id, self._mailbox(account, recipient.address), prefix)]
 
     def _mailbox(self, account: Account, address: Address) -> str:

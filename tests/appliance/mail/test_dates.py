@@ -1,13 +1,13 @@
 """Dates, written and read."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.mail.dates import MAX_DATE, format_date, parse_date, parse_day
+from appliance.mail.dates import MAX_DATE, format_date, parse_date
 
 
 def test_format_in_several_zones():
@@ -73,29 +73,3 @@ def test_what_is_no_date(value):
 def test_any_octets_give_a_date_or_none(value):
     moment = parse_date(value)
     assert moment is None or moment.tzinfo is not None
-
-
-@pytest.mark.parametrize(
-    ("value", "iso"),
-    [
-        (b"Mon, 01 Jan 2024 23:30:00 -0500", "2024-01-01"),
-        (b" 1 jan 2024 00:30:00 +0900", "2024-01-01"),
-        (b"Mon, (c) 1 Jan 2024 23:30 PST", "2024-01-01"),
-        (b"29 Feb 2024 10:00:00 +0000", "2024-02-29"),
-    ],
-)
-def test_the_day_is_the_one_that_stands_there(value, iso):
-    assert parse_day(value) == date.fromisoformat(iso).toordinal()
-
-
-@pytest.mark.parametrize(
-    "value", [b"", b"30 Feb 2024 10:00:00 +0000", b"1 Foo 2024 10:00:00 +0000", b"1 Jan 0000 10:00:00 +0000"]
-)
-def test_no_day(value):
-    assert parse_day(value) is None
-
-
-@given(st.binary(max_size=40) | st.integers(0, 4_000_000_000).map(lambda at: format_date(at, 330).encode()))
-def test_the_day_is_that_of_the_date(value):
-    moment = parse_date(value)
-    assert parse_day(value) == (None if moment is None else moment.toordinal())

@@ -46,9 +46,6 @@ async def test_rows_are_ascending_and_complete(store: Store, ana: Account, inbox
     assert (inbox.messages, inbox.unseen, inbox.uidnext, inbox.highestmodseq) == (5, 4, 6, 6)
     assert inbox.bytes == sum(row.size for row in found)
     assert store.peek(lambda db: messages.list_rows(db, inbox.id, 3))[0][0] == 4
-    assert [row[0] for row in store.peek(lambda db: messages.changed_rows(db, inbox.id, 4))] == [4, 5]
-    assert store.peek(lambda db: messages.get_row(db, inbox.id, 2)) == found[1]
-    assert store.peek(lambda db: messages.get_row(db, inbox.id, 6)) is None
 
 
 async def test_sizes_in_the_order_of_the_uids(store: Store, ana: Account, inbox: Mailbox) -> None:
