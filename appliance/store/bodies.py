@@ -24,6 +24,7 @@ LEVEL = 2  # mail text of 4 KiB shrinks to 65 % in 15 µs; higher levels take lo
 MIN_COMPRESS = 512  # octets; below it a frame's own cost eats the gain
 MIN_SAVING = 10  # per cent that compression must save
 SEGMENT_THRESHOLD = 32 << 10  # stored octets; from here on a text goes to a segment file instead of a row
+MIN_REST = 16 << 10  # octets behind the first text part that make it worth a block of its own: else one holds 128 KiB
 OFF_LOOP = 32 << 10  # octets of text; from here on a thread compresses, so that the loop does not stall
 PROBE = 128 << 10  # octets that decide whether a larger text is worth compressing
 
@@ -75,7 +76,7 @@ def prepare(message: Message, segments: Segments, *, compress: bool = True) -> P
     """
     part = message.structure
     text = message.text
-    codec, chunks = _compressed(text) if compress else (RAW, [text])
+    codec, chunks = _compressed(text, _lead(part)) if compress else (RAW, [text])
     stored = sum(map(len, chunks))
     extent = segments.append(chunks) if stored >= SEGMENT_THRESHOLD else None
     return PreparedBody(
@@ -91,23 +92,36 @@ def prepare(message: Message, segments: Segments, *, compress: bool = True) -> P
     )
 
 
-def _compressed(text: bytes | memoryview) -> tuple[int, Sequence[bytes | memoryview]]:
+def _lead(structure: Part) -> int:
+    """Where the first part that people read ends. It is often asked for without what is attached to it."""
+    return next((part.end for part in structure.walk() if part.type == "text"), 0)
+
+
+def _compressed(text: bytes | memoryview, lead: int) -> tuple[int, Sequence[bytes | memoryview]]:
     size = len(text)
     if size < MIN_COMPRESS:
         return RAW, [text]
     compressor = _compressors.reused
     if size > PROBE and not _pays(len(compressor.compress(text[:PROBE], zstd.ZstdCompressor.FLUSH_FRAME)), PROBE):
         return RAW, [text]
-    frames = [
-        compressor.compress(text[start : start + FRAME], zstd.ZstdCompressor.FLUSH_FRAME)
-        for start in range(0, size, FRAME)
-    ]
+    frames = [_frame(text[start : start + FRAME], 0 if start else lead) for start in range(0, size, FRAME)]
     if not _pays(sum(map(len, frames)), size):
         return RAW, [text]
     if len(frames) == 1:
         return ZSTD, frames
     sizes = [(len(frame), min(FRAME, size - number * FRAME)) for number, frame in enumerate(frames)]
     return FRAMES, [*frames, table(sizes)]
+
+
+def _frame(octets: bytes | memoryview, lead: int) -> bytes:
+    """One frame. If much follows `lead`, a block ends there, so that what stands before can be unpacked alone."""
+    compressor = _compressors.reused
+    if not lead or len(octets) - lead < MIN_REST:
+        whole: bytes = compressor.compress(octets, zstd.ZstdCompressor.FLUSH_FRAME)
+        return whole
+    compressor.set_pledged_input_size(len(octets))
+    start: bytes = compressor.compress(octets[:lead], zstd.ZstdCompressor.FLUSH_BLOCK)
+    return start + compressor.compress(octets[lead:], zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def _pays(stored: int, size: int) -> bool:

@@ -20,6 +20,7 @@ else:
     from backports import zstd
 
 RAW, ZSTD, FRAMES = 0, 1, 2  # `body.codec`: as it is; one zstd frame; several, for what is longer than FRAME
+FEED = 16 << 10  # octets of a frame that are unpacked in one go
 PIECE = FRAME  # octets of one text that are in memory at once
 
 
@@ -154,8 +155,16 @@ def _gathered(text: Text, wanted: int) -> memoryview:
 
 
 def _unpacked(octets: bytes, most: int) -> bytes:
+    """At most the first `most` octets of a frame's text."""
+    unpacker = zstd.ZstdDecompressor()
+    found: list[bytes] = []
+    stored = memoryview(octets)
     try:
-        text: bytes = zstd.ZstdDecompressor().decompress(octets, max_length=most)
+        # Fed with all at once, it would keep a copy of whatever is behind the octets asked for.
+        while most and stored and not unpacker.eof:
+            found.append(unpacker.decompress(stored[:FEED], max_length=most))
+            stored = stored[FEED:]
+            most -= len(found[-1])
     except zstd.ZstdError as error:
         raise StoreError(f"the text is damaged: {error}") from error
-    return text
+    return found[0] if len(found) == 1 else b"".join(found)
