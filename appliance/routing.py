@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from appliance.config import CoreConfig
@@ -59,12 +59,12 @@ class Router:
         """
         if await self._dispatch.own_recipient(recipient=recipient) is None and not self.may_relay(session):
             return RELAYING_DENIED
-        members = await self._expand(recipient)
-        if members is None:
+        expansion = await expand(self._dispatch, recipient)
+        if expansion is None:
             return _ALIAS_LOOP
         routed = []
         refused: list[tuple[Recipient, Reply]] = []
-        for member in members:
+        for member in expansion.final:
             answer = await self._way(envelope, member)
             if isinstance(answer, Route):
                 routed.append(Routed(recipient, member, answer))
@@ -84,30 +84,39 @@ class Router:
             return error.reply
         return _NO_ROUTE if answer is None else answer
 
-    async def _expand(self, recipient: Recipient) -> list[Recipient] | None:
-        """Follow aliases to the recipients that stay as they are; None when that does not end."""
-        final: dict[str, Recipient] = {}
-        seen = {recipient.address.key}
-        level: list[Recipient] = [recipient]
-        for _ in range(MAX_ALIAS_DEPTH):
-            following: list[Recipient] = []
-            for one in level:
-                members = await self._dispatch.expand_recipient(recipient=one)
-                if members is None:
-                    final.setdefault(one.address.key, one)
-                    continue
-                for member in members:
-                    if member.address.key == one.address.key:  # an alias that keeps a copy in the account itself
-                        final.setdefault(member.address.key, member)
-                    elif member.address.key not in seen:
-                        seen.add(member.address.key)
-                        following.append(_member_of(one, member))
-            if len(final) + len(following) > MAX_MEMBERS:
-                return None
-            if not following:
-                return list(final.values()) or None
-            level = following
-        return None
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What an address stands for: the recipients that stay as they are, and the keys of all addresses on the way."""
+
+    final: Sequence[Recipient]
+    passed: Collection[str]
+
+
+async def expand(dispatch: Dispatch, recipient: Recipient) -> Expansion | None:
+    """Follow aliases; None when that does not end, or in too many. Raises HookFailedError."""
+    final: dict[str, Recipient] = {}
+    seen = {recipient.address.key}
+    level: list[Recipient] = [recipient]
+    for _ in range(MAX_ALIAS_DEPTH):
+        following: list[Recipient] = []
+        for one in level:
+            members = await dispatch.expand_recipient(recipient=one)
+            if members is None:
+                final.setdefault(one.address.key, one)
+                continue
+            for member in members:
+                if member.address.key == one.address.key:  # an alias that keeps a copy in the account itself
+                    final.setdefault(member.address.key, member)
+                elif member.address.key not in seen:
+                    seen.add(member.address.key)
+                    following.append(_member_of(one, member))
+        if len(final) + len(following) > MAX_MEMBERS:
+            return None
+        if not following:
+            return Expansion(list(final.values()), seen) if final else None
+        level = following
+    return None
 
 
 def _member_of(parent: Recipient, member: Recipient) -> Recipient:

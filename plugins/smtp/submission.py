@@ -11,14 +11,12 @@ from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.received import date_field, message_id
 from appliance.mail.reply import Reply
+from appliance.routing import expand
 
 if TYPE_CHECKING:
     from appliance.core import Core
     from appliance.mail.address import Address
     from appliance.mail.message import Message
-
-MAX_ALIAS_DEPTH = 10  # aliases of aliases that are followed to see whose an address is
-MAX_MEMBERS = 1000  # addresses looked at on the way
 
 NOT_YOURS = Reply(553, "5.7.1", "This sender address is not yours")
 
@@ -36,25 +34,16 @@ async def may_send_as(core: Core, account: str, sender: Address, rule: str) -> b
 
 
 async def _leads_to(core: Core, account: str, sender: Address) -> bool:
+    expansion = await expand(core.dispatch, Recipient(sender))
+    if expansion is None:
+        return False
+    if account in expansion.passed:
+        return True
     own = Route("local", account)
-    seen = {sender.key}
-    level = [Recipient(sender)]
-    for _ in range(MAX_ALIAS_DEPTH):
-        following: list[Recipient] = []
-        for one in level:
-            members = await core.dispatch.expand_recipient(recipient=one)
-            if members is None:
-                # Sub-addresses: what the MDA would file with this account is the account's.
-                if await core.dispatch.route_recipient(envelope=Envelope(None), recipient=one) == own:
-                    return True
-                continue
-            for member in members:
-                if member.address.key == account:
-                    return True
-                if member.address.key not in seen and len(seen) < MAX_MEMBERS:
-                    seen.add(member.address.key)
-                    following.append(member)
-        level = following
+    for member in expansion.final:
+        # Sub-addresses: what the MDA would file with this account is the account's.
+        if await core.dispatch.route_recipient(envelope=Envelope(None), recipient=member) == own:
+            return True
     return False
 
 
