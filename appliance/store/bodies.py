@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message, Part
@@ -128,44 +129,52 @@ def _pays(stored: int, size: int) -> bool:
     return stored * 100 <= size * (100 - MIN_SAVING)
 
 
-_BODY = "SELECT codec, text_size, segment, position, stored, text, header FROM body WHERE id = ?"
-_BODY_AND_PARTS = "SELECT codec, text_size, segment, position, stored, text, header, parts FROM body WHERE id = ?"
-_HEADER = "SELECT header FROM body WHERE id = ?"
-_PREFIX = "SELECT prefix FROM filing WHERE id = ?"
+_PLACE = "b.codec, b.text_size, b.segment, b.position, b.stored, b.text"
+_FROM = "FROM body b LEFT JOIN filing f ON f.id = ? WHERE b.id = ?"
+_BODY = f"SELECT b.header, f.prefix, {_PLACE} {_FROM}"
+_BODY_AND_PARTS = f"SELECT b.header, f.prefix, {_PLACE}, b.parts {_FROM}"
+_HEADER = f"SELECT b.header, f.prefix {_FROM}"
 
 
-def load(db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: int | None) -> Message:
+def load(
+    db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: int | None, *, at_once: bool = False
+) -> Message:
     """One message with the filing's own lines in front, if a filing is given. Belongs on a reader thread.
 
-    Raises NotFoundError if body or filing are gone, StoreError if they are damaged.
+    `at_once` is for the event loop: NotCachedError where it would have to wait, see `Place.start`. Raises
+    NotFoundError if body or filing are gone, StoreError if they are damaged.
     """
-    row = db.execute(_BODY, (body_id,)).fetchone()
-    if row is None:
-        raise NotFoundError(f"no body {body_id}")
+    header, row = _found(db, _BODY, body_id, filing_id)
+    place = Place(*row[2:8])
     try:
-        text = Place(*row[:6]).start(segments, row[1])
+        return Message(header, place.start(segments, place.size, at_once=at_once))
     except StoreError as error:
         raise _about(body_id, error) from error
-    return Message(_prefix(db, filing_id) + row[6], text)
 
 
 def load_start(
-    db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: int | None, reach: Callable[[Part], int]
+    db: sqlite3.Connection,
+    segments: Segments,
+    body_id: int,
+    filing_id: int | None,
+    reach: Callable[[Part], int],
+    *,
+    at_once: bool = False,
 ) -> Message:
     """One message with its stored structure and only as many octets of its text as `reach` says of that structure.
 
-    The parts that people read stand before the attachments, so what is behind them need not be unpacked.
+    The parts that people read stand before the attachments, so what is behind them need not be unpacked. `at_once`
+    as in `load`.
     """
-    row = db.execute(_BODY_AND_PARTS, (body_id,)).fetchone()
-    if row is None:
-        raise NotFoundError(f"no body {body_id}")
-    structure = imap.unpack(row[7])
-    wanted = max(0, min(reach(structure), row[1]))
+    header, row = _found(db, _BODY_AND_PARTS, body_id, filing_id)
+    place = Place(*row[2:8])
+    structure = imap.unpack(row[8])
+    wanted = max(0, min(reach(structure), place.size))
     try:
-        text = Place(*row[:6]).start(segments, wanted) if wanted else b""
+        text = place.start(segments, wanted, at_once=at_once) if wanted else b""
     except StoreError as error:
         raise _about(body_id, error) from error
-    return Message(_prefix(db, filing_id) + row[6], text, structure)
+    return Message(header, text, structure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,32 +202,29 @@ class Opened:
 
 def open_body(db: sqlite3.Connection, segments: Segments, body_id: int, filing_id: int | None) -> Opened:
     """Look up a body and open its text. Belongs on a reader thread. Raises as `load` does."""
-    row = db.execute(_BODY_AND_PARTS, (body_id,)).fetchone()
-    if row is None:
-        raise NotFoundError(f"no body {body_id}")
-    header = _prefix(db, filing_id) + row[6]
+    header, row = _found(db, _BODY_AND_PARTS, body_id, filing_id)
     try:
-        return Opened(body_id, header, row[7], *Place(*row[:6]).open(segments))
+        return Opened(body_id, header, row[8], *Place(*row[2:8]).open(segments))
     except StoreError as error:
         raise _about(body_id, error) from error
 
 
 def load_header(db: sqlite3.Connection, body_id: int, filing_id: int | None) -> Message:
     """The header of one message, with an empty text."""
-    row = db.execute(_HEADER, (body_id,)).fetchone()
+    return Message(_found(db, _HEADER, body_id, filing_id)[0], b"")
+
+
+def _found(db: sqlite3.Connection, query: str, body_id: int, filing_id: int | None) -> tuple[bytes, tuple[Any, ...]]:
+    """The whole header of a message, and the row of a query that begins with header and prefix."""
+    row: tuple[Any, ...] | None = db.execute(query, (filing_id, body_id)).fetchone()
     if row is None:
         raise NotFoundError(f"no body {body_id}")
-    return Message(_prefix(db, filing_id) + row[0], b"")
-
-
-def _prefix(db: sqlite3.Connection, filing_id: int | None) -> bytes:
+    header, prefix = row[:2]
     if filing_id is None:
-        return b""
-    row = db.execute(_PREFIX, (filing_id,)).fetchone()
-    if row is None:
+        return header, row
+    if prefix is None:
         raise NotFoundError(f"no filing {filing_id}")
-    prefix: bytes = row[0]
-    return prefix
+    return prefix + header, row
 
 
 def _about(body_id: int, error: StoreError) -> StoreError:

@@ -9,7 +9,7 @@ import struct
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,15 @@ from appliance.errors import NotFoundError, StoreError, StoreFullError
 
 SEGMENT_BYTES = 64 << 20  # a file this large gets no further record
 LARGE_RECORD = 512 << 10  # octets; from here on a record is synced by the thread that brings it, in a file of its lane
+MAX_DESCRIPTORS = 16  # files that stay open for reading: opening one takes as long as reading some KiB of it
 MAX_VECTORS = 512  # buffers of one system call, below Linux's IOV_MAX of 1024
 
 _MAGIC = b"PSG1"
 _RECORD = struct.Struct(">4sIQ")  # magic, CRC-32 of the octets, their number
+
+
+class NotCachedError(StoreError):
+    """What is asked for may not be in memory, and whoever asks cannot wait for the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,19 @@ class _File:
         self.end = end
         self.poisoned = False
         self.lock = threading.Lock()  # held during fdatasync, so that its one error is seen by whoever waits for it
+
+
+class _Descriptor:
+    """An open file for reading. It is closed when the last one who reads from it, or keeps it, lets it go."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        if hasattr(self, "fd"):  # else it could not be opened
+            close(self.fd)
 
 
 class Record:
@@ -91,6 +109,7 @@ class Segments:
         self._in_flight: Counter[int] = Counter()
         self._holds = 0
         self._pins: Counter[int] = Counter()  # records of a file that are read piece by piece
+        self._descriptors: dict[int, _Descriptor] = {}  # the oldest first
         created = not folder.exists()
         folder.mkdir(mode=0o700, exist_ok=True)
         if created:
@@ -164,11 +183,20 @@ class Segments:
 
     def read(self, segment: int, position: int, length: int) -> bytes:
         """The octets of one record. Raises NotFoundError without the file, StoreError if the record is damaged."""
-        record = self._pread(segment, position, _RECORD.size + length)
-        octets = record[_RECORD.size :]
-        if record[: _RECORD.size] != _RECORD.pack(_MAGIC, zlib.crc32(octets), length) or len(octets) != length:
-            raise StoreError(f"the record at {position} of segment {segment} is damaged")
-        return octets
+        head = self._pread(segment, position, _RECORD.size)
+        octets = self._pread(segment, position + _RECORD.size, length)
+        return self._checked(head, octets, segment, position, length)
+
+    def read_at_once(self, segment: int, position: int, length: int) -> bytes:
+        """`read` for the event loop: raises NotCachedError instead of waiting for the disk."""
+        head, octets = bytearray(_RECORD.size), bytearray(length)
+        try:
+            found = os.preadv(self._descriptor(segment).fd, [head, octets], position, os.RWF_NOWAIT)
+        except OSError as error:  # not in memory, or a file system that cannot tell
+            raise NotCachedError(f"segment {segment} is not at hand") from error
+        if found < _RECORD.size + length:
+            raise NotCachedError(f"some of segment {segment} is not at hand")
+        return self._checked(bytes(head), bytes(octets), segment, position, length)
 
     def record(self, segment: int, position: int, length: int) -> Record:
         """One record to be read piece by piece; it must be closed. Raises as `read` does, for its head alone."""
@@ -209,6 +237,7 @@ class Segments:
         with self._lock:
             if self._holds or number in self._pins or self._is_busy(number):
                 return False
+            self._descriptors.pop(number, None)  # its room is given back when nobody has it open
             self.path(number).unlink(missing_ok=True)
             return True
 
@@ -229,24 +258,38 @@ class Segments:
             for file in list(self._open.values()):
                 self._close(file)
             self._lanes.clear()
+            self._descriptors.clear()
 
     def _is_busy(self, number: int) -> bool:
         """Whether records are on their way into a file, or may come: the last file of the run before is continued."""
         return number in self._in_flight or number in self._open or number == self._resume
 
+    def _checked(self, head: bytes, octets: bytes, segment: int, position: int, length: int) -> bytes:
+        if head != _RECORD.pack(_MAGIC, zlib.crc32(octets), length) or len(octets) != length:
+            raise StoreError(f"the record at {position} of segment {segment} is damaged")
+        return octets
+
     def _pread(self, segment: int, position: int, length: int) -> bytes:
         try:
-            fd = os.open(self.path(segment), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._descriptor(segment)  # held until the octets are there: its number is not given anew
+            return _read_all(descriptor.fd, length, position)
         except FileNotFoundError as error:
             raise NotFoundError(f"segment {segment} is not there") from error
         except OSError as error:
             raise StoreError(f"segment {segment} cannot be read: {error}") from error
-        try:
-            return _read_all(fd, length, position)
-        except OSError as error:
-            raise StoreError(f"segment {segment} cannot be read: {error}") from error
-        finally:
-            os.close(fd)
+
+    def _descriptor(self, segment: int) -> _Descriptor:
+        found = self._descriptors.get(segment)
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._descriptors.get(segment)
+            if found is None:
+                found = _Descriptor(self.path(segment))
+                while len(self._descriptors) >= MAX_DESCRIPTORS:
+                    del self._descriptors[next(iter(self._descriptors))]
+                self._descriptors[segment] = found
+            return found
 
     def _unpin(self, segment: int) -> None:
         with self._lock:

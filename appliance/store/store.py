@@ -28,6 +28,7 @@ from appliance.store.model import Accepted, Change, Filing, MessageRow, QueueWis
 from appliance.store.readers import Readers
 from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
 from appliance.store.segments import Segments
+from appliance.store.shortcut import Shortcut
 from appliance.store.soft import SoftStore
 from appliance.store.space import RESERVE_BYTES, Space
 from appliance.store.stored import StoredMessage
@@ -65,6 +66,7 @@ class Store:
         self._segments = segments
         self._space = space
         self._readers = Readers(path)
+        self._shortcut = Shortcut(self._readers.peek)
         self._wal = Log(path)
         self.directory = Directory(self._readers.peek)
         self._writer = Writer(
@@ -150,6 +152,13 @@ class Store:
         """Run a short indexed look-up on the event loop itself. Never bodies, never many rows."""
         return self._readers.peek(fn)
 
+    def at_once(self, fn: Callable[[Database], T]) -> T | None:
+        """Run `fn` on the event loop if that is quick, for one short message: None says that `read` has to do it.
+
+        `fn` must be able to run again, and loads texts with `at_once` only. It may see several states.
+        """
+        return self._shortcut.take(fn)
+
     async def read(self, fn: Callable[[Database], T]) -> T:
         """Run `fn` on a reader thread, in one consistent view. It must finish with all rows before it returns."""
         return await self._on_thread(lambda: self._readers.read(fn))
@@ -159,7 +168,8 @@ class Store:
 
         Raises NotFoundError, or StoreError if it is damaged.
         """
-        return (await self._load([(body_id, filing_id)]))[0]
+        found = self.at_once(lambda db: bodies.load(db, self._segments, body_id, filing_id, at_once=True))
+        return found if found is not None else (await self._load([(body_id, filing_id)]))[0]
 
     async def load_many(self, rows: Sequence[MessageRow], *, headers_only: bool = False) -> list[Message]:
         """Several messages by one hop to a thread. The caller bounds how many octets it asks for at once.
@@ -202,13 +212,15 @@ class Store:
             return [bodies.load_header(db, row.body_id, row.filing_id) for row in rows]
         return [bodies.load(db, self._segments, row.body_id, row.filing_id) for row in rows]
 
-    def start_in(self, db: Database, row: MessageRow, reach: Callable[[Part], int]) -> Message:
-        """One message for use inside `read`: its text only as far as `reach` says of its structure.
+    def start_in(
+        self, db: Database, row: MessageRow, reach: Callable[[Part], int], *, at_once: bool = False
+    ) -> Message:
+        """One message for use inside `read`, or `at_once`: its text only as far as `reach` says of its structure.
 
         What `reach` raises is raised here. Raises NotFoundError if the message was expunged meanwhile, or if
         compaction has moved its text since the snapshot: then another `read` finds it.
         """
-        return bodies.load_start(db, self._segments, row.body_id, row.filing_id, reach)
+        return bodies.load_start(db, self._segments, row.body_id, row.filing_id, reach, at_once=at_once)
 
     async def each(
         self,

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from appliance.errors import StoreError
 from appliance.store.frames import FRAME, Frames
-from appliance.store.segments import Record, Segments
+from appliance.store.segments import NotCachedError, Record, Segments
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -22,6 +22,7 @@ else:
 RAW, ZSTD, FRAMES = 0, 1, 2  # `body.codec`: as it is; one zstd frame; several, for what is longer than FRAME
 FEED = 16 << 10  # octets of a frame that are unpacked in one go
 PIECE = FRAME  # octets of one text that are in memory at once
+QUICK = 128 << 10  # octets of text that are unpacked in some 100 µs, out of as many at most
 
 
 class Text(Protocol):
@@ -111,12 +112,14 @@ class Place(NamedTuple):
             record.close()
             raise
 
-    def short(self, segments: Segments, wanted: int) -> bytes:
-        """The first `wanted` octets of a text that is stored in one go. Raises as `open` does."""
-        if self.segment is not None:
-            octets = segments.read(self.segment, self.position, self.stored)
-        else:
+    def short(self, segments: Segments, wanted: int, *, at_once: bool = False) -> bytes:
+        """The first `wanted` octets of a text that is stored in one go. Raises as `start` does."""
+        if self.segment is None:
             octets = self.octets or b""
+        elif at_once:
+            octets = segments.read_at_once(self.segment, self.position, self.stored)
+        else:
+            octets = segments.read(self.segment, self.position, self.stored)
         if self.codec == ZSTD:
             octets = _unpacked(octets, wanted if wanted < self.size else self.size + 1)
         elif wanted < len(octets):
@@ -125,10 +128,15 @@ class Place(NamedTuple):
             raise StoreError(f"there are {len(octets)} octets of text instead of {self.size}")
         return octets
 
-    def start(self, segments: Segments, wanted: int) -> bytes | memoryview:
-        """The first `wanted` octets of the text, `size` for all. Raises as `open` does."""
+    def start(self, segments: Segments, wanted: int, *, at_once: bool = False) -> bytes | memoryview:
+        """The first `wanted` octets of the text, `size` for all. Raises as `open` does.
+
+        `at_once`: raises NotCachedError where that would take long, or where the disk would have to be waited for.
+        """
+        if at_once and (wanted > QUICK or self.stored > QUICK or self.codec == FRAMES):
+            raise NotCachedError("too long a text")
         if self.codec != FRAMES:
-            return self.short(segments, wanted)
+            return self.short(segments, wanted, at_once=at_once)
         if not wanted:
             return b""
         text, record = self.open(segments)

@@ -95,17 +95,21 @@ async def _send_rows(session: ImapSession, selected: Selected, plan: Plan, index
 
 
 async def _send_texts(session: ImapSession, selected: Selected, plan: Plan, indexes: Sequence[int]) -> int:
+    store = session.core.store
     gone = start = 0
     moved = False
     while start < len(indexes):
         batch = _batch(selected, indexes[start : start + TEXT_BATCH_MESSAGES])
-        work = partial(_portion, session.core.store, plan, selected.mailbox_id, batch, moved)
-        made = await session.core.store.read(work)
-        if made.data:
-            session.connection.write(made.data)
-            await session.connection.drain()
+        work = partial(_portion, store, plan, selected.mailbox_id, batch, moved)
+        made = store.at_once(partial(work, at_once=True)) if len(batch.uids) == 1 else None
+        if made is None:
+            made = await store.read(work)
         gone += made.gone
         start += made.done
+        if made.data:
+            session.connection.write(made.data)
+        if start < len(indexes):  # the last answers leave with the tagged response, as one segment where they are short
+            await session.connection.drain()
         moved = made.moved
         if made.large is not None:
             answer = Answer(plan, selected.mailbox_id, batch.numbers[made.done], batch.flags[made.done])
@@ -128,8 +132,13 @@ class _LargeError(Exception):
     """More of a message is asked for than is put into one portion."""
 
 
-def _portion(store: Store, plan: Plan, mailbox_id: int, batch: Batch, moved: bool, db: Database) -> Portion:
-    """Answer for messages until it is enough. For a reader thread; it has one text in memory at a time."""
+def _portion(
+    store: Store, plan: Plan, mailbox_id: int, batch: Batch, moved: bool, db: Database, *, at_once: bool = False
+) -> Portion:
+    """Answer for messages until it is enough. For a reader thread; it has one text in memory at a time.
+
+    `at_once` is for the event loop, see `Store.at_once`.
+    """
     sections = sum(item.section is not None for item in plan.items)  # each of them may be the whole message
     partial_ones = any(item.partial is not None for item in plan.items)  # of many: the next piece is asked for soon
 
@@ -151,7 +160,7 @@ def _portion(store: Store, plan: Plan, mailbox_id: int, batch: Batch, moved: boo
         else:
             row = MessageRow(*rows[uid])
             try:
-                message = store.start_in(db, row, within_limit)
+                message = store.start_in(db, row, within_limit, at_once=at_once)
                 made.append(Answer(plan, mailbox_id, number, flags).whole(db, row, message))
                 octets += len(made[-1])
             except _LargeError:
