@@ -26,6 +26,7 @@ from appliance.tlslink import TlsError
 
 if TYPE_CHECKING:
     from appliance.config import Bind
+    from appliance.core import Core
     from appliance.tls import Certificates
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,16 @@ class Limits:
     max_per_peer: int = 100
     backlog: int = 512
     grace_s: float = 10.0  # for sessions to say goodbye when the appliance stops
+
+
+def addresses_of(core: Core, section: type, setting: str) -> Callable[[], Sequence[Bind]]:
+    """What a listener asks for its addresses: one setting of a section, looked up anew, so that a reload is seen."""
+
+    def binds() -> Sequence[Bind]:
+        addresses: Sequence[Bind] = getattr(core.settings[section], setting)
+        return addresses
+
+    return binds
 
 
 class Listener:

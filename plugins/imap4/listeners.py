@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from appliance.config import Bind
 from appliance.connection import Connection
 from appliance.core import Core
-from appliance.listener import Limits, Listener
+from appliance.listener import Limits, Listener, addresses_of
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.protocol import ImapServer
 from plugins.imap4.session import ImapSession
@@ -26,7 +25,7 @@ class ImapListener(Listener):
 
         super().__init__(
             name,
-            _binds(core, setting),
+            addresses_of(core, Imap4Config, setting),
             machine=ImapServer,
             serve=serve,
             certificates=core.certificates,
@@ -52,11 +51,3 @@ def listeners(core: Core) -> list[Listener]:
         ImapListener("imap", shared, setting="listen"),
         ImapListener("imaps", shared, setting="listen_tls", implicit_tls=True),
     ]
-
-
-def _binds(core: Core, setting: str) -> Callable[[], Sequence[Bind]]:
-    def binds() -> Sequence[Bind]:
-        addresses: Sequence[Bind] = getattr(core.settings[Imap4Config], setting)
-        return addresses
-
-    return binds

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from appliance.connection import Connection
 from appliance.core import Core
-from appliance.listener import Limits, Listener
+from appliance.listener import Limits, Listener, addresses_of
 from plugins.pop3.config import Pop3Config
 from plugins.pop3.lock import Locks
 from plugins.pop3.protocol import Pop3Server
 from plugins.pop3.session import Pop3Session
 
+PORTS = (("pop3", "listen", False), ("pop3s", "listen_tls", True))  # name, setting, TLS from the first octet
 TOO_MANY = b"-ERR [SYS/TEMP] Too many connections, try again later\r\n"
 
 
@@ -23,23 +24,15 @@ def listeners(core: Core, locks: Locks) -> list[Listener]:
 
     return [
         Listener(
-            "pop3",
-            lambda: core.settings[Pop3Config].listen,
+            name,
+            addresses_of(core, Pop3Config, setting),
             machine=Pop3Server,
             serve=serve,
             certificates=core.certificates,
+            implicit_tls=implicit_tls,
             limits=limits,
             busy_reply=TOO_MANY,
-            setting="pop3.listen",
-        ),
-        Listener(
-            "pop3s",
-            lambda: core.settings[Pop3Config].listen_tls,
-            machine=Pop3Server,
-            serve=serve,
-            certificates=core.certificates,
-            implicit_tls=True,
-            limits=limits,
-            setting="pop3.listen_tls",
-        ),
+            setting=f"pop3.{setting}",
+        )
+        for name, setting, implicit_tls in PORTS
     ]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from appliance.config import Bind
 from appliance.connection import Connection
 from appliance.core import Core
-from appliance.listener import Limits, Listener
+from appliance.listener import Limits, Listener, addresses_of
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.protocol import SmtpServer
 from plugins.smtp.session import SmtpSession
@@ -41,7 +40,7 @@ def _listener(core: Core, port: Port, extensions: Sequence[str]) -> Listener:
     config = core.settings[SmtpConfig]
     return Listener(
         port.name,
-        _binds(core, port.setting),
+        addresses_of(core, SmtpConfig, port.setting),
         machine=lambda: SmtpServer(core.settings[SmtpConfig].max_size),
         serve=_serve(core, port.role, extensions),
         certificates=core.certificates,
@@ -50,14 +49,6 @@ def _listener(core: Core, port: Port, extensions: Sequence[str]) -> Listener:
         busy_reply=b"421 4.3.2 Too many connections, try again later\r\n",
         setting=f"smtp.{port.setting}",
     )
-
-
-def _binds(core: Core, setting: str) -> Callable[[], Sequence[Bind]]:
-    def binds() -> Sequence[Bind]:
-        addresses: Sequence[Bind] = getattr(core.settings[SmtpConfig], setting)
-        return addresses
-
-    return binds
 
 
 def _serve(core: Core, role: str, extensions: Sequence[str]) -> Callable[[Connection], Awaitable[None]]:
