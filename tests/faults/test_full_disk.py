@@ -129,7 +129,7 @@ def made_room_by_expunging(office: Target, ledger: Ledger) -> None:
         assert b"c OK" in reader.command("EXPUNGE")
         for number in half:
             ledger.remove(number, ANA)
-    wait_for(lambda: deliver(office, ledger, SIZES[0], ANA).startswith(b"250 "), "room that the removed mail gave", 60)
+    wait_for(lambda: deliver(office, ledger, SIZES[0], ANA).startswith(b"250 "), "room that the removed mail gave", 90)
     assert verified(office, ledger) == []
 
 
