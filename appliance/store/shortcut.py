@@ -31,7 +31,7 @@ class Peek(Protocol):
 class Shortcut:
     """Tries reads on the event loop, as long as they do not wait for the disk."""
 
-    __slots__ = ("_blocks", "_blocks_read", "_clock", "_open_at", "_peek")
+    __slots__ = ("_blocks_read", "_clock", "_open_at", "_peek")
 
     def __init__(
         self, peek: Peek, *, clock: Callable[[], float] = time.monotonic, blocks_read: Callable[[], int] = blocks_read
@@ -40,7 +40,6 @@ class Shortcut:
         self._peek = peek
         self._clock = clock
         self._blocks_read = blocks_read
-        self._blocks = blocks_read()  # when we looked last
         self._open_at = 0.0
 
     def take(self, fn: Callable[[Database], T]) -> T | None:
@@ -52,16 +51,12 @@ class Shortcut:
         started = self._clock()
         if started < self._open_at:
             return None
+        blocks = self._blocks_read()
         try:
             return self._peek(fn)
         except StoreError:
             return None
         finally:
             ended = self._clock()
-            if ended - started > SLOW_S and self._has_read():
+            if ended - started > SLOW_S and self._blocks_read() > blocks:
                 self._open_at = ended + PAUSE * (ended - started)
-
-    def _has_read(self) -> bool:
-        """Whether the loop has read from the disk since we looked last."""
-        before, self._blocks = self._blocks, self._blocks_read()
-        return self._blocks > before
