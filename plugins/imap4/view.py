@@ -92,19 +92,19 @@ class View:
     # ── flags as text ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def flag_texts(self, indexes: Sequence[int]) -> list[bytes]:
-        r"""The flags of messages as they stand between the parentheses of FLAGS, \Recent included."""
+        r"""The flags of messages as they stand between the parentheses of FLAGS, \Recent included; ascending."""
         texts = self._texts
         if len(texts) < len(self._palette):
             texts.extend(flag_text(value, self.keywords) for value in self._palette[len(texts) :])
         marks = self._marks_at(indexes)
         recent = [span for first, last in self._recent if (span := self._uid_span(first, last))]
-        if not recent:
-            return [texts[mark] for mark in marks]
-        recent_texts = [b"\\Recent " + text if text else b"\\Recent" for text in texts]
-        return [
-            (recent_texts if any(index in span for span in recent) else texts)[mark]
-            for index, mark in zip(indexes, marks, strict=True)
-        ]
+        found = [texts[mark] for mark in marks]
+        if recent:
+            recent_texts = [b"\\Recent " + text if text else b"\\Recent" for text in texts]
+            for span in recent:
+                start, stop = bisect_left(indexes, span.start), bisect_left(indexes, span.stop)
+                found[start:stop] = [recent_texts[mark] for mark in marks[start:stop]]
+        return found
 
     def set_keywords(self, keywords: tuple[str, ...]) -> None:
         """Take over the names of the mailbox's keywords."""

@@ -141,6 +141,9 @@ def test_flag_texts_tell_keywords_and_recent_messages() -> None:
     assert view.flag_texts(range(3)) == [b"", b"\\Recent \\Seen $Work", b"\\Recent"]
     view.set_keywords(("$Work", "later"))
     assert view.flag_texts([2]) == [b"\\Recent later"]
+    assert view.flag_texts(range(1, 3)) == [b"\\Recent \\Seen $Work", b"\\Recent later"]
+    assert view.flag_texts([0, 2]) == [b"", b"\\Recent later"]
+    assert view.flag_texts([0]) == [b""]
     view.add_recent(4, 3)
     view.add_recent(4, 4)
     view.append([4, 6], [0, 0])
