@@ -10,10 +10,10 @@ from typing import Any
 
 from appliance import demo
 from appliance.auth.credentials import ARGON2ID, PLAIN
-from appliance.calls.domains import is_ours
+from appliance.calls.addresses import address_of, is_ours, not_ours
 from appliance.control import CallError
 from appliance.core import Core
-from appliance.errors import AddressError, ExistsError, NotFoundError
+from appliance.errors import ExistsError, NotFoundError
 from appliance.mail.address import Address
 from appliance.store import Account
 from appliance.store.accounts import (
@@ -42,13 +42,11 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 async def add(core: Core, *, name: str, password: str, quota_bytes: int = 0, weak: bool = False) -> dict[str, Any]:
     """Create an account."""
-    address = _address(name)
+    address = address_of(name)
     if prepare_login(address.key) != address.key:
         raise CallError(f"{name} has characters that a login must not have", kind="AddressError")
     if not await is_ours(core, address.domain):
-        raise CallError(
-            f"{address.domain} is no domain of ours", remedy=f"Type: palomar domain add {address.domain}", kind="Domain"
-        )
+        raise not_ours(address.domain)
     made = await _credentials(core, password, weak=weak)
 
     def create(db: Database) -> dict[str, Any]:
@@ -81,7 +79,7 @@ async def set_(
 ) -> dict[str, Any]:
     """Change what is given."""
     if redirect:
-        _address(redirect)
+        address_of(redirect)
 
     def change(db: Database) -> dict[str, Any]:
         account = find_account(db, name)
@@ -226,15 +224,6 @@ def _described(db: Database, account: Account) -> dict[str, Any]:
         "weak": account.weak_mechanisms,
         "app_passwords": sorted({one.label for one in list_credentials(db, account.name) if one.label}),
     }
-
-
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except AddressError as error:
-        raise CallError(
-            f"{text!r} is no mail address: {error}", remedy="Write it as ana@example.org.", kind="AddressError"
-        ) from None
 
 
 CALLS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from appliance.calls.addresses import address_of, is_ours, not_ours
 from appliance.config import CoreConfig
 from appliance.control import CallError
 from appliance.core import Core
@@ -25,14 +26,6 @@ from appliance.store.database import Database
 Kind = Literal["local", "backup", "relay"]
 CONFIGURED = "configuration"
 STORED = "store"
-
-
-async def is_ours(core: Core, domain: str) -> bool:
-    """Whether mailboxes of that domain can be here, by the configuration or by the store."""
-    if domain in _configured(core):
-        return True
-    stored = await core.store.read(lambda db: _stored(db, domain))
-    return stored is not None and stored.kind == "local"
 
 
 async def add(core: Core, *, name: str, kind: Kind = "local") -> None:
@@ -94,6 +87,11 @@ async def catch_all(core: Core, *, name: str, address: str) -> None:
 
 async def alias_add(core: Core, *, address: str, targets: list[str]) -> list[str]:
     """Let an address lead to others, besides those it leads to already. Returns all of them."""
+    for one in (address, *targets):
+        address_of(one)
+    domain = address_of(address).domain
+    if not await is_ours(core, domain):
+        raise not_ours(domain)
 
     def change(db: Database) -> list[str]:
         add_alias(db, address, targets)

@@ -67,6 +67,22 @@ async def test_an_alias_gathers_targets_and_loses_them(desk: Desk) -> None:
     assert await desk.ask("alias.list") == []
 
 
+@pytest.mark.parametrize("address", ["office@elsewhere.test", "office@backup.org"])
+async def test_an_alias_is_of_a_domain_of_ours(desk: Desk, address: str) -> None:
+    await desk.ask("domain.add", name="backup.org", kind="backup")
+    with pytest.raises(CallError, match="is no domain of ours") as caught:
+        await desk.ask("alias.add", address=address, targets=["ana@palomar.test"])
+    assert caught.value.remedy == f"Type: palomar domain add {address.partition('@')[2]}"
+    assert await desk.ask("alias.list") == []
+
+
+@pytest.mark.parametrize(("address", "target"), [("office", "ana@palomar.test"), ("office@palomar.test", "nonsense")])
+async def test_what_is_no_address_is_no_alias(desk: Desk, address: str, target: str) -> None:
+    with pytest.raises(CallError, match="no mail address") as caught:
+        await desk.ask("alias.add", address=address, targets=[target])
+    assert caught.value.remedy
+
+
 async def test_an_account_is_no_alias(desk: Desk) -> None:
     with pytest.raises(StoreError, match="is an account"):
         await desk.ask("alias.add", address="ana@palomar.test", targets=["luis@palomar.test"])
