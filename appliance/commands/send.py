@@ -1,4 +1,4 @@
-"""`palomar send`: submit a message from standard input or from flags; a subset of sendmail."""
+"""`palomar send`: submit a message from standard input or from flags. It understands what programs tell sendmail."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import email.utils
 import os
 import pwd
 import re
-import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -28,10 +27,24 @@ _BCC = re.compile(rb"^Bcc:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTIL
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 
 
+def for_sendmails_sake(command: Callable[..., None]) -> Callable[..., None]:
+    """Take the options of sendmail that need no doing: dots end no message, errors are told, 8-bit text is known."""
+    for flags in ("-i", "-v", "-m", "-n", "-G", "-U"):
+        command = click.option(flags, is_flag=True, hidden=True, expose_value=False)(command)
+    for valued in ("-o", "-O", "-B", "-e", "-L"):
+        command = click.option(valued, multiple=True, hidden=True, expose_value=False)(command)
+    return command
+
+
 @click.command()
-@click.option("-f", "--from", "sender", default="", help="The sender's address; otherwise that of the From field.")
+@click.option("-f", "-r", "--from", "sender", default="", help="The sender's address; otherwise that of From.")
+@click.option("-F", "full_name", default="", help="The sender's name, for a message without a From field.")
 @click.option("-t", "--read-recipients", is_flag=True, help="Take recipients from To, Cc and Bcc; Bcc is removed.")
-@click.option("-i", "--ignore-dots", is_flag=True, help="For sendmail's sake: dots never end the message.")
+@click.option("-N", "notify", default="", help="Report to the sender: never, or some of success,failure,delay.")
+@click.option("-R", "ret", default="", help="Let reports have the whole message (full) or its header (hdrs).")
+@click.option("-V", "envid", default="", help="A name for this message, which reports repeat.")
+@click.option("-b", "mode", default="m", hidden=True)
+@for_sendmails_sake
 @click.option("--to", multiple=True, help="Write a message to this address; can be given several times.")
 @click.option("--subject", default="", help="The subject of the message to write.")
 @click.option("--text", default=None, help="The text of the message to write; otherwise standard input.")
@@ -41,8 +54,12 @@ _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 def send(
     palomar: Palomar,
     sender: str,
+    full_name: str,
     read_recipients: bool,
-    ignore_dots: bool,
+    notify: str,
+    ret: str,
+    envid: str,
+    mode: str,
     to: tuple[str, ...],
     subject: str,
     text: str | None,
@@ -54,9 +71,14 @@ def send(
     \b
     palomar send -f ana@example.org luis@example.org < message.eml
     palomar send --from ana@example.org --to luis@example.org --subject Lunch --text "At one?"
+
+    Names without a domain are of the first one in `domains`. The options that programs give sendmail are taken: -oi,
+    -oem, -B8BITMIME and the like change nothing, since all of it goes without saying here.
     """
+    if mode != "m":
+        raise _no_mode(mode)
     if to or subject or text is not None:
-        raw = _written(sender, to, subject, text)
+        raw = _written(_whole(palomar, sender or _login_name()), to, subject, text)
         recipients = (*recipients, *to)
     else:
         raw = _read()
@@ -66,13 +88,20 @@ def send(
         raw = _without_bcc(raw)
     if not recipients:
         raise CallError("the message has no recipients", remedy="Name them, or use -t to take those of its header.")
-    sender = sender or next(iter(_addresses(header, "Sender", "From")), "") or _login_address()
-    raw = _missing_fields(header, sender) + raw
-    _submit(palomar, raw, sender, sorted(set(recipients)), as_json)
+    sender = _whole(palomar, sender or next(iter(_addresses(header, "Sender", "From")), "") or _login_name())
+    raw = _missing_fields(header, sender, full_name) + raw
+    asked = {"notify": notify.split(",") if notify else [], "ret": ret, "envid": envid}
+    _submit(palomar, raw, asked | {"sender": sender, "recipients": sorted(set(recipients))}, as_json)
 
 
-def _submit(palomar: Palomar, raw: bytes, sender: str, recipients: Sequence[str], as_json: bool) -> None:
-    found: dict[str, Any] = palomar.call("send", _pieces(with_crlf(raw)), sender=sender, recipients=recipients)
+def _no_mode(mode: str) -> CallError:
+    """What to do instead of asking sendmail for something that is no sending."""
+    instead = {"p": "Type: palomar queue list", "s": "Connect to the SMTP port.", "d": "Type: palomar run"}
+    return CallError(f"sendmail's -b{mode} is not for `palomar send`", remedy=instead.get(mode, "Leave -b out."))
+
+
+def _submit(palomar: Palomar, raw: bytes, arguments: dict[str, Any], as_json: bool) -> None:
+    found: dict[str, Any] = palomar.call("send", _pieces(with_crlf(raw)), **arguments)
     if as_json:
         print_json(found)
     elif found["accepted"]:
@@ -108,7 +137,7 @@ def _written(sender: str, to: Sequence[str], subject: str, text: str | None) -> 
             click.echo("Type the text; Ctrl-D ends it.", err=True)
         text = sys.stdin.read(MAX_MESSAGE)
     try:
-        message["From"] = sender or _login_address()
+        message["From"] = sender
         message["To"] = ", ".join(to)
         message["Subject"] = subject
     except ValueError as error:  # a line end in a value
@@ -132,11 +161,12 @@ def _without_bcc(raw: bytes) -> bytes:
     return _BCC.sub(b"", text[:end]) + text[end:]
 
 
-def _missing_fields(header: email.message.Message, sender: str) -> bytes:
+def _missing_fields(header: email.message.Message, sender: str, full_name: str) -> bytes:
     """What every message must have (RFC 5322 section 3.6) and this one has not."""
     fields = []
     if "From" not in header:
-        fields.append(f"From: {sender}")
+        named = email.utils.formataddr((full_name, sender)) if full_name and sender.isascii() else sender
+        fields.append(f"From: {' '.join(named.split())}")
     if "Date" not in header:
         fields.append(f"Date: {email.utils.formatdate(localtime=True)}")
     if "Message-ID" not in header:
@@ -144,5 +174,11 @@ def _missing_fields(header: email.message.Message, sender: str) -> bytes:
     return "".join(f"{field}\n" for field in fields).encode()
 
 
-def _login_address() -> str:
-    return f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+def _login_name() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def _whole(palomar: Palomar, name: str) -> str:
+    """The address, with the domain that it may lack."""
+    config = palomar.core_config
+    return name if "@" in name else f"{name}@{next(iter(config.domains), config.hostname)}"

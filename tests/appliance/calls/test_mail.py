@@ -9,6 +9,9 @@ import pytest
 
 from appliance.calls import transfer
 from appliance.control import CallError
+from appliance.mail.address import Address
+from appliance.mail.envelope import Recipient
+from appliance.mail.message import Message
 from tests.appliance.calls.conftest import Desk
 
 ANA = "ana@palomar.test"
@@ -91,9 +94,9 @@ async def test_a_stream_that_is_no_mail_is_refused(desk: Desk, bad: list[Any]) -
     assert await desk.office.inbox(ANA) == []
 
 
-async def send(desk: Desk, *recipients: str, sender: str = ANA, data: bytes = SMALL) -> Any:
+async def send(desk: Desk, *recipients: str, sender: str = ANA, data: bytes = SMALL, **more: Any) -> Any:
     pieces = [base64.b64encode(data).decode()]
-    return await desk.ask("send", pieces, sender=sender, recipients=list(recipients))
+    return await desk.ask("send", pieces, sender=sender, recipients=list(recipients), **more)
 
 
 async def test_a_sent_message_is_filed(desk: Desk) -> None:
@@ -112,10 +115,35 @@ async def test_refused_recipients_are_told(desk: Desk) -> None:
 
 
 async def test_what_cannot_be_sent(desk: Desk) -> None:
+    with pytest.raises(CallError, match="no mail address") as caught:
+        await send(desk, "not sense")
+    assert "ana@example.org" in caught.value.remedy
     with pytest.raises(CallError, match="no mail address"):
-        await send(desk, "nonsense")
-    with pytest.raises(CallError, match="no mail address"):
-        await send(desk, "luis@palomar.test", sender="nonsense")
+        await send(desk, "luis@palomar.test", sender="@palomar.test")
+    with pytest.raises(CallError, match="RET") as caught:
+        await send(desk, "luis@palomar.test", ret="some")
+    assert caught.value.remedy
+    with pytest.raises(CallError, match="NOTIFY"):
+        await send(desk, "luis@palomar.test", notify=["never", "delay"])
+
+
+async def test_names_without_a_domain_are_of_our_first_one(desk: Desk) -> None:
+    done = await send(desk, "ana", "root", sender="luis")
+    assert (done["filed"], [one["address"] for one in done["refused"]]) == (1, ["root@palomar.test"])
+    (message,) = await desk.office.inbox(ANA)
+    assert b"Return-Path: <luis@palomar.test>\r\n" in message
+
+
+async def test_what_is_asked_about_notifications_goes_along(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, seen = desk.core.intake.submit, []
+
+    async def watched(message: Message, sender: Address, recipients: list[Recipient], **more: Any) -> Any:
+        seen.append((recipients[0].notify, more["envelope"].ret, more["envelope"].envid))
+        return await submit(message, sender, recipients, **more)
+
+    monkeypatch.setattr(desk.core.intake, "submit", watched)
+    await send(desk, "luis@palomar.test", notify=["success", "DELAY"], ret="hdrs", envid="QQ314159")
+    assert seen == [({"SUCCESS", "DELAY"}, "HDRS", "QQ314159")]
 
 
 async def test_the_trace_tells_the_whole_way_of_what_matches(desk: Desk) -> None:

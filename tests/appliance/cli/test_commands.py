@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mailbox as stdlib_mailbox
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,21 @@ def test_text_without_a_header_is_all_text(office: Shell, tmp_path: Path) -> Non
     (message,) = inbox(office, LUIS, tmp_path)
     assert f"From: {ANA}\n" in message
     assert message.endswith("\n\njust words\n")
+
+
+def test_what_cron_and_others_tell_sendmail(office: Shell, tmp_path: Path) -> None:
+    office.good("alias", "add", "root@palomar.test", ANA)
+    text = "To: root\nSubject: Cron\n\ndone\n.\nmore\n"
+    office.good("send", "-FCronDaemon", "-i", "-B8BITMIME", "-oem", "root", input=text)
+    office.good("send", "-t", "-oi", "-f", "luis", "-oem", "-odb", "-bm", "-v", "-G", input=text)
+    office.good("send", "-ti", "-r", LUIS, "-N", "never", "-R", "hdrs", "-V", "id1", input=text)
+    cron, program, _ = inbox(office, ANA, tmp_path)
+    assert f"From: CronDaemon <{pwd.getpwuid(os.getuid()).pw_name}@palomar.test>\n" in cron
+    assert cron.endswith("\ndone\n.\nmore\n")
+    assert program.startswith(f"Return-Path: <{LUIS}>\n")
+    done = office("send", "-bp")
+    assert (done.code, "remedy: Type: palomar queue list" in done.err) == (1, True)
+    assert "remedy: Say never" in office("send", "-N", "often", LUIS, input=text).err
 
 
 def test_a_refused_recipient_is_an_error(office: Shell) -> None:
