@@ -14,7 +14,7 @@ OnThread = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 class StoredMessage:
     """A message for whoever sends it to a peer that takes its time. Made and closed by `Store.reading`.
 
-    Only the header is in memory. The text comes in pieces of about 256 KiB, read on a thread, and it comes to its
+    Only the header is in memory. The text comes in pieces of about 128 KiB, read on a thread, and it comes to its
     end although the message is expunged meanwhile. One reader at a time.
     """
 

@@ -6,16 +6,18 @@ costs is bounded, however much it asks for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from appliance.errors import NotFoundError
+from appliance.connection import ConnectionLostError
+from appliance.errors import NotFoundError, StoreError
 from appliance.store.messages import list_rows, structures
 from appliance.store.model import SEEN, MessageRow
 from plugins.imap4.batches import spans
 from plugins.imap4.fetch_plan import Batch, Plan, plain_structure
-from plugins.imap4.fetch_section import reach, section_pieces
+from plugins.imap4.fetch_section import Piece, Stretch, reach, section_pieces
 from plugins.imap4.protocol_command import Fetch
 from plugins.imap4.protocol_respond import internal_date
 from plugins.imap4.refusal import RefusalError
@@ -24,6 +26,7 @@ from plugins.imap4.store_flags import set_flags_of
 if TYPE_CHECKING:
     from appliance.mail.message import Message, Part
     from appliance.store import Database, Store
+    from appliance.store.stored import StoredMessage
     from plugins.imap4.selected import Selected
     from plugins.imap4.session import ImapSession
 
@@ -31,7 +34,9 @@ VIEW_BATCH = 5_000  # messages of one answer made from the view
 STORE_BATCH = 1_000  # messages of one answer made from rows
 TEXT_BATCH = 1 << 20  # octets of texts after which an answer goes out; what needs as many goes out alone, in slices
 TEXT_BATCH_MESSAGES = 500  # messages of one such answer
-SLICE = 256 * 1024  # octets of larger messages that are written at once
+SLICE = 128 * 1024  # octets of larger messages that are written at once
+
+log = logging.getLogger(__name__)
 
 
 async def fetch(session: ImapSession, command: Fetch) -> str:
@@ -86,9 +91,19 @@ async def _send_rows(session: ImapSession, selected: Selected, plan: Plan, index
         )
         gone += missing
         start += count
+        await _send(session, data)
+    return gone
+
+
+async def _send(session: ImapSession, data: bytes) -> None:
+    """Send an answer: over TLS in slices, as what waits for the client would else be in memory twice."""
+    if len(data) <= SLICE or session.connection.tls is None:
         session.connection.write(data)
         await session.connection.drain()
-    return gone
+        return
+    for start in range(0, len(data), SLICE):
+        session.connection.write(data[start : start + SLICE])
+        await session.connection.drain()
 
 
 # ── items that need texts ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,7 +121,9 @@ async def _send_texts(session: ImapSession, selected: Selected, plan: Plan, inde
             made = await store.read(work)
         gone += made.gone
         start += made.done
-        if made.data:
+        if len(made.data) > SLICE:
+            await _send(session, made.data)
+        elif made.data:
             session.connection.write(made.data)
         if start < len(indexes):  # the last answers leave with the tagged response, as one segment where they are short
             await session.connection.drain()
@@ -174,16 +191,46 @@ def _portion(
 
 
 async def _send_large(session: ImapSession, answer: Answer, row: MessageRow) -> int:
+    """Send a message as its text comes from the store: however slow the client, little of it is in memory."""
+    store = session.core.store
+    begun = False
     try:
-        message = await session.shared.large.load(row.body_id, row.filing_id)
-    except NotFoundError:
-        return 1
-    pieces = await session.core.store.read(lambda db: list(answer.pieces(db, row, message)))
-    for piece in pieces:
-        for start in range(0, len(piece), SLICE):
-            session.connection.write(bytes(piece[start : start + SLICE]))
-            await session.connection.drain()
+        async with store.reading(row.body_id, row.filing_id) as message:
+            pieces = await store.read(lambda db: list(answer.pieces(db, row, message)))
+            async for octets in _octets(pieces, message):
+                begun = True
+                session.connection.write(octets)
+                await session.connection.drain()
+    except StoreError as error:
+        if begun:
+            # The client waits for the octets that were announced to it: no words would be understood now.
+            log.error("a message of %s broke off on its way: %s", session.account.name, error)
+            session.connection.abort()
+            raise ConnectionLostError("a stored message could not be read to its end") from error
+        if isinstance(error, NotFoundError):
+            return 1
+        raise
     return 0
+
+
+async def _octets(pieces: Iterable[Piece], message: StoredMessage) -> AsyncIterator[bytes]:
+    """What goes over the wire, in portions. What is short goes along with the text behind it."""
+    waiting = bytearray()
+    for piece in pieces:
+        if isinstance(piece, Stretch):
+            async for octets in message.text(piece.start, piece.end):
+                if waiting:
+                    yield bytes(waiting)
+                    waiting.clear()
+                yield octets
+            continue
+        for start in range(0, len(piece), SLICE):
+            waiting += piece[start : start + SLICE]
+            if len(waiting) >= SLICE:
+                yield bytes(waiting)
+                waiting.clear()
+    if waiting:
+        yield bytes(waiting)
 
 
 class Answer:
@@ -199,10 +246,10 @@ class Answer:
 
     def whole(self, db: Database, row: MessageRow, message: Message) -> bytes:
         """All of it at once."""
-        return b"".join(self.pieces(db, row, message))
+        return b"".join(cast("Iterator[bytes | memoryview]", self.pieces(db, row, message)))
 
-    def pieces(self, db: Database, row: MessageRow, message: Message) -> Iterator[bytes | memoryview]:
-        """All of it in pieces, which may be views into the message."""
+    def pieces(self, db: Database, row: MessageRow, message: Message | StoredMessage) -> Iterator[Piece]:
+        """All of it in pieces, which may be views into the message, or name stretches of a stored one."""
         yield b"* %d FETCH " % self._number
         separator = b"("
         for item in self._plan.items:

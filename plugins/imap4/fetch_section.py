@@ -5,15 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from appliance.mail.headers import select_fields
 from appliance.mail.message import Message, Part
 from appliance.mail.mime import locate
 from plugins.imap4.protocol_fetch import FetchItem, Section
 
-Octets = list[bytes | memoryview]  # pieces that follow one another
+if TYPE_CHECKING:
+    from appliance.store.stored import StoredMessage
 
 _NIL = b" NIL"
+
+
+class Stretch:
+    """Octets of a text that is still in the store."""
+
+    __slots__ = ("end", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __getitem__(self, part: slice) -> Stretch:
+        start, stop, _ = part.indices(len(self))
+        return Stretch(self.start + start, self.start + max(start, stop))
+
+
+Piece = bytes | memoryview | Stretch
+Octets = list[Piece]  # pieces that follow one another
 
 
 def header_section(item: FetchItem, header: bytes) -> bytes:
@@ -26,8 +49,11 @@ def header_section(item: FetchItem, header: bytes) -> bytes:
     return header
 
 
-def section_pieces(item: FetchItem, message: Message) -> Iterator[bytes | memoryview]:
-    """An item with its label as it goes over the wire: ` NIL` where the message has no such part."""
+def section_pieces(item: FetchItem, message: Message | StoredMessage) -> Iterator[Piece]:
+    """An item with its label as it goes over the wire: ` NIL` where the message has no such part.
+
+    Text of a stored message is named, not read, except for header fields of a part.
+    """
     section = item.section
     assert section is not None
     yield item.label
@@ -46,7 +72,7 @@ def cut(octets: Octets, first: int, count: int) -> Octets:
     found: Octets = []
     for piece in octets:
         if count and first < len(piece):
-            part = memoryview(piece)[first : first + count]
+            part = (memoryview(piece) if isinstance(piece, bytes) else piece)[first : first + count]
             found.append(part)
             count -= len(part)
         first = max(0, first - len(piece))
@@ -73,18 +99,25 @@ def _piece(section: Section) -> str:
     return "HEADER" if section.fields else section.text
 
 
-def _section(section: Section, message: Message) -> Octets | None:
+def _section(section: Section, message: Message | StoredMessage) -> Octets | None:
     if not section.path:
         if section.text == "":
-            return [message.header, message.text]
+            return [message.header, _text(message)]
         if section.text == "TEXT":
-            return [message.text]
+            return [_text(message)]
         return [_fields(section, message.header)]
     span = locate(message.structure, section.path, _piece(section))
     if span is None:
         return None
-    text = memoryview(message.text)[span.start : span.end]
-    return [_fields(section, bytes(text))] if section.fields else [text]
+    if not section.fields:
+        return [_text(message)[span.start : span.end]]
+    if isinstance(message, Message):
+        return [_fields(section, bytes(message.text[span.start : span.end]))]
+    return [_fields(section, message.octets(span.start, span.end))]
+
+
+def _text(message: Message | StoredMessage) -> memoryview | Stretch:
+    return memoryview(message.text) if isinstance(message, Message) else Stretch(0, message.text_size)
 
 
 def _fields(section: Section, header: bytes) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 from appliance.errors import NotFoundError
@@ -14,6 +15,7 @@ from appliance.store.database import Database
 from appliance.store.mailboxes import get_mailbox
 from appliance.store.messages import expunge, list_rows, list_sizes, set_flags
 from appliance.store.model import SEEN, Account, Mailbox, MessageRow
+from appliance.store.stored import StoredMessage
 
 # Clients fetch in order. While they take one batch of messages, a reader thread makes the next one ready; so at most
 # two batches are in memory.
@@ -95,6 +97,25 @@ class Maildrop:
     async def fetch_header(self, number: int) -> Message:
         """One message with an empty text. Raises as `fetch` does."""
         return await self._read(number, headers_only=True)
+
+    @asynccontextmanager
+    async def reading(self, number: int) -> AsyncIterator[StoredMessage]:
+        """One message to be sent piece by piece, see `Store.reading`: for those that are `large`."""
+        self._forget(headers_only=False)
+        self._last = number
+        uid = self._uids[number - 1]
+        rows = self._store.peek(lambda db: list_rows(db, self._mailbox.id, uid - 1, uid))
+        if not rows:
+            raise NotFoundError(f"no message {uid}")
+        row = MessageRow(*rows[0])
+        if not row.flags & SEEN:
+            self._unseen.add(number)
+        async with self._store.reading(row.body_id, row.filing_id) as message:
+            yield message
+
+    def large(self, number: int) -> bool:
+        """Whether a message is too large to be held in memory for a client that takes its time."""
+        return self.size(number) > READ_AHEAD_BYTES
 
     async def _read(self, number: int, *, headers_only: bool) -> Message:
         follows = number == self._last + 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from appliance.connection import ConnectionLostError
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message
 from plugins.pop3.maildrop import Maildrop
@@ -94,10 +96,14 @@ async def retr(session: Pop3Session, argument: bytes) -> None:
     number = _chosen(session, argument)
     if number is None:
         return
-    message = await _read(session, _maildrop(session).fetch, number)
+    maildrop = _maildrop(session)
+    if maildrop.large(number):
+        await _send_large(session, number)
+        return
+    message = await _read(session, maildrop.fetch, number)
     if message is None:
         return
-    _maildrop(session).mark_fetched(number)
+    maildrop.mark_fetched(number)
     head = b"+OK %d octets\r\n" % message.size
     if message.size <= WHOLE:
         # The line before it ends like all others, so it may go through the stuffing with the rest.
@@ -121,6 +127,9 @@ async def top(session: Pop3Session, argument: bytes) -> None:
     if number is None:
         return
     maildrop = _maildrop(session)
+    if lines and maildrop.large(number):
+        await _send_large(session, number, lines)
+        return
     message = await _read(session, maildrop.fetch if lines else maildrop.fetch_header, number)
     if message is None:
         return
@@ -133,16 +142,57 @@ async def top(session: Pop3Session, argument: bytes) -> None:
     await session.send(stuffer.finish())
 
 
+async def _send_large(session: Pop3Session, number: int, lines: int | None = None) -> None:
+    """RETR, or TOP with some lines, of a message that is not held in memory: its text goes out as it is read."""
+    maildrop, begun = _maildrop(session), False
+    try:
+        async with maildrop.reading(number) as message:
+            text = message.text()
+            piece = await anext(text, b"")  # what cannot be read at all is told in words, before anything is announced
+            begun = True
+            if lines is None:
+                maildrop.mark_fetched(number)
+            session.say(ok(f"{message.size} octets") if lines is None else ok())
+            stuffer = Stuffer()
+            session.say(stuffer.feed(message.header))
+            while piece:
+                if lines is not None:
+                    piece = piece[: top_length(len(piece), partial(_part, piece), lines)]
+                    lines -= piece.count(b"\n")
+                session.say(stuffer.feed(piece))
+                await session.connection.drain()
+                piece = b"" if lines == 0 else await anext(text, b"")
+            session.say(stuffer.finish())
+    except StoreError as error:
+        if not begun:
+            _tell(session, number, error)
+            return
+        # The client waits for the end of the message: no words would be understood now.
+        log.error("message %d of %s broke off on its way: %s", number, session.session.account, error)
+        session.connection.abort()
+        raise ConnectionLostError("a stored message could not be read to its end") from error
+
+
+def _part(octets: bytes, start: int, end: int) -> bytes:
+    return octets[start:end]
+
+
 async def _read(session: Pop3Session, read: Callable[[int], Awaitable[Message]], number: int) -> Message | None:
     """Read a message; where that fails it is answered, and None."""
     try:
         return await read(number)
-    except NotFoundError:
-        session.say(REMOVED_MEANWHILE)
     except StoreError as error:
-        log.error("message %d of %s cannot be read: %s", number, session.session.account, error)
-        session.say(NOT_NOW)
+        _tell(session, number, error)
     return None
+
+
+def _tell(session: Pop3Session, number: int, error: StoreError) -> None:
+    """Answer that a message cannot be read."""
+    if isinstance(error, NotFoundError):
+        session.say(REMOVED_MEANWHILE)
+        return
+    log.error("message %d of %s cannot be read: %s", number, session.session.account, error)
+    session.say(NOT_NOW)
 
 
 # ── deleting and leaving ─────────────────────────────────────────────────────────────────────────────────────────

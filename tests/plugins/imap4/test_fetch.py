@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ from appliance.mail.headers import select_fields
 from appliance.mail.message import Message
 from appliance.store.messages import expunge
 from appliance.store.model import Change, FlagEdit
+from appliance.store.segments import Record
+from appliance.store.texts import PIECE
 from plugins.imap4 import fetch, fetch_plan
 from plugins.imap4.fetch_section import cut, header_section
 from plugins.imap4.protocol_fetch import parse_items
 from plugins.imap4.protocol_parse import Cursor
-from plugins.imap4.shared import LargeMessage
-from tests.plugins.imap4.office import Client, Office, office
+from tests.plugins.imap4.office import LUIS, Client, Office, office
 
 PLAIN = (
     b"Received: from x\r\n by y\r\nFrom: Ana <ana@palomar.test>\r\nTo: luis@palomar.test\r\n"
@@ -209,31 +212,137 @@ async def test_large_messages_go_out_in_slices(here: Office, monkeypatch: pytest
     )
 
 
-async def test_a_large_message_is_unpacked_once_for_many_pieces(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    large = PLAIN_HEADER + b"0123456789abcdef" * (fetch.TEXT_BATCH // 16)
-    await here.put(large, large)
-    loads = []
-    load = here.store.load
-
-    async def counted(body_id: int, filing_id: int | None = None) -> Message:
-        loads.append(body_id)
-        return await load(body_id, filing_id)
-
-    monkeypatch.setattr(here.store, "load", counted)
+async def test_of_a_large_message_only_what_is_asked_for_is_read(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients fetch such a message in many small pieces: reading it anew for each would cost the square of its size."""
+    text = random.Random(1).randbytes(fetch.TEXT_BATCH // 2).hex().encode()
+    await here.put(PLAIN_HEADER + text)
     client = await here.login("INBOX")
-    for start in (0, 70_000, 900_000):
-        (line,) = await client.ok(f"FETCH 1 BODY.PEEK[TEXT]<{start}.70000>")
-        text = large[len(PLAIN_HEADER) :]
-        assert line == b"* 1 FETCH (BODY[TEXT]<%d> %b)" % (start, literal(text[start : start + 70_000]))
-    assert len(loads) == 1
-    await client.ok("FETCH 2 BODY.PEEK[TEXT]<0.1>")
-    assert len(loads) == 2
-    keep = LargeMessage(here.store)
-    message = await keep.load(loads[0], 1)
-    assert await keep.load(loads[0], 1) is message
-    keep.forget()
-    assert await keep.load(loads[0], 1) is not message
-    keep.forget()
+    read: list[int] = []
+    real = Record.take
+
+    def take(record: Record, start: int, count: int) -> bytes:
+        read.append(count)
+        return real(record, start, count)
+
+    monkeypatch.setattr(Record, "take", take)
+    for start in (0, 70_000, 900_000, len(text) - 5):
+        read.clear()
+        octets = text[start : start + 70_000]
+        line = await one(client, f"FETCH 1 BODY.PEEK[TEXT]<{start}.70000>")
+        assert line == b"* 1 FETCH (BODY[TEXT]<%d> %b)" % (start, literal(octets))
+        assert sum(read) < 2 * PIECE
+    read.clear()
+    assert await one(client, "FETCH 1 BODY.PEEK[HEADER]") == b"* 1 FETCH (BODY[HEADER] %b)" % literal(PLAIN_HEADER)
+    assert await one(client, "FETCH 1 BODY.PEEK[2]") == b"* 1 FETCH (BODY[2] NIL)"
+    assert sum(read) < 1000  # where the frames are, but none of them
+
+
+@pytest.mark.parametrize("section", ["", "TEXT", "1", "1.MIME", "2", "2.HEADER.FIELDS (from)", "2.TEXT", "3", "3.MIME"])
+async def test_sections_of_a_large_message(tmp_path: Path, section: str) -> None:
+    """The same octets as a message in memory gives, whole and in parts."""
+    filler = random.Random(2).randbytes(400_000).hex().encode()
+    inner = b"Subject: inner\r\nFrom: b@c\r\n\r\n" + filler[:500_000] + b"\r\n"
+    octets = (
+        b"Subject: outer\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\npreamble\r\n"
+        b"--x\r\nContent-Type: text/plain\r\n\r\n%b\r\n"
+        b"--x\r\nContent-Type: message/rfc822\r\n\r\n%b\r\n--x--\r\n" % (filler, inner)
+    )
+    message = Message.parse(octets)
+    path, _, what = section.partition(".") if section != "TEXT" else ("", "", "TEXT")
+    numbers = (int(path),) if path else ()
+    if what.startswith("HEADER.FIELDS"):
+        expected: bytes | None = b"From: b@c\r\n\r\n"
+    else:
+        expected = message.section(numbers, what)
+    async with office(tmp_path) as here:
+        await here.put(octets)
+        client = await here.login("INBOX")
+        label = section.encode()
+        answer = b"NIL" if expected is None else literal(expected)
+        assert await one(client, f"FETCH 1 BODY.PEEK[{section}]") == b"* 1 FETCH (BODY[%b] %b)" % (label, answer)
+        for start, count in ((0, 7), (3, 200_000), (399_990, 300_000), (600_000, 1 << 31)):
+            answer = b"NIL" if expected is None else literal(expected[start : start + count])
+            line = await one(client, f"FETCH 1 BODY.PEEK[{section}]<{start}.{count}>")
+            assert line == b"* 1 FETCH (BODY[%b]<%d> %b)" % (label, start, answer)
+
+
+async def test_several_items_of_a_large_message(here: Office) -> None:
+    octets = PLAIN_HEADER + random.Random(3).randbytes(fetch.TEXT_BATCH).hex().encode()
+    await here.put(octets)
+    client = await here.login("INBOX")
+    line = await one(client, "FETCH 1 (BODY.PEEK[HEADER] UID BODY.PEEK[TEXT]<5.9> BODY.PEEK[] RFC822.SIZE)")
+    start = len(PLAIN_HEADER) + 5
+    assert line == b"* 1 FETCH (BODY[HEADER] %b UID 1 BODY[TEXT]<5> %b BODY[] %b RFC822.SIZE %d)" % (
+        literal(PLAIN_HEADER),
+        literal(octets[start : start + 9]),
+        literal(octets),
+        len(octets),
+    )
+
+
+async def test_a_large_message_that_is_expunged_on_its_way_comes_whole(here: Office) -> None:
+    octets = PLAIN_HEADER + random.Random(4).randbytes(4 << 20).hex().encode()
+    await here.put(octets)
+    client = await here.login("INBOX")
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.send(b"x FETCH 1 BODY.PEEK[]\r\n")
+    await until_it_waits(here)
+    mailbox_id = here.mailbox_id()
+    await here.store.write(lambda db: expunge(db, mailbox_id, None, deleted_only=False))
+    for _ in range(3):
+        await here.store.write(lambda _: None)  # the sweeper works behind others
+        await here.store.tidy(everything=True)
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    lines, completion = await client.until(b"x")
+    assert lines == [b"* 1 FETCH (BODY[] %b)" % literal(octets)]
+    assert completion.startswith(b"OK")
+
+
+@pytest.mark.parametrize("frame", [0, 5])
+async def test_a_large_message_that_is_damaged(here: Office, caplog: pytest.LogCaptureFixture, frame: int) -> None:
+    """What is found before anything is sent is answered; behind that only the connection's end says it."""
+    await here.put(PLAIN, PLAIN_HEADER + random.Random(5).randbytes(fetch.TEXT_BATCH).hex().encode())
+    [number] = here.store._segments.numbers()
+    path = here.store._segments.path(number)
+    stored = bytearray(path.read_bytes())
+    stored[len(stored) * (2 * frame + 1) // 32] ^= 1  # 16 frames
+    path.write_bytes(stored)
+    client = await here.login("INBOX")
+    client.send(b"x FETCH 2 BODY.PEEK[]\r\n")
+    if not frame:
+        assert (await client.until(b"x"))[1].startswith(b"NO [CANNOT] body 2: frame 0 is damaged")
+        await client.ok("FETCH 1 BODY.PEEK[]")
+        return
+    announced = re.search(rb"BODY\[\] \{(\d+)\}", await client.reader.readline())
+    assert announced is not None
+    async with asyncio.timeout(10):
+        assert len(await client.reader.read(-1)) < int(announced[1])
+    assert "a message of ana@palomar.test broke off on its way: body 2: frame 5 is damaged" in caplog.text
+
+
+async def test_fifty_clients_that_never_read_cost_little(here: Office) -> None:
+    await here.put(PLAIN_HEADER + random.Random(6).randbytes(6 << 20).hex().encode())
+    other = await here.login("INBOX", account=LUIS)
+    clients = [await here.login("INBOX") for _ in range(50)]
+    before = pss()
+    for client in clients:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(b"x FETCH 1 BODY.PEEK[]\r\n")
+    await until_it_waits(here, len(clients))
+    await other.ok("NOOP")
+    assert pss() - before < 60 << 20
+
+
+def pss() -> int:
+    """The octets of memory of this process."""
+    return int(re.search(r"^Pss: +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)[1]) * 1024  # type: ignore[index]
+
+
+async def until_it_waits(here: Office, count: int = 1) -> None:
+    """Go on until so many connections wait for clients that do not read."""
+    async with asyncio.timeout(20):
+        while sum(connection._drain_waiter is not None for connection in here.listeners[0].connections) < count:
+            await here.store.read(lambda _: None)
 
 
 async def test_many_copies_of_a_message_in_one_answer_go_out_one_by_one(here: Office) -> None:

@@ -1,8 +1,10 @@
 """What transcripts cannot show: locks, lost connections, other clients, TLS, large messages, failures."""
 
+import asyncio
 import base64
+import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from appliance.mail.session import TlsInfo
 from appliance.store.accounts import delete_account, set_enabled
 from appliance.store.messages import expunge, list_rows
 from appliance.store.model import SEEN
+from appliance.store.texts import PIECE
 from appliance.wire.sasl.client import client
 from appliance.wire.sasl.server import apop_digest
 from plugins.pop3 import maildrop as maildrops
 from plugins.pop3 import session as sessions
 from plugins.pop3.config import Pop3Config
+from plugins.pop3.lock import Locks
 from plugins.pop3.protocol_text import stuffed
 from tests.plugins.pop3.office import ANA, HELLO, LUIS, Office, Wire, office
 
@@ -186,7 +190,7 @@ async def test_a_large_message_is_not_read_ahead(here: Office, monkeypatch: pyte
     assert trips == [3]
     trips.clear()
     await here.play(LOGIN + b"".join(b"RETR %d\r\n" % n for n in range(1, 8)))
-    assert trips == [3, 4]
+    assert trips == [3, 3]  # the large one between them comes in pieces
 
 
 async def test_messages_removed_while_they_were_read_ahead(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +220,113 @@ async def test_large_messages_go_out_in_pieces(here: Office) -> None:
     assert b"+OK %d octets\r\n" % len(large) + stuffed(large) + b"+OK 25 octets\r\n" in wire.out
     assert wire.drained >= len(large) // sessions.DRAIN_EVERY
     assert wire.out.endswith(b"+OK\r\nSubject: large\r\n\r\n." + b"." * 76 + b"\r\n" + b"x" * 76 + b"\r\n..\r\n.\r\n")
+
+
+def cut_badly() -> bytes:
+    """A large message whose dots and line ends stand on both sides of every border between two pieces."""
+    header = b"Subject: cut\r\n\r\n"
+    text = bytearray(random.Random(1).randbytes(2 * PIECE).hex().encode())
+    for border in range(PIECE, len(text), PIECE):
+        around = (b"\r\n.", b"\r\n.\r\n.", b"\r\n..")[border // PIECE % 3]
+        shift = border // PIECE % 4
+        text[border - shift : border - shift + len(around)] = around
+    return header + text + b"\r\n."
+
+
+async def test_dots_are_doubled_across_pieces(here: Office) -> None:
+    for sent in (cut_badly(), cut_badly() + b"\r\n"):
+        [uid] = await here.put(sent)
+        wire = Wire([LOGIN + b"RETR %d\r\nNOOP\r\n" % uid])
+        await wire.serve(here.session(wire))
+        assert wire.out.partition(b"octets)\r\n")[2] == (b"+OK %d octets\r\n" % len(sent) + stuffed(sent) + b"+OK\r\n")
+        assert wire.drained >= len(sent) // PIECE
+
+
+@pytest.mark.parametrize("lines", [1, 4999, 5000, 12_000, 19_999, 20_000, 20_001, 9_999_999_999])
+async def test_the_first_lines_of_a_large_message(here: Office, lines: int) -> None:
+    parts = [b"%d %s\r\n" % (n, random.Random(n).randbytes(20).hex().encode()) for n in range(20_000)]
+    header = b"Subject: lines\r\n\r\n"
+    await here.put(header + b"".join(parts))
+    answered = await here.play(LOGIN + b"TOP 1 %d\r\nNOOP\r\n" % lines)
+    assert answered.partition(b"messages")[2].partition(b"\r\n")[2] == (
+        b"+OK\r\n" + stuffed(header + b"".join(parts[:lines])) + b"+OK\r\n"
+    )
+
+
+def damaged(here: Office, frame: int) -> None:
+    """Flip a bit in one of the eight frames of the only large message."""
+    [number] = here.store._segments.numbers()
+    path = here.store._segments.path(number)
+    stored = bytearray(path.read_bytes())
+    stored[len(stored) * (2 * frame + 1) // 16] ^= 1
+    path.write_bytes(stored)
+
+
+async def test_a_large_message_that_is_damaged(here: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """What is found before anything is sent is answered; behind that only the connection's end says it."""
+    await here.put(b"Subject: bad\r\n\r\n" + random.Random(2).randbytes(4 * PIECE).hex().encode(), HELLO)
+    damaged(here, 5)
+    wire = Wire([LOGIN + b"DELE 2\r\nTOP 1 0\r\nRETR 1\r\nQUIT\r\n"])
+    await wire.serve(here.session(wire))
+    assert wire.aborted
+    assert b"\r\n.\r\n" not in wire.out.partition(b" octets\r\n")[2]
+    assert "message 1 of ana@palomar.test broke off on its way: body 1: frame 5 is damaged" in caplog.text
+    assert uids(here) == [1, 2]
+    damaged(here, 0)
+    answered = await here.play(LOGIN + b"RETR 1\r\nTOP 1 1\r\nRETR 2\r\n")
+    assert answered.count(b"-ERR [SYS/TEMP] The message cannot be read now, try again later\r\n") == 2
+    assert answered.endswith(stuffed(HELLO))
+    assert not here.store._segments._pins
+
+
+async def test_a_large_message_that_is_gone(here: Office) -> None:
+    await here.put(cut_badly())
+    mailbox_id = here.inbox()
+
+    async def remove() -> None:
+        await here.store.write(lambda db: expunge(db, mailbox_id, None, deleted_only=False))
+        for _ in range(3):
+            await here.store.write(lambda _: None)  # the sweeper works behind others
+
+    wire = Wire([LOGIN, remove, b"RETR 1\r\nNOOP\r\n"])
+    await wire.serve(here.session(wire))
+    assert wire.out.endswith(b"-ERR Another mail program has removed this message meanwhile\r\n+OK\r\n")
+
+
+async def test_clients_that_never_read_cost_little(here: Office) -> None:
+    """Each of them waits at the second piece of its message, and no more of it is in memory."""
+    await here.put(b"Subject: big\r\n\r\n" + random.Random(3).randbytes(6 << 20).hex().encode())
+    await here.play(LOGIN + b"RETR 1\r\n")
+    wires = [Stuck([LOGIN + b"RETR 1\r\n"]) for _ in range(50)]
+    before = pss()
+    tasks = []
+    for wire in wires:
+        here.locks = Locks()  # as if each had a maildrop of its own
+        tasks.append(asyncio.ensure_future(wire.serve(here.session(wire))))
+    await asyncio.gather(*[wire.stuck.wait() for wire in wires])
+    assert pss() - before < 60 << 20
+    assert all(0 < len(wire.out) < 3 * PIECE for wire in wires)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert not here.store._segments._pins
+
+
+class Stuck(Wire):
+    """A peer that reads no more once it has got a piece of a large message."""
+
+    def __init__(self, script: Iterable[object]) -> None:
+        super().__init__(script)
+        self.stuck = asyncio.Event()
+
+    async def drain(self) -> None:
+        self.stuck.set()
+        await asyncio.Event().wait()
+
+
+def pss() -> int:
+    """The octets of memory of this process."""
+    return int(re.search(r"^Pss: +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)[1]) * 1024  # type: ignore[index]
 
 
 async def test_a_peer_that_pipelines_and_does_not_read_is_waited_for(here: Office) -> None:
