@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from appliance.auth import Authenticated, Challenge, TemporaryAuthError
@@ -13,8 +12,6 @@ from plugins.imap4.refusal import RefusalError
 
 if TYPE_CHECKING:
     from plugins.imap4.session import ImapSession
-
-log = logging.getLogger(__name__)
 
 # RFC 5530 section 3; `aborted` and `malformed` are BAD (RFC 3501 section 6.2.2).
 _CODES = {
@@ -75,5 +72,4 @@ def _enter(session: ImapSession, name: str, login_name: str) -> str:
     if not session.shared.admit(account.id, session.config.max_per_account):
         raise RefusalError("Too many connections of this account", "LIMIT")
     session.log_in(account, login_name)
-    log.info("login of %s by %s", login_name, session.session.peer_ip or "a local program")
     return f"[CAPABILITY {capabilities(session)}] Logged in"

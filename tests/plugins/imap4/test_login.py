@@ -36,6 +36,14 @@ async def test_login_tells_the_capabilities_after_it(here: Office) -> None:
     assert capabilities((await client.ok("CAPABILITY"))[0]) == offered
 
 
+async def test_a_login_is_logged_once(here: Office, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    await here.login()
+    assert [record.message for record in caplog.records if ANA in record.message] == [
+        f"login of {ANA} by password; peer local"
+    ]
+
+
 @pytest.mark.parametrize("login", [f"{ANA} wrong", "nobody@palomar.test palomar", '"" ""'])
 async def test_unknown_names_and_wrong_passwords_look_alike(here: Office, login: str) -> None:
     client = await here.connect()
