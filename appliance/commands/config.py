@@ -21,8 +21,8 @@ HIDDEN = "(secret)"
 COLUMNS = (
     Column("section", "Section"),
     Column("setting", "Setting"),
-    Column("value", "Value", toml),
     Column("default", "", lambda default: "default" if default else ""),
+    Column("value", "Value", toml),  # the last, since some are long
 )
 
 

@@ -66,7 +66,7 @@ def send(
     recipients: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Submit a message: a whole one from standard input to RECIPIENTS, or one written from --to, --subject and --text.
+    """Submit a message: a whole one from standard input to RECIPIENTS, or one written from --to, --subject and --text.
 
     \b
     palomar send -f ana@example.org luis@example.org < message.eml
@@ -74,7 +74,7 @@ def send(
 
     Names without a domain are of the first one in `domains`. The options that programs give sendmail are taken: -oi,
     -oem, -B8BITMIME and the like change nothing, since all of it goes without saying here.
-    """
+    """  # noqa: D301 - click wants the control character
     if mode != "m":
         raise _no_mode(mode)
     if to or subject or text is not None:
