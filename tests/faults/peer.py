@@ -216,3 +216,18 @@ def refused(port: Port, answer: bytes) -> bool:
     if port.protocol == "imap":
         return bool(lines) and all(b" BAD " in line or b" NO " in line or line.startswith(b"* BYE") for line in lines)
     return bool(lines) and all(line.startswith(b"-ERR") for line in lines)
+
+
+def deliver(appliance: Appliance, text: str) -> bytes:
+    """Send one message to ana; the answer to its end."""
+    with smtp(appliance) as peer:
+        assert peer.say("MAIL FROM:<a@outside.test>").startswith(b"250 ")
+        assert peer.say("RCPT TO:<ana@palomar.test>").startswith(b"250 ")
+        assert peer.say("DATA").startswith(b"354 ")
+        peer.send(text.encode() + b"\r\n.\r\n")
+        return peer.reply()
+
+
+def last_number(reader: Peer) -> int:
+    said = reader.command("SELECT INBOX")
+    return next(int(line.split()[1]) for line in said.split(b"\r\n") if line.endswith(b" EXISTS"))

@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from tests.e2e.appliance_process import Appliance
-from tests.faults.peer import Peer, imap, pop3, smtp
+from tests.faults.peer import deliver, imap, last_number, pop3, smtp
 from tests.faults.target import Target
 
 GROWTH_MIB = 96  # some of these have many MiB themselves
@@ -83,21 +82,6 @@ QUESTIONS = (
     "SEARCH {n} TEXT palomar BODY nothing SUBJECT x CC y HEADER REFERENCES z SENTSINCE 1-Jan-2020",
     "COPY {n} Archive",
 )
-
-
-def deliver(appliance: Appliance, text: str) -> bytes:
-    """Send one message to ana; the answer to its end."""
-    with smtp(appliance) as peer:
-        assert peer.say("MAIL FROM:<a@outside.test>").startswith(b"250 ")
-        assert peer.say("RCPT TO:<ana@palomar.test>").startswith(b"250 ")
-        assert peer.say("DATA").startswith(b"354 ")
-        peer.send(text.encode() + b"\r\n.\r\n")
-        return peer.reply()
-
-
-def last_number(reader: Peer) -> int:
-    said = reader.command("SELECT INBOX")
-    return next(int(line.split()[1]) for line in said.split(b"\r\n") if line.endswith(b" EXISTS"))
 
 
 @pytest.mark.parametrize("what", BOMBS)

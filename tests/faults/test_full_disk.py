@@ -17,10 +17,8 @@ from tests.e2e.appliance_process import ACCOUNTS, wait_for
 from tests.faults.ledger import Ledger, text_of
 from tests.faults.namespace import in_namespaces
 from tests.faults.nexthop import NextHop
-from tests.faults.peer import Peer, imap, pop3, smtp
+from tests.faults.peer import Peer, imap, last_number, pop3, smtp
 from tests.faults.target import Target
-from tests.faults.test_bombs import last_number
-from tests.faults.test_relaying import queued
 from tests.faults.traffic import ANA, OUTSIDE, contents
 
 DISK_MIB = 40
@@ -142,7 +140,7 @@ def test_filled_by_another_program(tmp_path: Path) -> None:
             assert deliver(office, ledger, size, ANA, ACCOUNTS[1]).startswith(b"250 ")
         for size in SIZES:
             assert deliver(office, ledger, size, "friend@outside.test").startswith(b"250 ")
-        wait_for(lambda: all(entry["attempts"] for entry in queued(office)), "a first attempt")
+        wait_for(lambda: all(entry["attempts"] for entry in office.queued), "a first attempt")
         hog = fill(office)
         assert free(office) == 0
         for size in SIZES * 2:
@@ -181,7 +179,7 @@ def settling_works(office: Target, hop: NextHop, ledger: Ledger) -> None:
     """What waits in the queue leaves, is settled, and is not sent again."""
     hop.rcpt = "250 2.1.5 Ok"
     office.command("queue", "retry", "--all")
-    wait_for(lambda: queued(office) == [], "an empty queue", 30)
+    wait_for(lambda: office.queued == [], "an empty queue", 30)
     assert ledger.problems(OUTSIDE, [one.message for one in hop.messages]) == []
 
 

@@ -14,9 +14,8 @@ import pytest
 
 from appliance.wire.imap import encode_mailbox
 from tests.e2e.appliance_process import ACCOUNTS
-from tests.faults.peer import PORTS, Peer, Port, greeted, imap, refused, smtp, unverified
+from tests.faults.peer import PORTS, Peer, Port, deliver, greeted, imap, last_number, refused, smtp, unverified
 from tests.faults.target import Target
-from tests.faults.test_bombs import deliver, last_number
 
 TLS_PORTS = [port for port in PORTS if port.tls]
 

@@ -11,10 +11,10 @@ import pytest
 
 from appliance.wire.sasl.client import client
 from tests.e2e.appliance_process import ACCOUNTS, PASSWORD
+from tests.faults.addresses import OUTSIDE
 from tests.faults.namespace import bring_up, bring_up_v6, in_namespaces
 from tests.faults.peer import GREETINGS, PORTS, Peer, Port, greeted, refused
 from tests.faults.target import Target
-from tests.faults.test_relaying import OUTSIDE
 
 ANA = ACCOUNTS[0]
 ELSEWHERE = ("192.0.2.7", "2001:db8::7")  # for documentation: nobody's addresses

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from tests.e2e.appliance_process import ACCOUNTS, wait_for
 from tests.faults.nexthop import NextHop
-from tests.faults.peer import imap, smtp
+from tests.faults.peer import deliver, imap, last_number, smtp
 from tests.faults.target import Target
-from tests.faults.test_bombs import deliver, last_number
-from tests.faults.test_relaying import queued
 
 HOP = "Received: from a.test by b.test; Mon, 23 Nov 2026 10:00:00 +0000\r\n"
 
@@ -48,11 +46,11 @@ def test_unknown_users_are_refused_at_the_door(office: Target) -> None:
     """A refusal costs the sender's own server a bounce; one of ours would go to whoever stands in MAIL FROM."""
     for sender in ("<>", "<forged@outside.test>"):
         assert from_nobody(office, "nobody@palomar.test", "unknown", sender).startswith(b"550 5.1.1")
-    assert queued(office) == []
+    assert office.queued == []
 
 
 def settled(office: Target) -> bool:
-    return wait_for(lambda: queued(office) == [], "an empty queue", 15) is not None
+    return wait_for(lambda: office.queued == [], "an empty queue", 15) is not None
 
 
 def test_the_null_sender_gets_no_bounce(office: Target, hop: NextHop) -> None:

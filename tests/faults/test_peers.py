@@ -9,9 +9,8 @@ import pytest
 
 from tests.e2e.appliance_process import ACCOUNTS
 from tests.faults.conftest import MOST, MOST_PER_PEER
-from tests.faults.peer import PORTS, UPGRADES, Peer, Port, greeted, imap, pop3, refused, smtp
+from tests.faults.peer import PORTS, UPGRADES, Peer, Port, deliver, greeted, imap, last_number, pop3, refused, smtp
 from tests.faults.target import Target
-from tests.faults.test_bombs import deliver, last_number
 
 CUT_S = 4.5  # the longest wait that is set (3 s) and half as much again: by then whoever idles is cut off
 DEADLINE_S = 9.0  # the same for a whole message (6 s)

@@ -15,11 +15,9 @@ import pytest
 
 from tests.e2e.appliance_process import ACCOUNTS, PASSWORD, answers, wait_for
 from tests.faults.nexthop import NextHop
-from tests.faults.peer import PORTS, Peer, greeted, imap, pop3, smtp
+from tests.faults.peer import PORTS, Peer, deliver, greeted, imap, last_number, pop3, smtp
 from tests.faults.saboteur import AT_START, AWAITED, BY_HARDWARE, NAME, Saboteur
 from tests.faults.target import Target
-from tests.faults.test_bombs import deliver, last_number
-from tests.faults.test_relaying import queued
 
 WAYS = ("raise", "hang", "exit", "cancel", "number", "text", "mixed list", "object")
 ANA, LUIS = ACCOUNTS
@@ -202,7 +200,7 @@ def test_one_who_cannot_be_served_now_is_served_later(scene: Scene, hop: NextHop
         scene.spoiled("file_message", "raise", sent)
         retried(scene.shop)
         wait_for(lambda: last_number(reader) == seen + 1, "the copy that stays")
-    wait_for(lambda: queued(scene.shop) == [], "an empty queue")
+    wait_for(lambda: scene.shop.queued == [], "an empty queue")
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -217,13 +215,13 @@ def test_nothing_leaves_in_clear_by_accident(scene: Scene, hop: NextHop, how: st
             peer.say("DATA")
             peer.send(TEXT.format(f"secret {how}").encode() + b".\r\n")
             assert peer.reply().startswith(b"250 ")
-        wait_for(lambda: any(entry["attempts"] for entry in scene.shop.ask("queue", "list")), "an attempt")
+        wait_for(lambda: any(entry["attempts"] for entry in scene.shop.queued), "an attempt")
 
     scene.spoiled("transform_outbound", how, sent)
     assert len(hop.messages) == before
     retried(scene.shop)
     wait_for(lambda: len(hop.messages) == before + 1, "the message, once the plugin works again")
-    wait_for(lambda: queued(scene.shop) == [], "an empty queue")
+    wait_for(lambda: scene.shop.queued == [], "an empty queue")
 
 
 # ── notices: the log, and nothing else ────────────────────────────────────────────────────────────────────────────

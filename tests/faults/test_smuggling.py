@@ -11,9 +11,8 @@ import pytest
 
 from tests.e2e.appliance_process import ACCOUNTS, wait_for
 from tests.faults.nexthop import NextHop, Taken
-from tests.faults.peer import imap, smtp
+from tests.faults.peer import imap, last_number, smtp
 from tests.faults.target import Target
-from tests.faults.test_bombs import last_number
 
 SMUGGLED = "MAIL FROM:<admin@palomar.test>{end}RCPT TO:<ana@palomar.test>{end}DATA{end}Subject: smuggled{end}{end}x"
 
