@@ -20,10 +20,15 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
     """Run `main` on a new uvloop (asyncio's own loop where uvloop is not installed) and return its exit status.
 
     The first SIGTERM or SIGINT cancels it, so that it can stop in order; a second SIGINT ends the process at once.
+    SIGHUP waits until a supervisor listens for it: before and after that it would end the process on the spot.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_with_signals(main))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_with_signals(main))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

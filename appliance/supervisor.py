@@ -243,7 +243,9 @@ def _hangup_calls(callback: Callable[[], None]) -> Iterator[None]:
     except (ValueError, RuntimeError, NotImplementedError):  # not the main thread: signals are not ours
         yield
         return
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `loop.run` keeps it back until now
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         loop.remove_signal_handler(signal.SIGHUP)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from appliance import loop
+from appliance.supervisor import Supervisor
 
 
 def test_the_status_of_main_is_returned_and_the_loop_is_uvloops() -> None:
@@ -59,6 +60,7 @@ def test_an_error_passes_through() -> None:
 SLOW_END = """
 import asyncio, os, signal
 from appliance import loop
+from appliance.supervisor import Supervisor
 
 async def main():
     os.kill(os.getpid(), signal.SIGINT)
@@ -90,3 +92,23 @@ def test_asyncios_own_loop_serves_where_uvloop_is_missing(
 
     assert loop.run(main) == 0
     assert "uvloop is not installed" in caplog.text
+
+
+def test_a_hangup_before_the_supervisor_listens_is_a_reload_and_no_end() -> None:
+    reloads = []
+
+    async def main() -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0)  # by default the process would have ended here
+        supervisor = Supervisor([])
+
+        def reload() -> bool:
+            reloads.append(True)
+            supervisor.stop()
+            return True
+
+        supervisor.on_reload(reload)
+        return await supervisor.run()
+
+    assert loop.run(main) == 0
+    assert reloads == [True]
