@@ -42,7 +42,10 @@ _AUTH_REFUSALS = {
 
 
 async def greet(session: SmtpSession) -> None:
-    """Send the greeting, or the refusal that a plugin wants instead of it (RFC 5321 section 3.1)."""
+    """Send the greeting, or the refusal that a plugin wants instead of it (RFC 5321 section 3.1).
+
+    After a 554 the server waits for QUIT, and answers anything else by 503; a 421 ends the connection.
+    """
     refusal = await session.core.dispatch.smtp_connect(session=session.session)
     if refusal is None:
         protocol = "LMTP" if session.session.role == "lmtp" else "ESMTP"
@@ -50,7 +53,10 @@ async def greet(session: SmtpSession) -> None:
         return
     session.record_refusal("connect", refusal)
     # No other codes are known to clients in this place; a 521 (RFC 7504) would say that we never take mail.
-    session.hang_up(Reply(421 if refusal.temporary else 554, refusal.enhanced, refusal.text))
+    if refusal.temporary:
+        session.hang_up(Reply(421, refusal.enhanced, refusal.text))
+    else:
+        session.turn_away(Reply(554, refusal.enhanced, refusal.text))
 
 
 # ── hello ────────────────────────────────────────────────────────────────────────────────────────────────────────

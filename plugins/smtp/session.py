@@ -29,6 +29,7 @@ TIMED_OUT = Reply(421, "4.4.2", "Nothing came in time, closing")
 BROKEN = Reply(421, "4.3.0", "Local error in processing, closing")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing")
 TOO_MANY_COMMANDS = Reply(421, "4.7.0", "Too many commands without mail, closing")
+NO_SERVICE = Reply(503, "5.5.1", "There is no service for you here: say QUIT")
 UNKNOWN_COMMAND = Reply(500, "5.5.2", "Command not recognized")
 NOT_SMTP = Reply(500, "5.5.2", "This is no web server, closing")
 
@@ -54,6 +55,8 @@ HANDLERS: dict[str, Handler] = {
     "STARTTLS": dialogue.starttls,
 }
 
+TURNED_AWAY: dict[str, Handler] = {"QUIT": dialogue.quit_}  # after a 554 greeting
+
 
 class SmtpSession:
     """The state of one connection. `extensions` are EHLO lines of other plugins. Settings are those at its start."""
@@ -66,6 +69,7 @@ class SmtpSession:
         "core",
         "errors",
         "extensions",
+        "handlers",
         "hostname",
         "idle_commands",
         "machine",
@@ -86,6 +90,7 @@ class SmtpSession:
         self.hostname = self.config.hostname or core.settings[CoreConfig].hostname
         self.spool_folder = core.settings[CoreConfig].data / SPOOL
         self.extensions = extensions
+        self.handlers = HANDLERS
         self.session = Session(
             id=connection.id,
             role=role,
@@ -133,6 +138,11 @@ class SmtpSession:
         self.connection.write(bytes(reply))
         self.open = False
 
+    def turn_away(self, reply: Reply) -> None:
+        """Answer, and take nothing but QUIT from now on."""
+        self.say(reply)
+        self.handlers = TURNED_AWAY
+
     def watch(self, account: str) -> None:
         """End the session when its account is disabled or deleted."""
         self._unwatch()
@@ -165,7 +175,7 @@ class SmtpSession:
             event = await connection.next_event(config.command_timeout)
             kind = type(event)
             if kind is Command:
-                handler = HANDLERS.get(event.verb)
+                handler = self.handlers.get(event.verb)
                 if handler is not None:
                     await handler(self, event.argument)
                 else:
@@ -192,7 +202,7 @@ class SmtpSession:
         if verb in _HTTP:
             self.hang_up(NOT_SMTP)
         else:
-            self.say(UNKNOWN_COMMAND)
+            self.say(NO_SERVICE if self.handlers is TURNED_AWAY else UNKNOWN_COMMAND)
 
     async def auth_line(self) -> bytes:
         """Wait for the client's answer to a 334."""

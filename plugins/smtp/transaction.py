@@ -38,6 +38,7 @@ TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Enough messages for one connection, com
 MAIL_FIRST = Reply(503, "5.5.1", "Say MAIL first")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the rest in another transaction")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
+NO_RECIPIENTS_LMTP = Reply(503, "5.5.1", "No valid recipients")  # RFC 2033 section 4.2 knows no other code here
 BDAT_HAS_BEGUN = Reply(503, "5.5.1", "The message has begun with BDAT")
 TEXT_TOO_EARLY = Reply(503, "5.5.0", "The message came before the answer to DATA, closing")
 NO_HEADER = Reply(554, "5.6.0", "The message does not begin with a header field")
@@ -182,7 +183,9 @@ async def bdat(session: SmtpSession, chunk: Chunk) -> None:
 def _body_refusal(mail: Mail | None) -> Reply | None:
     if mail is None:
         return MAIL_FIRST
-    return None if mail.transaction.envelope.recipients else NO_RECIPIENTS
+    if mail.transaction.envelope.recipients:
+        return None
+    return NO_RECIPIENTS_LMTP if mail.transaction.session.role == "lmtp" else NO_RECIPIENTS
 
 
 def _open_spool(session: SmtpSession, mail: Mail) -> None:
