@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, Literal
 
 from appliance.calls.addresses import address_of, is_ours, not_ours
@@ -28,15 +29,20 @@ CONFIGURED = "configuration"
 STORED = "store"
 
 
-async def add(core: Core, *, name: str, kind: Kind = "local") -> None:
-    """Take mail for a domain."""
+async def add(core: Core, *, name: str, kind: Kind = "local", next_hop: str = "") -> None:
+    """Take mail for a domain. A relay passes it on to the host `next_hop`."""
     domain = _domain(name)
     if domain in _configured(core):
-        raise CallError(f"{domain} is named in the configuration already", kind="ExistsError")
+        raise CallError(
+            f"{domain} is named in the configuration already",
+            kind="ExistsError",
+            remedy=f"Take it out of `domains` in {core.settings.document.path}, or leave it as it is.",
+        )
+    host = _next_hop(kind, next_hop)
 
     def change(db: Database) -> None:
         known = _stored(db, domain)
-        add_domain(db, domain, kind, catch_all=known.catch_all if known else "")
+        add_domain(db, domain, kind, catch_all=known.catch_all if known else "", next_hop=host)
 
     await core.store.write(change)
 
@@ -51,6 +57,7 @@ async def list_(core: Core) -> list[dict[str, Any]]:
             "name": domain.name,
             "kind": domain.kind,
             "catch_all": domain.catch_all,
+            "next_hop": domain.next_hop,
             "source": CONFIGURED if domain.name in configured else STORED,
         }
         for _, domain in sorted(found.items())
@@ -80,7 +87,10 @@ async def catch_all(core: Core, *, name: str, address: str) -> None:
         known = _stored(db, domain)
         if known is None and not configured:
             raise _unknown(domain)
-        add_domain(db, domain, known.kind if known else "local", catch_all=address)
+        if known is None:
+            add_domain(db, domain, catch_all=address)
+        else:
+            add_domain(db, domain, known.kind, catch_all=address, next_hop=known.next_hop)
 
     await core.store.write(change)
 
@@ -113,6 +123,20 @@ async def alias_remove(core: Core, *, address: str, target: str | None = None) -
     except NotFoundError:
         what = f"{address} does not lead to {target}" if target else f"there is no alias {address}"
         raise CallError(what, kind="NotFoundError", remedy="`palomar alias list` shows all.") from None
+
+
+def _next_hop(kind: Kind, text: str) -> str:
+    if kind != "relay":
+        if text:
+            raise CallError("only a relay has a next hop", remedy="Add --kind relay.", kind="ArgumentError")
+        return ""
+    if not text:
+        remedy = "Add --next-hop with the host that takes its mail. A backup finds its host by DNS."
+        raise CallError("a relay needs a next hop", remedy=remedy, kind="ArgumentError")
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        return _domain(text)
 
 
 def _configured(core: Core) -> set[str]:

@@ -11,6 +11,7 @@ COLUMNS = (
     Column("name", "Domain"),
     Column("kind", "Kind"),
     Column("catch_all", "Catch-all", lambda address: address or "-"),
+    Column("next_hop", "Next hop", lambda host: host or "-"),
     Column("source", "From"),
 )
 
@@ -30,12 +31,14 @@ def domain() -> None:
     type=click.Choice(["local", "backup", "relay"]),
     default="local",
     show_default=True,
-    help="local: mailboxes are here; backup: we keep mail for another server; relay: we pass it on.",
+    help="local: mailboxes are here; backup: mail waits here for the servers that DNS prefers to us;"
+    " relay: it is passed on to the next hop.",
 )
+@click.option("--next-hop", default="", metavar="HOST", help="Where a relay passes mail on to: a host or an address.")
 @click.pass_obj
-def add(palomar: Palomar, name: str, kind: str) -> None:
+def add(palomar: Palomar, name: str, kind: str, next_hop: str) -> None:
     """Take mail for the domain NAME."""
-    palomar.call("domain.add", name=name, kind=kind)
+    palomar.call("domain.add", name=name, kind=kind, next_hop=next_hop)
     done(f"{name} is ours now")
 
 

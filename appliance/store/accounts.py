@@ -186,13 +186,20 @@ def remove_credentials(db: Database, login: str) -> None:
 # ── domains and aliases ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def add_domain(db: Database, name: str, kind: DomainKind = "local", *, catch_all: str = "") -> Domain:
-    """Add a domain of ours, or change how it is served. Raises StoreError if the name is no domain."""
-    domain = Domain(_domain(name), kind, address_key(catch_all) if catch_all else "")
+def add_domain(
+    db: Database, name: str, kind: DomainKind = "local", *, catch_all: str = "", next_hop: str = ""
+) -> Domain:
+    """Add a domain of ours, or change how it is served.
+
+    Raises StoreError if the name is no domain, or if a relay has no next hop, or another kind has one.
+    """
+    if (kind == "relay") != bool(next_hop):
+        raise StoreError("a domain of kind relay needs a next hop" if kind == "relay" else f"{kind} has no next hop")
+    domain = Domain(_domain(name), kind, address_key(catch_all) if catch_all else "", next_hop)
     db.execute(
-        "INSERT INTO domain VALUES (?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET kind = excluded.kind, catch_all = excluded.catch_all",
-        (domain.name, domain.kind, domain.catch_all),
+        "INSERT INTO domain (name, kind, catch_all, next_hop) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET kind = excluded.kind, catch_all = excluded.catch_all, next_hop = excluded.next_hop",
+        (domain.name, domain.kind, domain.catch_all, domain.next_hop),
     )
     db.touch_directory()
     return domain
@@ -207,7 +214,7 @@ def remove_domain(db: Database, name: str) -> None:
 
 def list_domains(db: sqlite3.Connection) -> list[Domain]:
     """All domains in the order of their names."""
-    return [Domain(*row) for row in db.execute("SELECT name, kind, catch_all FROM domain ORDER BY name")]
+    return [Domain(*row) for row in db.execute("SELECT name, kind, catch_all, next_hop FROM domain ORDER BY name")]
 
 
 def add_alias(db: Database, address: str, targets: Sequence[str]) -> None:

@@ -41,11 +41,15 @@ DomainKind = Literal["local", "backup", "relay"]
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """One mail domain that is ours, and how it is served. `catch_all` receives what has no account, if not empty."""
+    """One mail domain that is ours, and how it is served. `catch_all` receives what has no account, if not empty.
+
+    Mail of a `backup` goes to exchangers that DNS prefers to us, that of a `relay` to the host `next_hop`.
+    """
 
     name: str
     kind: DomainKind = "local"
     catch_all: str = ""
+    next_hop: str = ""
 
 
 @dataclass(frozen=True, slots=True)

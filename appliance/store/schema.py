@@ -115,7 +115,16 @@ CREATE INDEX queue_due ON queue_entry (next_at) WHERE held = 0;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (Migration("core.m001_first_tables", m001_first_tables),)  # append only; never edit a shipped one
+
+def m002_domain_next_hop(db: sqlite3.Connection) -> None:
+    """The host to which a domain of kind relay is passed on."""
+    db.execute("ALTER TABLE domain ADD COLUMN next_hop TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS = (  # append only; never edit a shipped one
+    Migration("core.m001_first_tables", m001_first_tables),
+    Migration("core.m002_domain_next_hop", m002_domain_next_hop),
+)
 
 
 def migrate(db: sqlite3.Connection, migrations: Sequence[Migration], *, now: Callable[[], float] = time.time) -> None:

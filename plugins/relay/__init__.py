@@ -10,12 +10,18 @@ from appliance.hookspecs import Transport, hookimpl
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
 from plugins.relay.config import RelayConfig
+from plugins.relay.routes import Routes
 from plugins.relay.transport import RelayTransport
 
 
 @hookimpl
 def settings() -> Sequence[Section]:
     return [Section("relay", RelayConfig)]
+
+
+@hookimpl
+def hooks(core: Core) -> Sequence[object]:
+    return [Routes(core)]
 
 
 @hookimpl

@@ -91,6 +91,9 @@ class RelayTransport:
                 failure = error
         if failure is not None:
             raise failure
+        if not addressed and domain.startswith("["):
+            # Named by an administrator, who may put it right: no reason to give mail back.
+            raise HopError(Reply(451, "4.4.4", f"the host {domain} has no address"), peer=domain)
         if not addressed:
             raise HopError(Reply(550, "5.4.4", f"no mail exchanger of {domain} has an address"), peer=domain)
 

@@ -56,6 +56,16 @@ def test_an_alias_leads_to_several(appliance: Appliance) -> None:
     assert refusal(appliance, "staff@palomar.test")[0] == 550
 
 
+def test_a_domain_is_passed_on_to_its_next_hop(appliance: Appliance, relay_port: int) -> None:
+    assert refusal(appliance, "anybody@inside.test")[0] == 550
+    appliance.command("domain", "add", "inside.test", "--kind", "relay", "--next-hop", "127.0.0.1")
+    with Sink(relay_port) as sink:
+        appliance.deliver(letters.plain("passed-on"), "anybody@inside.test")
+        assert sink.take().recipients == ["anybody@inside.test"]
+    appliance.command("domain", "remove", "inside.test")
+    assert refusal(appliance, "anybody@inside.test")[0] == 550
+
+
 def test_an_alias_of_an_alias_and_the_same_account_twice(appliance: Appliance) -> None:
     appliance.command("alias", "add", "sales@palomar.test", LUIS, "boss@palomar.test")
     appliance.command("alias", "add", "boss@palomar.test", LUIS)

@@ -10,11 +10,13 @@ from tests.appliance.calls.conftest import Desk
 
 
 async def test_configured_and_stored_domains_are_listed_together(desk: Desk) -> None:
-    await desk.ask("domain.add", name="Example.ORG", kind="relay")
+    await desk.ask("domain.add", name="Example.ORG", kind="relay", next_hop="Mail.Inside.test")
     assert await desk.ask("domain.list") == [
-        {"name": "example.org", "kind": "relay", "catch_all": "", "source": "store"},
-        {"name": "palomar.test", "kind": "local", "catch_all": "", "source": "configuration"},
+        {"name": "example.org", "kind": "relay", "catch_all": "", "next_hop": "mail.inside.test", "source": "store"},
+        {"name": "palomar.test", "kind": "local", "catch_all": "", "next_hop": "", "source": "configuration"},
     ]
+    await desk.ask("domain.catch_all", name="example.org", address="ana@palomar.test")
+    assert (await desk.ask("domain.list"))[0]["next_hop"] == "mail.inside.test"
     await desk.ask("domain.remove", name="example.org")
     assert [row["name"] for row in await desk.ask("domain.list")] == ["palomar.test"]
 
@@ -42,6 +44,9 @@ async def test_a_configured_domain_can_have_a_catch_all_which_works(desk: Desk) 
         ("domain.add", {"name": "palomar.test"}, "already"),
         ("domain.add", {"name": "-"}, "no domain"),
         ("domain.add", {"name": "x.org", "kind": "odd"}, "odd"),
+        ("domain.add", {"name": "x.org", "kind": "relay"}, "needs a next hop"),
+        ("domain.add", {"name": "x.org", "kind": "backup", "next_hop": "mail.test"}, "only a relay"),
+        ("domain.add", {"name": "x.org", "kind": "relay", "next_hop": "no host"}, "no domain"),
         ("domain.remove", {"name": "palomar.test"}, "named in the configuration"),
         ("domain.remove", {"name": "x.org"}, "no domain x.org"),
         ("domain.catch_all", {"name": "x.org", "address": "ana@palomar.test"}, "no domain x.org"),

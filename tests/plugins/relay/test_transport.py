@@ -187,6 +187,16 @@ async def test_required_tls_defers_where_there_is_none(tmp_path: Path) -> None:
         assert server.messages == []
 
 
+async def test_a_next_hop_is_asked_whatever_dns_says_of_the_domain(tmp_path: Path) -> None:
+    async with world(tmp_path, ZONE + "inside.test. A 127.0.0.3\n") as place:
+        server = await place.serve("127.0.0.3")
+        outcome = await place.send("[inside.test]")
+        assert (outcome.status, outcome.peer) == ("delivered", f"inside.test[127.0.0.3]:{place.port}")
+        assert len(server.messages) == 1
+        outcome = await place.send("[gone.test]")
+        assert (outcome.status, outcome.reply.enhanced) == ("deferred", "4.4.4")
+
+
 async def test_the_plugin_takes_what_nobody_else_routes() -> None:
     manager, problems = load(["relay"])
     assert problems == []
