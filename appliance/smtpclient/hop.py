@@ -62,11 +62,12 @@ class Hop:
 class HopError(DeliveryError):
     """The hop gave no verdict on any recipient: another host, another connection or a later time may.
 
+    `peer` is empty where no host was involved: the name look-up failed, or mail would come back to us.
     `in_tls` says that the TLS handshake failed, so that an opportunistic policy may go on in clear.
     """
 
     def __init__(self, reply: Reply, *, peer: str, in_tls: bool = False) -> None:
-        super().__init__(reply, transport=peer)
+        super().__init__(reply, transport=peer or "no host")
         self.peer = peer
         self.in_tls = in_tls
 

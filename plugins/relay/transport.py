@@ -27,7 +27,10 @@ _FAMILIES = {
 
 
 class RelayTransport:
-    """Delivers to the domain that a route names as its next hop. A route's policy, if any, is its TLS policy."""
+    """Delivers to the domain that a route names as its next hop. A route's policy, if any, is its TLS policy.
+
+    Verdicts that are our own (DNS, loops) name no peer, so that reports do not put them into somebody's mouth.
+    """
 
     name = "relay"
 
@@ -77,7 +80,7 @@ class RelayTransport:
             except NoSuchDomainError:
                 continue
             except TemporaryDnsError as error:
-                failure = HopError(Reply(451, "4.4.3", f"addresses of {host.name}: {error}"), peer=host.name)
+                failure = HopError(Reply(451, "4.4.3", f"addresses of {host.name}: {error}"), peer="")
                 continue
             addressed = addressed or bool(addresses)
             try:
@@ -93,9 +96,9 @@ class RelayTransport:
             raise failure
         if not addressed and domain.startswith("["):
             # Named by an administrator, who may put it right: no reason to give mail back.
-            raise HopError(Reply(451, "4.4.4", f"the host {domain} has no address"), peer=domain)
+            raise HopError(Reply(451, "4.4.4", f"the host {domain} has no address"), peer="")
         if not addressed:
-            raise HopError(Reply(550, "5.4.4", f"no mail exchanger of {domain} has an address"), peer=domain)
+            raise HopError(Reply(550, "5.4.4", f"no mail exchanger of {domain} has an address"), peer="")
 
     async def _exchangers(self, domain: str) -> list[MxHost]:
         """The hosts to try. Raises HopError: permanent for a domain that takes no mail, that is not there, or is us."""
@@ -104,21 +107,21 @@ class RelayTransport:
         try:
             hosts = await self._core.resolver.mx(domain)
         except NullMxError as error:
-            raise HopError(Reply(556, "5.1.10", str(error)), peer=domain) from error
+            raise HopError(Reply(556, "5.1.10", str(error)), peer="") from error
         except NoSuchDomainError as error:
-            raise HopError(Reply(550, "5.1.2", f"there is no domain {domain}"), peer=domain) from error
+            raise HopError(Reply(550, "5.1.2", f"there is no domain {domain}"), peer="") from error
         except TemporaryDnsError as error:
-            raise HopError(Reply(451, "4.4.3", f"mail exchangers of {domain}: {error}"), peer=domain) from error
+            raise HopError(Reply(451, "4.4.3", f"mail exchangers of {domain}: {error}"), peer="") from error
         ordered = in_order(hosts, self._core.settings[CoreConfig].hostname, self._random)
         if not ordered:
-            raise HopError(_loop(domain), peer=domain)
+            raise HopError(_loop(domain), peer="")
         return ordered
 
     def _refuse_own(self, client: SmtpClient, domain: str) -> None:
         """Stop when the host at the other end is this one, under a name that DNS gave it. Raises HopError."""
         if same_host(client.machine.peer_name, client.hop.own_name):
             client.abort()
-            raise HopError(_loop(domain), peer=client.peer)
+            raise HopError(_loop(domain), peer="")
 
     def _hop(self, host: MxHost, policy: TlsPolicy) -> Hop:
         config = self._core.settings[RelayConfig]

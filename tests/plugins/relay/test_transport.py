@@ -117,6 +117,7 @@ async def test_domains_that_take_no_mail(tmp_path: Path, zone: str, domain: str,
         outcome = await place.send(domain)
         assert (outcome.status, outcome.unreachable) == ("failed", False)
         assert str(outcome.reply).startswith(reply)
+        assert outcome.peer == ""  # nobody else said so
 
 
 async def test_without_mx_the_domain_itself_is_the_exchanger(tmp_path: Path) -> None:
@@ -144,6 +145,7 @@ async def test_a_host_that_turns_out_to_be_ourselves_gets_nothing_nor_do_those_b
         behind = await place.serve("127.0.0.2")
         outcome = await place.send("b.test")
         assert str(outcome.reply) == "554 5.4.6 mail for b.test loops back to this host"
+        assert outcome.peer == ""
         assert server.verbs == [["EHLO"]]
         assert behind.sessions == []
 
