@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import unicodedata
@@ -81,6 +82,7 @@ def domain_key(domain: str) -> str:
     return to_unicode(domain)
 
 
+@functools.lru_cache(maxsize=1024)  # the same few domains come again and again
 def normal_domain(text: str) -> str:
     """Return the lower-case NFC form of a domain or address literal. Raises AddressError if it is neither."""
     if text[:1] == "[":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -21,7 +22,12 @@ _ZONES = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST
 
 def format_date(at: float, offset_minutes: int = 0) -> str:
     """Write epoch seconds as a Date value: `Mon, 01 Jan 2024 10:00:00 +0000`, in the zone of that offset from UTC."""
-    moment = datetime.fromtimestamp(int(at), UTC) + timedelta(minutes=offset_minutes)
+    return _written(int(at), offset_minutes)
+
+
+@functools.lru_cache(maxsize=16)  # all mail of one second has one date
+def _written(at: int, offset_minutes: int) -> str:
+    moment = datetime.fromtimestamp(at, UTC) + timedelta(minutes=offset_minutes)
     hours, minutes = divmod(abs(offset_minutes), 60)
     sign = "-" if offset_minutes < 0 else "+"
     return (

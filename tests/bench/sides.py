@@ -120,7 +120,7 @@ listen_tls = []
         if self._relay:
             with (self.folder / "palomar.toml").open("a") as file:
                 file.write(
-                    f'\n[[smarthost.hosts]]\nname = "sink"\nhost = "127.0.0.1"\nport = {self.relay_to}\ntls = "none"\n'
+                    f'\n[[smarthost.hosts]]\nname = "sink"\nhost = "127.0.0.1"\nport = {self.relay_to}\ntls = "off"\n'
                 )
         asyncio.run(_make_accounts(self.folder / "palomar.toml"))
 
