@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from appliance.control import ControlServer
 from appliance.core import Core
 from appliance.dispatch import Dispatch
 from appliance.dns import DnsConfig, Resolver
-from appliance.document import Document
+from appliance.document import Document, find_config
 from appliance.errors import ConfigError, Problem
 from appliance.hookspecs import Service
 from appliance.intake import Intake
@@ -54,9 +53,7 @@ SECTIONS = (
     Section("auth", AuthConfig),
     Section("queue", QueueConfig),
 )
-CONFIG_VARIABLE = "PALOMAR_CONFIG"
 OVERLAP_REMEDY = "Restart palomar: it listens there itself, and keeps its old addresses until it has the new ones."
-CONFIG_PLACES = (Path("palomar.toml"), Path("/etc/palomar/palomar.toml"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +64,6 @@ class Loaded:
     settings: Settings
     manager: pluggy.PluginManager
     dispatch: Dispatch
-
-
-def find_config(path: Path | None = None) -> Path:
-    """The file to use: the one named, that of PALOMAR_CONFIG, or the first usual place that has one."""
-    if path is not None:
-        return path
-    if named := os.environ.get(CONFIG_VARIABLE):
-        return Path(named)
-    return next((place for place in CONFIG_PLACES if place.exists()), CONFIG_PLACES[0])
 
 
 def load(path: Path | None = None) -> Loaded:

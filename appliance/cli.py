@@ -11,22 +11,14 @@ from pathlib import Path
 import click
 
 from appliance import __version__
-from appliance.app import CONFIG_VARIABLE
 from appliance.commands.context import Palomar
 from appliance.commands.terminal import clean, fail
-from appliance.control import CallError
-from appliance.errors import ApplianceError, ConfigError, Problem, QuotaError, StoreFullError
-from appliance.lock import FolderBusyError
+from appliance.document import CONFIG_VARIABLE
+from appliance.errors import ApplianceError, ConfigError, Problem
 
 EXIT_ERROR = 1
 EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
-
-REMEDIES = {
-    FolderBusyError: "Use the appliance that runs there, or stop it first.",
-    StoreFullError: "Make room on the disk; deleting mail works.",
-    QuotaError: "Raise the quota (palomar account quota), or delete mail.",
-}
 
 COMMANDS = {  # name → what it is for; the module of that name in appliance.commands holds it
     "run": "Run the appliance until it is told to stop.",
@@ -109,8 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         tell_problems(error.problems)
         return EXIT_CONFIG
-    except CallError as error:
-        fail(str(error), error.remedy)
     except click.UsageError as error:
         usage = error.ctx.command_path if error.ctx is not None else "palomar"
         fail(error.format_message(), f"`{usage} --help` shows how it is used.")
@@ -122,8 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # `palomar trace | head`: nothing is wrong. Keep the interpreter from flushing into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ApplianceError, OSError) as error:
-        fail(str(error), REMEDIES.get(type(error), ""))
+    except ApplianceError as error:
+        fail(str(error), error.remedy)
+    except OSError as error:
+        fail(str(error))
     else:
         return code if isinstance(code, int) else 0
     return EXIT_ERROR

@@ -39,7 +39,7 @@ Handler = Callable[..., Any]  # async def or async generator: (core, *, name: ty
 
 
 class CallError(ApplianceError):
-    """A call was refused. `kind` names the error for programs, `remedy` tells a person what to do."""
+    """A call was refused. `kind` names the error for programs."""
 
     def __init__(self, text: str, *, remedy: str = "", kind: str = "CallError") -> None:
         super().__init__(text)
@@ -91,7 +91,7 @@ def failure(error: ApplianceError) -> dict[str, str]:
     """An error as the socket carries it."""
     if isinstance(error, CallError):
         return {"type": error.kind, "text": str(error), "remedy": error.remedy}
-    return {"type": type(error).__name__, "text": str(error), "remedy": ""}
+    return {"type": type(error).__name__, "text": str(error), "remedy": error.remedy}
 
 
 class ControlServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import typing
@@ -12,8 +13,20 @@ from typing import Any
 
 from appliance.errors import ConfigError, Problem
 
+CONFIG_VARIABLE = "PALOMAR_CONFIG"
+CONFIG_PLACES = (Path("palomar.toml"), Path("/etc/palomar/palomar.toml"))
+
 Key = tuple[str | int, ...]
 """The way to a value: names of tables and settings, numbers in lists."""
+
+
+def find_config(path: Path | None = None) -> Path:
+    """The file to use: the one named, that of PALOMAR_CONFIG, or the first usual place that has one."""
+    if path is not None:
+        return path
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    return next((place for place in CONFIG_PLACES if place.exists()), CONFIG_PLACES[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 
 class ApplianceError(Exception):
-    """Base of all errors that are part of our own contracts."""
+    """Base of all errors that are part of our own contracts. `remedy` tells a person what to do, where we know."""
+
+    remedy = ""
 
 
 class ProtocolError(ApplianceError):
@@ -35,6 +37,8 @@ class StoreError(ApplianceError):
 class StoreFullError(StoreError):
     """No room is left for new mail: the disk is full or the reserve is touched (SMTP 452)."""
 
+    remedy = "Make room on the disk; deleting mail works."
+
 
 class NotFoundError(StoreError):
     """The named account, mailbox, message or queue entry is not there."""
@@ -46,6 +50,8 @@ class ExistsError(StoreError):
 
 class QuotaError(StoreError):
     """The account's quota does not allow it (SMTP 552 5.2.2, IMAP OVERQUOTA)."""
+
+    remedy = "Raise the quota (palomar account quota), or delete mail."
 
 
 class PluginError(ApplianceError):

@@ -15,6 +15,8 @@ LOCK_NAME = "lock"
 class FolderBusyError(ApplianceError):
     """Another process works on the data folder. `pid` is that process, 0 if it did not say."""
 
+    remedy = "Use the appliance that runs there, or stop it first."
+
     def __init__(self, folder: Path, pid: int) -> None:
         super().__init__(f"{folder} is in use by another process{f' (pid {pid})' if pid else ''}")
         self.pid = pid

@@ -1,4 +1,7 @@
-"""What every command gets: the configuration when it asks for it, and a way to the appliance."""
+"""What every command gets: the configuration when it asks for it, and a way to the appliance.
+
+The appliance is imported where it is needed: `--help` and `--version` answer without it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,15 @@ import getpass
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appliance.app import Loaded, find_config, load, opened
-from appliance.calls import all_calls
-from appliance.config import CoreConfig
-from appliance.control import CallError
-from appliance.controlclient import Control, DirectControl, SocketControl
-from appliance.document import Document
+from appliance.document import Document, find_config
 from appliance.errors import ConfigError
-from appliance.lock import FolderBusyError
-from appliance.settings import core_settings
+
+if TYPE_CHECKING:
+    from appliance.app import Loaded
+    from appliance.config import CoreConfig
+    from appliance.controlclient import Control
 
 BUSY_S = 10.0  # how long a command waits for another one, or for an appliance that is starting
 _POLL_S = 0.05
@@ -38,11 +39,15 @@ class Palomar:
     @functools.cached_property
     def loaded(self) -> Loaded:
         """The whole configuration with its plugins. Raises ConfigError with every problem."""
+        from appliance.app import load
+
         return load(self.path)
 
     @functools.cached_property
     def core_config(self) -> CoreConfig:
         """The top level of the file, read without loading plugins. Raises ConfigError."""
+        from appliance.settings import core_settings
+
         core, problems = core_settings(Document.read(self.path))
         if problems:
             raise ConfigError(problems)
@@ -58,6 +63,8 @@ class Palomar:
 
     def is_running(self, folder: Path | None = None) -> bool:
         """Whether an appliance answers for the data folder, that of this configuration if none is given."""
+        from appliance.controlclient import SocketControl
+
         if self._control is None:
             self._control = SocketControl.connect(folder or self.core_config.data)
         return isinstance(self._control, SocketControl)
@@ -78,6 +85,12 @@ class Palomar:
 
     def _opened(self, deadline: float) -> Control | None:
         """Open the store; None after a pause when another process has the folder. Raises CallError when time is up."""
+        from appliance.app import opened
+        from appliance.calls import all_calls
+        from appliance.control import CallError
+        from appliance.controlclient import DirectControl
+        from appliance.lock import FolderBusyError
+
         try:
             return DirectControl(all_calls(), opened(self.loaded))
         except FolderBusyError as error:

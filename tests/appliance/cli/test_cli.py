@@ -59,6 +59,14 @@ def test_the_version(shell: Shell) -> None:
     assert __version__ in shell.good("--version").out
 
 
+def test_the_version_is_told_without_waking_the_appliance() -> None:
+    """A small board takes a second to import what this leaves out."""
+    heavy = ("asyncio", "ssl", "sqlite3", "msgspec", "pluggy", "appliance.app", "appliance.store", "appliance.config")
+    program = f"import sys; from appliance.cli import main; main(['--version']); print(sys.modules.keys() & {heavy!r})"
+    done = subprocess.run([sys.executable, "-c", program], env=INSTALLED, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[1] == "set()"
+
+
 @pytest.mark.parametrize(
     "arguments", [["nonsense"], ["account", "add"], ["queue", "list", "--odd"], ["account", "quota", "a@b.c", "much"]]
 )
