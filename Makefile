@@ -28,8 +28,8 @@ docs:   ## make docs/settings.md and docs/hooks.md anew from the code
 
 lock:   ## resolve the dependencies anew into the two lock files
 	@tools/setup check && $(BIN)/python -m pip install --quiet uv
-	$(LOCK) pyproject.toml --extra pretty --group build -o requirements.lock
-	$(LOCK) pyproject.toml --extra pretty --group dev -o requirements-dev.lock
+	$(LOCK) pyproject.toml --extra pretty --extra hw --group build -o requirements.lock
+	$(LOCK) pyproject.toml --extra pretty --extra hw --group dev -o requirements-dev.lock
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench docs lock
