@@ -41,8 +41,7 @@ class Document:
     def read(cls, path: Path) -> Document:
         """Parse the file. Raises ConfigError with the line of a syntax error, or why it cannot be read."""
         try:
-            text = path.read_text(encoding="utf-8")
-            return cls(tomllib.loads(text), path, dict(key_lines(text)))
+            return cls.parse(path.read_text(encoding="utf-8"), path)
         except OSError as error:
             problem = Problem(
                 "file", f"cannot read {path}: {error.strerror}.", "Name the file with --config.", str(path)
@@ -50,13 +49,21 @@ class Document:
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             problem = Problem("file", f"not UTF-8 at byte {error.start}.", "Save it as UTF-8.", str(path), line)
+        raise ConfigError([problem])
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Document:
+        """Parse the text of a file; `path` is for messages. Raises ConfigError with the line of a syntax error."""
+        try:
+            return cls(tomllib.loads(text), path, dict(key_lines(text)))
         except tomllib.TOMLDecodeError as error:
             found = re.search(r"at line (\d+)", str(error))
             line = int(found[1]) if found else len(text.splitlines())  # else it says "at end of document"
-            problem = Problem(
-                "file", f"no TOML: {error}.", "Correct it there; https://toml.io shows the grammar.", str(path), line
-            )
-        raise ConfigError([problem])
+            wrong = f"no TOML: {error}."
+        except RecursionError:
+            line, wrong = 0, "no TOML that we take: lists or tables are nested too deeply."
+        remedy = "Correct it there; https://toml.io shows the grammar."
+        raise ConfigError([Problem("file", wrong, remedy, str(path), line)])
 
     def problem(self, key: Key, text: str, remedy: str) -> Problem:
         """A Problem at `key`, with the line of it, or of the nearest table around it that stands in the file."""

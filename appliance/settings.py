@@ -58,6 +58,29 @@ def read_settings(
     return Settings({section.cls: values[section.cls] for section in made}, document, made), reader.problems
 
 
+def secret_keys(settings: Settings) -> Iterator[Key]:
+    """The way to every value that is there and declared `secret`, in the order of the sections."""
+    for section in settings.sections:
+        yield from _secrets(tuple(section.name.split(".")) if section.name else (), settings[section.cls])
+
+
+def _secrets(key: Key, value: object) -> Iterator[Key]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, (type, Bind)):
+        for field in dataclasses.fields(value):
+            inner: object = getattr(value, field.name)
+            if field.metadata.get("secret"):
+                if inner:
+                    yield (*key, field.name)
+            else:
+                yield from _secrets((*key, field.name), inner)
+    elif isinstance(value, tuple):
+        for place, item in enumerate(value):
+            yield from _secrets((*key, place), item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _secrets((*key, name), item)
+
+
 def _unknown_tables(
     document: Document, sections: Sequence[Section], known: Mapping[str, str], passed_over: Collection[str]
 ) -> Iterator[Problem]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from appliance.wire.sasl.prepare import prepare_password
-from appliance.wire.sasl.scram import SHA1, SHA256, ScramVerifier
+from appliance.wire.sasl.scram import MAX_ITERATIONS, MIN_ITERATIONS, SHA1, SHA256, ScramVerifier
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -19,8 +20,16 @@ ARGON2_LANES = 1
 SALT_OCTETS = 16
 SCRAM_ITERATIONS = 15_000  # RFC 7677 section 4 asks for at least 4096; it is the client's work, once a login
 
+MAX_ARGON2_MEMORY_KIB = 128 * 1024  # of a verifier made elsewhere: two logins at once must fit a small board
+MAX_ARGON2_PASSES = 20
+
 ARGON2ID = "argon2id"
 PLAIN = "plain"  # the password itself, prepared: CRAM-MD5 and APOP cannot do with less
+
+_ARGON2ID = re.compile(
+    r"\$argon2id\$v=19\$m=(?P<memory>\d{1,7}),t=(?P<passes>\d{1,3}),p=\d{1,2}"
+    r"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,171}"
+)
 
 # Of a password nobody has. Checking it takes as long as checking a real one.
 _DUMMY = b"$argon2id$v=19$m=19456,t=2,p=1$cGFsb21hci1uby11c2Vy$HTU8HTy+xIlyqCm/bmoE/rsMKLnjIzXVWNQZYxqoplg"
@@ -54,6 +63,30 @@ def make_credentials(password: str, *, weak: bool = False) -> list[tuple[str, by
         made.append((SHA1.kind, bytes(ScramVerifier.make(SHA1, prepared, salt, SCRAM_ITERATIONS))))
         made.append((PLAIN, prepared.encode()))
     return made
+
+
+def read_verifiers(text: str) -> list[tuple[str, bytes]]:
+    """Read verifiers that were made elsewhere, as `palomar account hash` writes them: argon2id, SCRAM-SHA-256 or both.
+
+    They stand in one line with a space between them. Without argon2id there is no login by PLAIN. Raises ValueError
+    in words, for verifiers that cost a login too much as well.
+    """
+    made: dict[str, bytes] = {}
+    for part in text.split():
+        if (found := _ARGON2ID.fullmatch(part)) is not None:
+            if int(found["memory"]) > MAX_ARGON2_MEMORY_KIB or int(found["passes"]) > MAX_ARGON2_PASSES:
+                raise ValueError(f"a login would take more than {MAX_ARGON2_MEMORY_KIB >> 10} MiB or too long")
+            made[ARGON2ID] = part.encode()
+        elif part.startswith(SHA256.mechanism):
+            verifier = ScramVerifier.parse(part.encode())
+            if not MIN_ITERATIONS <= verifier.iterations <= MAX_ITERATIONS:
+                raise ValueError(f"SCRAM iterations must be within {MIN_ITERATIONS}..{MAX_ITERATIONS}")
+            made[SHA256.kind] = bytes(verifier)
+        else:
+            raise ValueError("this is no argon2id hash and no SCRAM-SHA-256 verifier")
+    if ARGON2ID not in made:
+        raise ValueError("there is no argon2id hash")
+    return list(made.items())
 
 
 def password_matches(stored: bytes | None, password: str) -> bool:

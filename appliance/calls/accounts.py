@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from appliance import demo
-from appliance.auth.credentials import ARGON2ID, PLAIN
+from appliance.auth.credentials import ARGON2ID, PLAIN, read_verifiers
 from appliance.calls.addresses import address_of, is_ours, not_ours
 from appliance.control import CallError
 from appliance.core import Core
@@ -40,14 +40,16 @@ WEAK_KINDS = frozenset({PLAIN, SHA1.kind})
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 
-async def add(core: Core, *, name: str, password: str, quota_bytes: int = 0, weak: bool = False) -> dict[str, Any]:
-    """Create an account."""
+async def add(
+    core: Core, *, name: str, password: str = "", quota_bytes: int = 0, weak: bool = False, verifiers: str = ""
+) -> dict[str, Any]:
+    """Create an account with a password, or with verifiers that were made of one elsewhere."""
     address = address_of(name)
     if prepare_login(address.key) != address.key:
         raise CallError(f"{name} has characters that a login must not have", kind="AddressError")
     if not await is_ours(core, address.domain):
         raise not_ours(address.domain)
-    made = await _credentials(core, password, weak=weak)
+    made = _verifiers(verifiers) if verifiers else await _credentials(core, password, weak=weak)
 
     def create(db: Database) -> dict[str, Any]:
         create_account(db, address.key, made, quota_bytes=quota_bytes, weak_mechanisms=weak)
@@ -94,10 +96,11 @@ async def set_(
     return await core.store.write(change)
 
 
-async def password(core: Core, *, name: str, password: str) -> None:
+async def password(core: Core, *, name: str, password: str = "", verifiers: str = "") -> None:
     """Replace the password of an account."""
     account = await core.store.read(lambda db: find_account(db, name))
-    made = await _credentials(core, password, weak=account.weak_mechanisms)
+    weak = account.weak_mechanisms
+    made = _verifiers(verifiers) if verifiers else await _credentials(core, password, weak=weak)
     await core.store.write(lambda db: set_credentials(db, account.name, account.name, made))
 
 
@@ -208,6 +211,13 @@ async def _credentials(core: Core, password: str, *, weak: bool) -> Sequence[tup
         return await core.auth.new_credentials(password, weak=weak)
     except ValueError as error:
         raise CallError(str(error), remedy="Choose another password.", kind="Password") from None
+
+
+def _verifiers(text: str) -> Sequence[tuple[str, bytes]]:
+    try:
+        return read_verifiers(text)
+    except ValueError as error:
+        raise CallError(str(error), remedy="`palomar account hash` makes one.", kind="Password") from None
 
 
 async def _labels(core: Core, name: str) -> set[str]:

@@ -36,6 +36,9 @@ MAX_PASSWORD_LINE = 4096  # octets that --password-stdin reads at most
 password_stdin_option = click.option(
     "--password-stdin", is_flag=True, help="Read the password from the first line of standard input."
 )
+hash_stdin_option = click.option(
+    "--hash-stdin", is_flag=True, help="Read what `palomar account hash` made, instead of a password."
+)
 
 
 @click.group()
@@ -51,11 +54,12 @@ def account() -> None:
 @click.option("--quota", type=SIZE, default=0, help="Room for mail: 500M, 2G; 0 is no limit.")
 @click.option("--weak", is_flag=True, help="Also allow SCRAM-SHA-1, CRAM-MD5 and APOP, which keep weak verifiers.")
 @password_stdin_option
+@hash_stdin_option
 @click.pass_obj
-def add(palomar: Palomar, name: str, quota: int, weak: bool, password_stdin: bool) -> None:
+def add(palomar: Palomar, name: str, quota: int, weak: bool, password_stdin: bool, hash_stdin: bool) -> None:
     """Create the account NAME with its mailboxes. The password is asked for."""
-    password = _new_password(password_stdin)
-    palomar.call("account.add", name=name, password=password, quota_bytes=quota, weak=weak)
+    given = _given(password_stdin, hash_stdin)
+    palomar.call("account.add", name=name, quota_bytes=quota, weak=weak, **given)
     done(f"account {name} is ready")
 
 
@@ -79,11 +83,28 @@ def show_(palomar: Palomar, name: str, as_json: bool) -> None:
 @account.command("password")
 @click.argument("name")
 @password_stdin_option
+@hash_stdin_option
 @click.pass_obj
-def password(palomar: Palomar, name: str, password_stdin: bool) -> None:
+def password(palomar: Palomar, name: str, password_stdin: bool, hash_stdin: bool) -> None:
     """Give the account NAME a new password. Application passwords stay as they are."""
-    palomar.call("account.password", name=name, password=_new_password(password_stdin))
+    palomar.call("account.password", name=name, **_given(password_stdin, hash_stdin))
     done(f"{name} has a new password")
+
+
+@account.command("hash")
+@password_stdin_option
+def hash_(password_stdin: bool) -> None:
+    """Print what can stand for a password in a first-boot file, or be given to --hash-stdin.
+
+    Nobody can log in with it, and it is made so that guessing the password from it takes long.
+    """
+    from appliance.auth.credentials import make_credentials  # 4 MiB that other commands can do without
+
+    try:
+        made = make_credentials(_new_password(password_stdin))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(b" ".join(data for _, data in made).decode())
 
 
 @account.command("quota")
@@ -193,6 +214,12 @@ def app_password_remove(palomar: Palomar, name: str, label: str) -> None:
     """Let the device LABEL of NAME log in no more."""
     palomar.call("account.app_password_remove", name=name, label=label)
     done(f"the application password {label} of {name} is gone")
+
+
+def _given(password_stdin: bool, hash_stdin: bool) -> dict[str, str]:
+    if hash_stdin:
+        return {"verifiers": _password(True, "Hash")}
+    return {"password": _new_password(password_stdin)}
 
 
 def _new_password(from_stdin: bool) -> str:

@@ -14,8 +14,10 @@ from appliance.commands.context import Palomar
 from appliance.commands.terminal import Column, json_option, print_json, show
 from appliance.config import Bind, Section
 from appliance.dispatch import Dispatch
+from appliance.document import dotted
 from appliance.errors import ConfigError, Problem
 from appliance.reference import settings_document, toml
+from appliance.settings import secret_keys
 
 HIDDEN = "(secret)"
 COLUMNS = (
@@ -35,14 +37,21 @@ def config(palomar: Palomar, document: bool, as_json: bool) -> None:
     if document:
         click.echo(settings_document(all_sections()), nl=False)
         return
-    settings = palomar.loaded.settings
+    try:
+        settings = palomar.loaded.settings
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"file": str(palomar.path), "problems": [dataclasses.asdict(one) for one in error.problems]})
+        raise click.exceptions.Exit(2) from None
     rows = [
         _row(section.name, field, getattr(settings[section.cls], field.name))
         for section in settings.sections
         for field in dataclasses.fields(section.cls)
     ]
     if as_json:
-        print_json({"file": str(palomar.path), "settings": rows})
+        secrets = [dotted(*key) for key in secret_keys(settings)]
+        print_json({"file": str(palomar.path), "settings": rows, "secrets": secrets})
     else:
         show(rows, COLUMNS, as_json=False)
 

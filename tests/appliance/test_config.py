@@ -255,6 +255,11 @@ def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
     assert problem.startswith("palomar.toml:2: [file] no TOML")
 
 
+def test_nesting_without_end_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        Document.parse(f"a = {'[' * 30_000}", tmp_path / "palomar.toml")
+
+
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*--config"):
         Document.read(tmp_path / "none.toml")

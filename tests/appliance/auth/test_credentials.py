@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.auth.credentials import Credential, make_credentials, password_matches
+from appliance.auth.credentials import Credential, make_credentials, password_matches, read_verifiers
 from appliance.wire.sasl.scram import ScramVerifier
 
 
@@ -36,3 +36,26 @@ def test_unfit_passwords_are_refused_in_words(password: str) -> None:
 
 def test_a_credential_does_not_show_its_data() -> None:
     assert "hunter2" not in repr(Credential("plain", "ana@x.test", "ana@x.test", b"hunter2"))
+
+
+def test_verifiers_made_elsewhere_are_read_as_they_were_written() -> None:
+    made = make_credentials("palomar")
+    assert read_verifiers(" ".join(data.decode() for _, data in made)) == made
+    assert read_verifiers(made[0][1].decode()) == made[:1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "palomar",
+        "$6$salt$hash",
+        "$argon2id$v=19$m=4194304,t=2,p=1$c2FsdHNhbHQ$HTU8HTy+xIlyqCm/bmoE/rsMKLnjIzXVWNQZYxqoplg",
+        "$argon2id$v=19$m=19456,t=999,p=1$c2FsdHNhbHQ$HTU8HTy+xIlyqCm/bmoE/rsMKLnjIzXVWNQZYxqoplg",
+        "SCRAM-SHA-256$15000:c2FsdA==$eA==:eA==",
+        make_credentials("palomar")[1][1].decode(),  # no PLAIN without argon2id
+    ],
+)
+def test_verifiers_that_are_none_or_cost_too_much_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"hash|verifier|login"):
+        read_verifiers(text)

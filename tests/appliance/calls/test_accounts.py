@@ -162,3 +162,13 @@ async def test_an_application_password_does_not_hide_the_demo_s(desk: Desk) -> N
     await desk.ask("account.password", name=ANA, password=demo.PASSWORD)
     desk.listen(EVERYWHERE)
     assert len(await demo.problems(desk.core)) == 1
+
+
+async def test_a_hash_stands_for_the_password(desk: Desk) -> None:
+    verifiers = " ".join(data.decode() for _, data in await desk.core.auth.new_credentials(SECRET))
+    await desk.ask("account.add", name="ines@palomar.test", verifiers=verifiers)
+    assert await desk.login("ines@palomar.test", SECRET) == "ines@palomar.test"
+    await desk.ask("account.password", name=ANA, verifiers=verifiers)
+    assert await desk.login(ANA, SECRET) == ANA
+    with pytest.raises(CallError, match="argon2id"):
+        await desk.ask("account.password", name=ANA, verifiers="$6$salt$hash")

@@ -186,6 +186,17 @@ def test_config_shows_values_and_defaults_and_no_secrets(shell: Shell) -> None:
     assert len([line for line in shown.splitlines() if len(line) > 120]) <= 1  # a long value widens no other row
 
 
+def test_config_names_the_secrets_and_every_problem_in_json(shell: Shell) -> None:
+    host = '[[smarthost.hosts]]\nhost = "smtp.test"\nusername = "ana"\npassword = "s3cret"\n'
+    shell.config.write_text(f'plugins = ["smarthost"]\n{host}')
+    told = shell.good("config", "--json")
+    assert told.json["secrets"] == ["smarthost.hosts[0].password"]
+    assert "s3cret" not in told.out
+    shell.config.write_text("hostnam = 1\ndomains = 2\n")
+    told = shell("config", "--json")
+    assert (told.code, [one["line"] for one in told.json["problems"]]) == (2, [1, 2])
+
+
 def test_a_secret_stays_hidden(shell: Shell) -> None:
     from dataclasses import dataclass
 

@@ -32,6 +32,15 @@ def test_a_password_is_asked_for_twice(shell: Shell) -> None:
     assert "do not match" in done.err
 
 
+def test_a_hash_is_made_and_taken(shell: Shell) -> None:
+    made = shell.good("account", "hash", "--password-stdin", input=f"{PASSWORD}\n").out
+    assert PASSWORD not in made
+    shell.good("account", "add", ANA, "--hash-stdin", input=made)
+    shell.good("account", "password", ANA, "--hash-stdin", input=made)
+    shell.good("account", "weak", ANA, "on", "--password-stdin", input=f"{PASSWORD}\n")  # it is that password's
+    assert shell("account", "add", LUIS, "--hash-stdin", input="$6$salt$hash\n").code == 1
+
+
 def test_account_settings(office: Shell) -> None:
     office.good("account", "quota", ANA, "2G")
     office.good("account", "disable", ANA)
