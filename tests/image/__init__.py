@@ -1,0 +1,1 @@
+"""The image: its products, its proofs, and boots in QEMU."""
