@@ -150,6 +150,7 @@ def _core(loaded: Loaded, store: Store) -> Core:
         hostname=lambda: core.settings[CoreConfig].hostname,
         submit=lambda *arguments, **named: core.intake.submit(*arguments, **named),
         postmaster=lambda: core.settings[CoreConfig].postmaster or store.directory.first_account() or "",
+        time_state=lambda: core.time_state,
     )
     core = Core(
         settings=settings,
@@ -225,7 +226,7 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
         if found := await demo.problems(core):
             raise ConfigError(found)
         services: list[Service] = [service for _, service in core.dispatch.gather("services", core=core)]
-        listeners = [service for service in services if isinstance(service, Listener)]
+        core.listeners = listeners = [service for service in services if isinstance(service, Listener)]
         try:
             _open_all(listeners)
             core.certificates.load()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from appliance.timestate import TimeState
 
 if TYPE_CHECKING:
     from appliance.auth import Authenticator
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from appliance.dispatch import Dispatch
     from appliance.dns import Resolver
     from appliance.intake import Intake
+    from appliance.listener import Listener
     from appliance.queue.runner import QueueRunner
     from appliance.store import Store
     from appliance.tls import Certificates
@@ -21,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Core:
-    """The parts of the running appliance. Built once by `appliance.app`, never changed afterwards.
+    """The parts of the running appliance. Built once by `appliance.app`, not changed afterwards but for this:
 
     `settings` is replaced as a whole on reload: keep the Core, not a section, where a change must be seen.
-    `now` gives epoch seconds; tests hand in their own.
+    `now` gives epoch seconds; tests hand in their own. `time_state` says how far they can be trusted; whoever watches
+    the clock sets it. `listeners` are those of all roles, from before the first service starts.
     """
 
     settings: Settings
@@ -37,3 +41,5 @@ class Core:
     intake: Intake
     queue: QueueRunner
     now: Callable[[], float] = field(default=time.time)
+    time_state: TimeState = "synced"
+    listeners: Sequence[Listener] = ()

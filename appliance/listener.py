@@ -137,6 +137,12 @@ class Listener:
         """Where it listens now."""
         return [str(bind) for bind in self._sockets]
 
+    @property
+    def bound(self) -> list[tuple[str, int]]:
+        """The address and port of each TCP socket that is open, those of systemd included."""
+        tcp = [one for one in self._sockets.values() if one.family in (socket.AF_INET, socket.AF_INET6)]
+        return [one.getsockname()[:2] for one in tcp]
+
     def _close_socket(self, bind: Bind | str) -> None:
         sock = self._sockets.pop(bind)
         if self._accepting:

@@ -42,11 +42,13 @@ def received_field(
     recipient: Address | None = None,
     tls: TlsInfo | None = None,
     offset_minutes: int = 0,
+    doubt: str = "",
 ) -> bytes:
     """A whole Received field with its line end (RFC 5321 section 4.4).
 
     `helo` and `peer_name` (from reverse DNS) come from the peer: what could break the line or a comment is replaced.
-    `recipient` only with a single one, or blind copies would be disclosed. `at` is in epoch seconds.
+    `recipient` only with a single one, or blind copies would be disclosed. `at` is in epoch seconds; a word of `doubt`
+    about it becomes a comment behind the date.
     """
     peer = f"{_name(peer_name)} " if peer_name else ""
     source = f"{peer}[{_literal(peer_ip)}]" if peer_ip else "local"
@@ -60,7 +62,8 @@ def received_field(
     if recipient is not None:
         lines.append(f"\tfor <{recipient}>")
     lines[-1] += ";"
-    lines.append(f"\t{format_date(at, offset_minutes)}")
+    remark = f" (clock {_UNSAFE_COMMENT.sub('?', doubt)})" if doubt else ""
+    lines.append(f"\t{format_date(at, offset_minutes)}{remark}")
     return "\r\n".join(lines).encode() + b"\r\n"
 
 

@@ -21,9 +21,11 @@ from appliance.queue.attempt import Attempts
 from appliance.queue.bounces import Bounces, Submit
 from appliance.queue.config import QueueConfig
 from appliance.queue.destinations import WINDOW, Destination, Group, InHand, envelope_of
+from appliance.queue.schedule import LONGEST_PAUSE_S
 from appliance.queue.settlement import Item, Settlement
 from appliance.queue.verdicts import Verdict, judge
 from appliance.store import queue as rows
+from appliance.timestate import TimeState
 
 if TYPE_CHECKING:
     from appliance.dispatch import Dispatch
@@ -47,7 +49,8 @@ SPREAD_S = 30.0  # within which messages for a destination that is to be tried a
 class QueueRunner:
     """The service "queue", and the door through which commands reach the queue.
 
-    `now` gives epoch seconds, `clock` seconds that only grow; tests hand in their own, and their own `random`.
+    `now` gives epoch seconds, `time_state` how far they can be trusted, `clock` seconds that only grow; tests hand in
+    their own, and their own `random`.
     """
 
     name = "queue"
@@ -64,6 +67,7 @@ class QueueRunner:
         submit: Submit,
         postmaster: Callable[[], str] = lambda: "",
         now: Callable[[], float] = time.time,
+        time_state: Callable[[], TimeState] = lambda: "synced",
         clock: Callable[[], float] = time.monotonic,
         random: random.Random = random.Random(),  # noqa: B008, S311 - spreads retries, guards nothing
     ) -> None:
@@ -72,6 +76,7 @@ class QueueRunner:
         self._trace = trace
         self._config = config
         self._now = now
+        self._time_state = time_state
         self._clock = clock
         self._random = random
         self._attempts = Attempts(store=store, dispatch=dispatch)
@@ -202,6 +207,8 @@ class QueueRunner:
         hand = self._hand
         hand.prune()
         now = int(self._now())
+        if everything:
+            await self._bring_forward(now)
         first = (-1, -1) if everything or now < self._seen_until else (self._seen_until - 1, -1)
         after, changes = first, self._changes
         hand.begin_reading(everything=everything)
@@ -227,6 +234,15 @@ class QueueRunner:
         if everything:
             self._looked_at = self._clock()
         self._set_timer(min(next_at or math.inf, self._put_off_until or math.inf) - self._now())
+
+    async def _bring_forward(self, now: int) -> None:
+        """Make due what no pause explains any more: it was put off while the clock was ahead, perhaps by years."""
+        latest = now + 2 * max(self._config().longest_retry, LONGEST_PAUSE_S)
+        if await self._store.read(lambda db: rows.next_due_at(db, latest)) is not None:
+            count = await self._store.write(lambda db: rows.bring_forward(db, now, latest))
+            log.warning(
+                "the clock was set back: %d recipient(s) would have waited for that long, and are due now", count
+            )
 
     def _take(self, pairs: Iterable[tuple[QueuedMessage, QueueEntry]]) -> None:
         for destination in self._hand.add(pairs):
@@ -346,7 +362,15 @@ class QueueRunner:
             resume_at = now + 1 + round(pause + SPREAD_S * self._random.random())
         schedule, chance = self._config().schedule, self._random.random()
         verdicts: Sequence[Verdict] = [
-            judge(entry, outcome, now=now, schedule=schedule, chance=chance, resume_at=resume_at)
+            judge(
+                entry,
+                outcome,
+                now=now,
+                schedule=schedule,
+                chance=chance,
+                resume_at=resume_at,
+                time_state=self._time_state(),
+            )
             for entry, outcome in zip(group.entries, outcomes, strict=True)
         ]
         for verdict in verdicts:
@@ -385,7 +409,7 @@ class QueueRunner:
             entry,
             verdict.outcome,
             next_at=next_at,
-            tried_at=now,
+            tried_at=now if self._time_state() == "synced" else 0,
             waited_s=verdict.waited_s,
             delay_warned=entry.delay_warned,
         )

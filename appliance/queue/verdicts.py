@@ -10,6 +10,7 @@ from appliance.mail.envelope import NOTIFY_DELAY, NOTIFY_FAILURE, NOTIFY_SUCCESS
 from appliance.mail.reply import Reply
 from appliance.queue.schedule import Schedule
 from appliance.store.model import QueueEntry
+from appliance.timestate import TimeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +27,29 @@ class Verdict:
 
 
 def judge(
-    entry: QueueEntry, outcome: Outcome, *, now: int, schedule: Schedule, chance: float, resume_at: int = 0
+    entry: QueueEntry,
+    outcome: Outcome,
+    *,
+    now: int,
+    schedule: Schedule,
+    chance: float,
+    resume_at: int = 0,
+    time_state: TimeState = "synced",
 ) -> Verdict:
     """Decide about one entry after an attempt at `now`. `chance` (0..1) spreads retries.
 
-    `resume_at`: the destination as a whole is left alone until then (epoch seconds).
+    `resume_at`: the destination as a whole is left alone until then (epoch seconds). Age grows from one attempt at
+    a synced clock to the next such; nothing expires, and nobody is warned, while the clock is unset.
     """
     if outcome.status == "delivered":
         return Verdict(entry, outcome, _success(entry, outcome, now))
-    waited_s = schedule.waited_s(entry.waited_s, entry.attempts, entry.tried_at, now)
-    if outcome.status == "deferred" and schedule.expired(waited_s):
+    synced, unset = time_state == "synced", time_state == "unset"
+    waited_s = schedule.waited_s(entry.waited_s, entry.attempts, entry.tried_at, now) if synced else entry.waited_s
+    if outcome.status == "deferred" and schedule.expired(waited_s) and not unset:
         outcome = _expired(outcome, waited_s)
     if outcome.status == "failed":
         return Verdict(entry, outcome, _notice(entry, outcome, "failed", now), waited_s=waited_s)
-    warning = schedule.warns(waited_s, entry.delay_warned)
+    warning = schedule.warns(waited_s, entry.delay_warned) and not unset
     notice = None
     if warning:
         notice = _notice(entry, outcome, "delayed", now, retry_until=now + schedule.max_age_s - waited_s)
@@ -51,7 +61,7 @@ def judge(
         outcome,
         notice,
         next_at=max(next_at, resume_at),
-        tried_at=now,
+        tried_at=now if synced else 0,
         waited_s=waited_s,
         delay_warned=entry.delay_warned or warning,
     )

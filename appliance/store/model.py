@@ -165,7 +165,7 @@ class QueueEntry:
     next_at: int
     delay_warned: bool
     last_reply: str
-    tried_at: int = 0  # when the last attempt ended; 0 before the first
+    tried_at: int = 0  # when the last attempt ended; 0 before the first, and if the clock was not synced then
 
 
 @dataclass(frozen=True, slots=True)

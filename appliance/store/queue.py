@@ -134,6 +134,11 @@ def defer(
     )
 
 
+def bring_forward(db: Database, now: int, latest: int) -> int:
+    """Make waiting recipients due now that would fall due after `latest`, both in epoch seconds. Returns how many."""
+    return db.execute("UPDATE queue_entry SET next_at = ? WHERE held = 0 AND next_at > ?", (now, latest)).rowcount
+
+
 def hold(db: Database, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
     """Keep recipients back until they are released: by id, by recipient domain, or all. Returns how many."""
     return _update(db, "held = 1", (), entry_ids, domain, "held = 0")

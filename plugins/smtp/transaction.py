@@ -280,6 +280,7 @@ def _with_our_lines(session: SmtpSession, transaction: Transaction, message: Mes
         at=at,
         recipient=envelope.recipients[0].address if len(envelope.recipients) == 1 else None,
         tls=facts.tls,
+        doubt="" if session.core.time_state == "synced" else session.core.time_state,
     )
     if facts.account is not None:
         lines += missing_fields(message, token=transaction.trace_id, hostname=session.hostname, at=at)

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import email.utils
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,13 @@ def test_little_known_and_an_ipv6_peer():
     local = received_field(helo="x", peer_ip="", by="mx", protocol="LMTP", trace_id="a", at=AT, offset_minutes=60)
     assert local.startswith(b"Received: from x (local)\r\n")
     assert local.endswith(b"\tMon, 01 Jan 2024 11:00:00 +0100\r\n")
+
+
+def test_a_clock_in_doubt_is_said_behind_the_date():
+    field = received_field(helo="x", peer_ip="", by="mx", protocol="ESMTP", trace_id="a", at=0, doubt="unset")
+    assert field.endswith(b"\tThu, 01 Jan 1970 00:00:00 +0000 (clock unset)\r\n")
+    parsed = email.message_from_bytes(field + b"\r\n", policy=email.policy.default)
+    assert email.utils.parsedate_to_datetime(parsed["Received"].rpartition(";")[2]).timestamp() == 0
 
 
 @given(st.text(max_size=300), st.text(max_size=300))

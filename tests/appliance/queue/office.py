@@ -23,6 +23,7 @@ from appliance.queue.config import QueueConfig
 from appliance.queue.runner import QueueRunner
 from appliance.store import Accepted, QueueEntry, QueueWish, Store
 from appliance.store.queue import list_queue
+from appliance.timestate import TimeState
 from appliance.trace import Trace
 
 OK = Reply(250, "2.0.0", "stored")
@@ -97,6 +98,7 @@ class Office:
     notices: list[tuple[str, str]] = field(default_factory=list)  # (to, text)
     told: list[Recipient] = field(default_factory=list)  # the same recipients with what is asked for them
     now: float = 1_000_000.0
+    time_state: TimeState = "synced"
     submit_error: Exception | None = None
     config: QueueConfig = field(default_factory=QueueConfig)
     postmaster: str = ""
@@ -112,6 +114,7 @@ class Office:
             submit=self.submit,
             postmaster=lambda: self.postmaster,
             now=lambda: self.now,
+            time_state=lambda: self.time_state,
             clock=lambda: self.now,
             random=random.Random(1),
         )

@@ -237,6 +237,35 @@ async def test_a_clock_that_jumps_expires_nothing(place: Office) -> None:
     assert place.notices == []
 
 
+async def test_without_a_set_clock_mail_leaves_and_nothing_ages(place: Office) -> None:
+    place.now, place.time_state = 5.0, "unset"
+    place.transport.verdict = lambda recipient: outcome(recipient, LATER)
+    async with working(place) as runner:
+        await place.queue("a@b.test", notify=runner)
+        for attempts in range(1, 130):  # with a synced clock it would have expired at the 112th
+            entries = await deferred(place, attempts)
+            place.now = entries[0].next_at
+            runner.notify()
+        assert (entries[0].waited_s, entries[0].tried_at) == (0, 0)
+        place.now, place.time_state = 1_800_000_000.0, "synced"
+        runner.notify()
+        entries = await deferred(place, 130)
+        assert (entries[0].waited_s, entries[0].tried_at) == (0, 1_800_000_000)
+    assert place.notices == []
+
+
+async def test_a_clock_that_is_set_back_leaves_nobody_waiting_for_years(place: Office) -> None:
+    place.now = 2_200_000_000.0  # a battery-backed clock that says 2039
+    place.transport.verdict = lambda recipient: outcome(recipient, LATER)
+    async with working(place) as runner:
+        await place.queue("a@b.test", notify=runner)
+        await deferred(place)
+    place.now = 1_800_000_000.0
+    async with working(place):
+        (entry,) = await deferred(place, 2)
+    assert place.now < entry.next_at <= place.now + 700
+
+
 async def test_a_bounce_that_cannot_be_stored_keeps_the_failure_queued(place: Office) -> None:
     place.transport.verdict = lambda one: outcome(one, NEVER)
     place.submit_error = StoreFullError("the disk is full")

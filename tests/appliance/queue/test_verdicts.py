@@ -13,8 +13,10 @@ from appliance.mail.reply import Reply
 from appliance.queue.schedule import Schedule
 from appliance.queue.verdicts import Verdict, judge
 from appliance.store.model import QueueEntry
+from appliance.timestate import TimeState
 
 NOW = 1_000_000
+RULES: dict[str, Any] = {"schedule": Schedule(), "chance": 0.5}
 OK = Reply(250, "2.0.0", "stored")
 LATER = Reply(451, "4.2.0", "later")
 NEVER = Reply(550, "5.1.1", "unknown")
@@ -94,6 +96,31 @@ def test_expired() -> None:
     assert str(found.outcome.reply) == ("550 5.4.7 not delivered within 5.0 days; the last answer was: 451 4.2.0 later")
     assert found.notice is not None
     assert found.notice.action == "failed"
+
+
+@pytest.mark.parametrize(
+    ("time_state", "waited_s", "tried_at"), [("synced", 1600, NOW), ("plausible", 900, 0), ("unset", 900, 0)]
+)
+def test_age_grows_only_while_the_clock_is_synced(time_state: TimeState, waited_s: int, tried_at: int) -> None:
+    tried = entry(attempts=2, waited_s=900, tried_at=NOW - 700)
+    found = judge(tried, Outcome(tried.recipient, "deferred", LATER), now=NOW, **RULES, time_state=time_state)
+    assert (found.waited_s, found.tried_at, found.next_at) == (waited_s, tried_at, NOW + 1200)
+
+
+def test_the_first_synced_attempt_counts_nothing_that_was_before() -> None:
+    tried = entry(attempts=5, waited_s=900, tried_at=0)
+    assert verdict(tried, "deferred", LATER).waited_s == 900
+
+
+@pytest.mark.parametrize(("time_state", "expires"), [("synced", True), ("plausible", True), ("unset", False)])
+def test_nothing_expires_or_warns_while_the_clock_is_unset(time_state: TimeState, expires: bool) -> None:
+    old = entry(attempts=110, waited_s=5 * 86400, tried_at=NOW - 4000)
+    found = judge(old, Outcome(old.recipient, "deferred", LATER), now=NOW, **RULES, time_state=time_state)
+    assert (found.outcome.status == "failed") is expires
+    late = entry(attempts=6, waited_s=5 * 3600, tried_at=NOW - 4000)
+    found = judge(late, Outcome(late.recipient, "deferred", LATER), now=NOW, **RULES, time_state=time_state)
+    assert found.delay_warned is expires
+    assert found.next_at > NOW
 
 
 def test_a_destination_that_is_left_alone_sets_the_time() -> None:

@@ -87,6 +87,13 @@ async def test_received_does_not_tell_several_recipients_of_each_other(tmp_path:
     assert b"luis" not in core.intake.taken[0].message
 
 
+async def test_received_says_when_the_clock_is_in_doubt(tmp_path: Path) -> None:
+    core = FakeCore(tmp_path)
+    core.core.time_state = "plausible"
+    await talk(core, HELLO, *ONE)
+    assert b"+0000 (clock plausible)\r\n" in core.intake.taken[0].message
+
+
 async def test_hostname_of_the_role_wins(tmp_path: Path) -> None:
     core = FakeCore(tmp_path, SmtpConfig(hostname="mail.elsewhere.test"))
     connection = await talk(core, HELLO, *ONE)
