@@ -87,7 +87,7 @@ class Wifi:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Addressing:
+class Addressing:
     """What physical interfaces, VLANs and bridges have in common."""
 
     ipv4: Literal["auto", "dhcp", "off"] = setting(
@@ -137,7 +137,7 @@ class _Addressing:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NicConfig(_Addressing):
+class NicConfig(Addressing):
     """One physical interface, under its name, or under any word if `match` says which."""
 
     match: Match = setting(Match(), "Which interface this is for, where the table's name is not its name.")
@@ -148,33 +148,33 @@ class NicConfig(_Addressing):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VlanConfig(_Addressing):
+class VlanConfig(Addressing):
     """One VLAN (IEEE 802.1Q); the table's name is the name of its link."""
 
     id: int = setting(0, "Its number on the wire, 1 to 4094.")
     on: str = setting("", "The interface or bridge that it runs on: its name, or that of its table.")
 
     def problems(self) -> Iterator[Problem]:
-        """A number or an interface that cannot be, and see _Addressing."""
+        """A number or an interface that cannot be, and see Addressing."""
         yield from within(self, 1, 4094, "id")
         if not self.on:
             yield Problem("on", "must be set.", 'Write the interface that the VLAN is on, such as "eth0".')
-        yield from _Addressing.problems(self)
+        yield from Addressing.problems(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BridgeConfig(_Addressing):
+class BridgeConfig(Addressing):
     """One bridge; the table's name is the name of its link."""
 
     ports: tuple[str, ...] = setting((), "The interfaces in it: names, or those of their tables.")
 
     def problems(self) -> Iterator[Problem]:
-        """No ports, a port twice, and see _Addressing."""
+        """No ports, a port twice, and see Addressing."""
         if not self.ports:
             yield Problem("ports", "must name an interface.", 'Write the interfaces, such as ["eth0", "eth1"].')
         for name in sorted({one for one in self.ports if self.ports.count(one) > 1}):
             yield Problem("ports", f"{name!r} is there twice.", "Keep one of them.")
-        yield from _Addressing.problems(self)
+        yield from Addressing.problems(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,7 +266,9 @@ class NetworkConfig:
                     yield Problem(here, f"{port!r} is a bridge itself.", "Name its ports here instead.")
                 if (other := seen.setdefault(port, name)) != name:
                     yield Problem(here, f"{port!r} is in {other!r} already.", "A port is in one bridge.")
-                own = self.nics.get(port) or self.vlans.get(port)
+                if (vlan := self.vlans.get(port)) is not None and vlan.on in self.bridges:
+                    yield Problem(here, f"{port!r} is a VLAN on a bridge.", "A VLAN in a bridge is on an interface.")
+                own = self.nics.get(port) or vlan
                 if own is not None and (own.addresses or own.gateway or own.gateway6):
                     text = f"{port!r} has addresses of its own."
                     yield Problem(here, text, f"Move them to {dotted('network', 'bridges', name)}.")
@@ -295,7 +297,7 @@ class NetworkConfig:
                     f"{where}.match.mac", f"{mac} is that of {other} too.", "Keep one table for an interface."
                 )
 
-    def links(self) -> Iterator[tuple[str, _Addressing]]:
+    def links(self) -> Iterator[tuple[str, Addressing]]:
         """Every configured link with the name of its table."""
         for table, links in (("nics", self.nics), ("vlans", self.vlans), ("bridges", self.bridges)):
             for name, link in links.items():

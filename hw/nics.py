@@ -78,17 +78,21 @@ def ranked(nics: Iterable[Nic]) -> list[Nic]:
     return sorted(nics, key=lambda nic: (rank(nic), natural(nic.name), nic.mac))
 
 
-def words(nic: Nic) -> str:
-    """What a person would call it: `onboard Ethernet`, `USB Ethernet (r8152)`, `Wi-Fi`, with what is on the wire."""
+def label(nic: Nic) -> str:
+    """What a person would call it: `onboard Ethernet`, `USB Ethernet (r8152)`, `Wi-Fi`."""
     if nic.kind in {"vlan", "bridge", "other"}:
-        named = {"vlan": "VLAN", "bridge": "bridge", "other": "link"}[nic.kind]
-    else:
-        named = RANKS[rank(nic)] + (f" ({nic.driver})" if nic.bus == "usb" and not nic.onboard and nic.driver else "")
+        return {"vlan": "VLAN", "bridge": "bridge", "other": "link"}[nic.kind]
+    driver = f" ({nic.driver})" if nic.bus == "usb" and not nic.onboard and nic.driver else ""
+    return RANKS[rank(nic)] + driver
+
+
+def words(nic: Nic) -> str:
+    """The label, with what is on the wire: `onboard Ethernet, 1000 Mb/s`, `USB Ethernet (r8152), no cable`."""
     if not nic.carrier:
-        return f"{named}, no {'radio link' if nic.kind == 'wifi' else 'cable'}"
+        return f"{label(nic)}, no {'radio link' if nic.kind == 'wifi' else 'cable'}"
     if nic.speed_mbps:
-        return f"{named}, {nic.speed_mbps} Mb/s{'' if nic.full_duplex in {True, None} else ' half duplex'}"
-    return named
+        return f"{label(nic)}, {nic.speed_mbps} Mb/s{' half duplex' if nic.full_duplex is False else ''}"
+    return label(nic)
 
 
 def normal_mac(text: str) -> str:

@@ -14,6 +14,9 @@ Source: TypeAlias = Literal["static", "dhcp", "link-local"]
 DEFAULT_V4 = "0.0.0.0/0"
 DEFAULT_V6 = "::/0"
 MAIN_TABLE = 254
+OUR_NUMBERS = range(1000, 31_000)
+"""Routing tables and priorities of rules that are ours: 1000 + the metric of the uplink."""
+RULE_PRIORITIES = OUR_NUMBERS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +200,8 @@ class Plan:
     mdns_name: str = ""
     """Without `.local`; empty where mDNS is off."""
     links: tuple[Link, ...] = ()
+    down: tuple[str, ...] = ()
+    """Physical links that shall be down and without addresses."""
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
