@@ -6,21 +6,16 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import zstandard
 
 from appliance.config import StoreConfig
 from appliance.store.database import Database
 from appliance.store.schema import Migration
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 FLUSH_S = 5.0  # at most so much is lost in a crash
 FLUSH_ROWS = 2000  # a batch of this size is written at once
@@ -139,7 +134,7 @@ class Trace:
 
 def _add(db: Database, batch: Sequence[TraceRow], keep: int) -> int:
     """Store a batch, and remove the oldest ones beyond `keep` rows or MAX_BYTES."""
-    data = zstd.compress(_encode(batch), 3)
+    data = zstandard.compress(_encode(batch), 3)
     db.execute("INSERT INTO trace (last_at, rows, data) VALUES (?, ?, ?)", (batch[-1].at, len(batch), data))
     total, octets = db.execute("SELECT sum(rows), sum(length(data)) FROM trace").fetchone()
     for number, rows, size in db.execute("SELECT id, rows, length(data) FROM trace ORDER BY id").fetchall():
@@ -162,7 +157,7 @@ def _search(db: Database, wanted: Callable[[TraceRow], bool], limit: int) -> lis
 
 def _unpacked(data: bytes) -> Iterable[TraceRow]:
     try:
-        return _decode(zstd.decompress(data))
-    except (zstd.ZstdError, msgspec.DecodeError) as error:
+        return _decode(zstandard.decompress(data))
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
         log.warning("a batch of the trace is damaged: %s", error)
         return ()

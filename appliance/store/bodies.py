@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message, Part
 from appliance.store.frames import FRAME, table
+from appliance.store.packing import packed
 from appliance.store.segments import Extent, Record, Segments
 from appliance.store.texts import FRAMES, RAW, ZSTD, Place, Text
 from appliance.wire import imap
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-LEVEL = 2  # mail text of 4 KiB shrinks to 65 % in 15 µs; higher levels take longer and gain one per cent
 MIN_COMPRESS = 512  # octets; below it a frame's own cost eats the gain
 MIN_SAVING = 10  # per cent that compression must save
 SEGMENT_THRESHOLD = 32 << 10  # stored octets; from here on a text goes to a segment file instead of a row
-MIN_REST = 16 << 10  # octets behind the first text part that make it worth a block of its own: else one holds 128 KiB
+MIN_ATTACHED = 16 << 10  # octets of attachments that make it worth to begin a frame with them
 OFF_LOOP = 32 << 10  # octets of text; from here on a thread compresses, so that the loop does not stall
 PROBE = 128 << 10  # octets that decide whether a larger text is worth compressing
+
+_READ = frozenset(("text", "multipart"))  # types of parts that are no attachments
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +56,6 @@ class PreparedBody:
         return len(self.header) + self.text_size
 
 
-class _Compressors(threading.local):
-    def __init__(self) -> None:
-        parameter = zstd.CompressionParameter
-        options: dict[int, int] = {parameter.compression_level: LEVEL, parameter.checksum_flag: 1}
-        self.reused = zstd.ZstdCompressor(options=options)
-
-
-_compressors = _Compressors()
-
-
 def prepare(message: Message, segments: Segments, *, compress: bool = True) -> PreparedBody:
     """Describe, compress and, if it is large, write out a message. Any thread; large ones belong off the loop.
 
@@ -77,7 +63,7 @@ def prepare(message: Message, segments: Segments, *, compress: bool = True) -> P
     """
     part = message.structure
     text = message.text
-    codec, chunks = _compressed(text, _lead(part)) if compress else (RAW, [text])
+    codec, chunks = _compressed(text, _attached(part)) if compress else (RAW, [text])
     stored = sum(map(len, chunks))
     extent = segments.append(chunks) if stored >= SEGMENT_THRESHOLD else None
     return PreparedBody(
@@ -93,36 +79,27 @@ def prepare(message: Message, segments: Segments, *, compress: bool = True) -> P
     )
 
 
-def _lead(structure: Part) -> int:
-    """Where the first part that people read ends. It is often asked for without what is attached to it."""
-    return next((part.end for part in structure.walk() if part.type == "text"), 0)
+def _attached(structure: Part) -> int:
+    """Where the first attachment begins. What people read stands before it, and is often asked for alone."""
+    return next((part.header_start for part in structure.walk() if part.type not in _READ), 0)
 
 
-def _compressed(text: bytes | memoryview, lead: int) -> tuple[int, Sequence[bytes | memoryview]]:
+def _compressed(text: bytes | memoryview, attached: int) -> tuple[int, Sequence[bytes | memoryview]]:
     size = len(text)
     if size < MIN_COMPRESS:
         return RAW, [text]
-    compressor = _compressors.reused
-    if size > PROBE and not _pays(len(compressor.compress(text[:PROBE], zstd.ZstdCompressor.FLUSH_FRAME)), PROBE):
+    if size > PROBE and not _pays(len(packed(text[:PROBE])), PROBE):
         return RAW, [text]
-    frames = [_frame(text[start : start + FRAME], 0 if start else lead) for start in range(0, size, FRAME)]
+    if size - attached < MIN_ATTACHED:
+        attached = 0
+    starts = [*range(0, attached, FRAME), *range(attached, size, FRAME), size]
+    frames = [packed(text[start:end]) for start, end in pairwise(starts)]
     if not _pays(sum(map(len, frames)), size):
         return RAW, [text]
     if len(frames) == 1:
         return ZSTD, frames
-    sizes = [(len(frame), min(FRAME, size - number * FRAME)) for number, frame in enumerate(frames)]
+    sizes = [(len(frame), end - start) for frame, (start, end) in zip(frames, pairwise(starts), strict=True)]
     return FRAMES, [*frames, table(sizes)]
-
-
-def _frame(octets: bytes | memoryview, lead: int) -> bytes:
-    """One frame. If much follows `lead`, a block ends there, so that what stands before can be unpacked alone."""
-    compressor = _compressors.reused
-    if not lead or len(octets) - lead < MIN_REST:
-        whole: bytes = compressor.compress(octets, zstd.ZstdCompressor.FLUSH_FRAME)
-        return whole
-    compressor.set_pledged_input_size(len(octets))
-    start: bytes = compressor.compress(octets[:lead], zstd.ZstdCompressor.FLUSH_BLOCK)
-    return start + compressor.compress(octets[lead:], zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def _pays(stored: int, size: int) -> bool:

@@ -7,17 +7,12 @@ a table of their sizes in a frame that other readers skip. `zstd -d` unpacks it 
 from __future__ import annotations
 
 import struct
-import sys
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from appliance.errors import StoreError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from appliance.store.packing import unpacked
 
 FRAME = 128 << 10  # octets of text in one frame; measured: larger ones save less than 0.1 per cent
 MAX_FRAME = 1 << 20  # octets of text that a frame may say it holds
@@ -25,6 +20,7 @@ MAX_FRAME = 1 << 20  # octets of text that a frame may say it holds
 _SKIPPABLE, _SEEKABLE = 0x184D2A5E, 0x8F92EAB1
 _HEAD = struct.Struct("<II")  # magic of a frame to skip, octets of the table behind it
 _FOOT = struct.Struct("<IBI")  # number of frames, descriptor (0: no checksums in the table), magic
+_TAIL = 64  # octets that are read at once: the table of up to five frames
 
 
 def table(sizes: Sequence[tuple[int, int]]) -> bytes:
@@ -54,27 +50,24 @@ class Frames:
         number = bisect_right(self._starts, start) - 1
         first, last = self._starts[number : number + 2]
         place, behind = self._places[number : number + 2]
-        unpacker = zstd.ZstdDecompressor()
         try:
-            # One octet more than there may be, so that the end of the frame is reached and its checksum looked at.
-            octets: bytes = unpacker.decompress(self._take(place, behind - place), max_length=last - first + 1)
-        except zstd.ZstdError as error:
-            raise StoreError(f"frame {number} is damaged: {error}") from error
-        if not unpacker.eof or len(octets) != last - first:
-            raise StoreError(f"frame {number} is damaged")
+            octets = unpacked(self._take(place, behind - place), last - first)
+        except StoreError as error:
+            raise type(error)(f"frame {number}: {error}") from error
         return octets if (start, min(end, last)) == (first, last) else octets[start - first : end - first]
 
 
 def _sizes(take: Callable[[int, int], bytes], stored: int) -> tuple[int, ...]:
     """The entries of the table: octets of a frame, octets of its text, and so on."""
-    foot = take(max(0, stored - _FOOT.size), _FOOT.size)
-    if len(foot) != _FOOT.size:
+    tail = take(max(0, stored - _TAIL), min(stored, _TAIL))
+    if len(tail) < _FOOT.size:
         raise StoreError("the table of frames is missing")
-    count, descriptor, magic = _FOOT.unpack(foot)
+    count, descriptor, magic = _FOOT.unpack_from(tail, len(tail) - _FOOT.size)
     length = count * 8 + _FOOT.size
-    if magic != _SEEKABLE or descriptor or length + _HEAD.size > stored:
+    whole = length + _HEAD.size
+    if magic != _SEEKABLE or descriptor or whole > stored:
         raise StoreError("the table of frames is damaged")
-    octets = take(stored - length - _HEAD.size, _HEAD.size + count * 8)
-    if octets[: _HEAD.size] != _HEAD.pack(_SKIPPABLE, length) or len(octets) != _HEAD.size + count * 8:
+    octets = tail[-whole:] if whole <= len(tail) else take(stored - whole, whole)
+    if octets[: _HEAD.size] != _HEAD.pack(_SKIPPABLE, length) or len(octets) != whole:
         raise StoreError("the table of frames is damaged")
-    return struct.unpack(f"<{2 * count}I", octets[_HEAD.size :])
+    return struct.unpack_from(f"<{2 * count}I", octets, _HEAD.size)

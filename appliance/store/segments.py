@@ -189,14 +189,17 @@ class Segments:
 
     def read_at_once(self, segment: int, position: int, length: int) -> bytes:
         """`read` for the event loop: raises NotCachedError instead of waiting for the disk."""
-        head, octets = bytearray(_RECORD.size), bytearray(length)
-        try:
-            found = os.preadv(self._descriptor(segment).fd, [head, octets], position, os.RWF_NOWAIT)
-        except OSError as error:  # not in memory, or a file system that cannot tell
-            raise NotCachedError(f"segment {segment} is not at hand") from error
-        if found < _RECORD.size + length:
-            raise NotCachedError(f"some of segment {segment} is not at hand")
-        return self._checked(bytes(head), bytes(octets), segment, position, length)
+        octets = self._pread_at_once(segment, position, _RECORD.size + length)
+        return self._checked(octets[: _RECORD.size], octets[_RECORD.size :], segment, position, length)
+
+    def take(self, extent: Extent, start: int, count: int, *, at_once: bool = False) -> bytes:
+        """Some octets of a record, unchecked, fewer where the file ends: for what carries checksums of its own.
+
+        Raises NotFoundError without the file, StoreError if it cannot be read; NotCachedError if it is to be
+        `at_once` and the disk would have to be waited for.
+        """
+        position = extent.position + _RECORD.size + start
+        return (self._pread_at_once if at_once else self._pread)(extent.segment, position, count)
 
     def record(self, segment: int, position: int, length: int) -> Record:
         """One record to be read piece by piece; it must be closed. Raises as `read` does, for its head alone."""
@@ -277,6 +280,16 @@ class Segments:
             raise NotFoundError(f"segment {segment} is not there") from error
         except OSError as error:
             raise StoreError(f"segment {segment} cannot be read: {error}") from error
+
+    def _pread_at_once(self, segment: int, position: int, length: int) -> bytes:
+        octets = bytearray(length)
+        try:
+            found = os.preadv(self._descriptor(segment).fd, [octets], position, os.RWF_NOWAIT)
+        except OSError as error:  # not in memory, or a file system that cannot tell
+            raise NotCachedError(f"segment {segment} is not at hand") from error
+        if found < length:
+            raise NotCachedError(f"some of segment {segment} is not at hand")
+        return bytes(octets)
 
     def _descriptor(self, segment: int) -> _Descriptor:
         found = self._descriptors.get(segment)

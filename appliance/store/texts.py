@@ -5,22 +5,16 @@ What a peer that takes its time costs is one piece of the text, not all of it.
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from appliance.errors import StoreError
 from appliance.store.frames import FRAME, Frames
-from appliance.store.segments import NotCachedError, Record, Segments
+from appliance.store.packing import unpacked
+from appliance.store.segments import Extent, NotCachedError, Record, Segments
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-RAW, ZSTD, FRAMES = 0, 1, 2  # `body.codec`: as it is; one zstd frame; several, for what is longer than FRAME
-FEED = 16 << 10  # octets of a frame that are unpacked in one go
+RAW, ZSTD, FRAMES = 0, 1, 2  # `body.codec`: as it is; one zstd frame; several, each unpacked without the others
 PIECE = FRAME  # octets of one text that are in memory at once
 QUICK = FRAME  # octets of text, unpacked out of as many at most: 0.3 ms, for which no thread is woken
 
@@ -121,58 +115,46 @@ class Place(NamedTuple):
         else:
             octets = segments.read(self.segment, self.position, self.stored)
         if self.codec == ZSTD:
-            octets = _unpacked(octets, wanted if wanted < self.size else self.size + 1)
-        elif wanted < len(octets):
-            octets = octets[:wanted]
-        if len(octets) != wanted:
+            octets = unpacked(octets, self.size)
+        elif len(octets) != self.size:
             raise StoreError(f"there are {len(octets)} octets of text instead of {self.size}")
-        return octets
+        return octets if wanted == len(octets) else octets[:wanted]
 
     def start(self, segments: Segments, wanted: int, *, at_once: bool = False) -> bytes | memoryview:
         """The first `wanted` octets of the text, `size` for all. Raises as `open` does.
 
         `at_once`: raises NotCachedError where that would take long, or where the disk would have to be waited for.
         """
-        if at_once and (wanted > QUICK or self.stored > QUICK or self.codec == FRAMES):
+        if at_once and (wanted > QUICK or (self.stored > QUICK and self.codec != FRAMES)):
             raise NotCachedError("too long a text")
-        if self.codec != FRAMES:
-            return self.short(segments, wanted, at_once=at_once)
         if not wanted:
             return b""
-        text, record = self.open(segments)
-        try:
-            return _gathered(text, wanted)
-        finally:
-            if record is not None:
-                record.close()
+        if self.codec != FRAMES:
+            return self.short(segments, wanted, at_once=at_once)
+        return _gathered(self._frames(segments, at_once=at_once), wanted)
+
+    def _frames(self, segments: Segments, *, at_once: bool) -> Frames:
+        """For whoever takes them now: compaction may remove the file, which makes reading further a NotFoundError."""
+        if self.segment is None:
+            return self._frames_of_row()
+        extent = Extent(self.segment, self.position, self.stored)
+        return Frames(lambda start, count: segments.take(extent, start, count, at_once=at_once), self.stored, self.size)
 
     def _frames_of_row(self) -> Frames:
         octets = self.octets or b""
         return Frames(lambda start, count: octets[start : start + count], len(octets), self.size)
 
 
-def _gathered(text: Text, wanted: int) -> memoryview:
+def _gathered(text: Text, wanted: int) -> bytes | memoryview:
     """The first `wanted` octets, filled into one buffer: joined pieces would take the room twice."""
+    first = text.piece(0, wanted)
+    if len(first) == wanted:
+        return first
     octets = bytearray(wanted)
-    done = 0
+    octets[: len(first)] = first
+    done = len(first)
     while done < wanted:
         piece = text.piece(done, wanted)
         octets[done : done + len(piece)] = piece
         done += len(piece)
     return memoryview(octets).toreadonly()
-
-
-def _unpacked(octets: bytes, most: int) -> bytes:
-    """At most the first `most` octets of a frame's text."""
-    unpacker = zstd.ZstdDecompressor()
-    found: list[bytes] = []
-    stored = memoryview(octets)
-    try:
-        # Fed with all at once, it would keep a copy of whatever is behind the octets asked for.
-        while most and stored and not unpacker.eof:
-            found.append(unpacker.decompress(stored[:FEED], max_length=most))
-            stored = stored[FEED:]
-            most -= len(found[-1])
-    except zstd.ZstdError as error:
-        raise StoreError(f"the text is damaged: {error}") from error
-    return found[0] if len(found) == 1 else b"".join(found)

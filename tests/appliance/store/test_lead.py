@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
 
-from appliance.errors import StoreError
 from appliance.mail.message import Message
-from appliance.store import Account, Store, bodies, texts
+from appliance.store import Account, Store, bodies
+from appliance.store.frames import FRAME
+from appliance.store.packing import packed
 from appliance.store.segments import Segments
-from appliance.store.texts import FEED, FRAMES, ZSTD
+from appliance.store.texts import FRAMES, Place
 from tests.appliance.store.samples import accept, box, rows
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 HEADER = b"Subject: two parts\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
 
@@ -32,31 +27,32 @@ def mixed(text: int, attached: int) -> Message:
     )
 
 
-@pytest.mark.parametrize(("attached", "codec"), [(20_000, ZSTD), (100_000, ZSTD), (400_000, FRAMES)])
-def test_the_first_text_ends_a_block(tmp_path: Path, attached: int, codec: int) -> None:
+@pytest.mark.parametrize("attached", [20_000, 100_000, 400_000])
+def test_attachments_begin_a_frame(tmp_path: Path, attached: int) -> None:
     message = mixed(3000, attached)
     segments = Segments(tmp_path / "segments")
     made = bodies.prepare(message, segments)
-    assert made.codec == codec
-    stored = made.text
-    if stored is None:
-        assert made.extent is not None
-        stored = segments.read(made.extent.segment, made.extent.position, made.stored)
-    end = message.structure.parts[0].end
-    start = zstd.ZstdDecompressor().decompress(stored[:3100], max_length=end)
-    assert start == bytes(message.text[:end])
+    assert made.codec == FRAMES
+    where = (None, 0) if made.extent is None else (made.extent.segment, made.extent.position)
+    place = Place(made.codec, made.text_size, *where, made.stored, made.text)
+    text, record = place.open(segments)
+    start = message.structure.parts[1].header_start
+    assert text.piece(0, text.size) == message.text[:start]
+    assert text.piece(start, text.size) == message.text[start : start + FRAME]
+    if record is not None:
+        record.close()
     segments.close()
 
 
-def test_a_short_rest_gets_no_block_of_its_own(tmp_path: Path) -> None:
-    message = mixed(30_000, bodies.MIN_REST // 2)
+@pytest.mark.parametrize("message", [mixed(30_000, bodies.MIN_ATTACHED // 2), Message.parse(HEADER + b"a b" * 20_000)])
+def test_little_or_nothing_attached_gets_no_frame_of_its_own(tmp_path: Path, message: Message) -> None:
     made = bodies.prepare(message, Segments(tmp_path / "segments"))
-    assert made.text == bodies._compressors.reused.compress(message.text, zstd.ZstdCompressor.FLUSH_FRAME)
+    assert made.text == packed(message.text)
 
 
 @pytest.mark.parametrize("attached", [0, 1000, 20_000, 100_000, 300_000, 600_000])
-async def test_texts_with_a_lead_come_back_as_they_were(store: Store, ana: Account, attached: int) -> None:
-    messages = [mixed(length, attached) for length in (10, FEED - 100, 3 * FEED, 300_000)]
+async def test_texts_with_attachments_come_back_as_they_were(store: Store, ana: Account, attached: int) -> None:
+    messages = [mixed(length, attached) for length in (10, 16_000, 50_000, FRAME - 20, 300_000)]
     for message in messages:
         await accept(store, message, ana)
     found = rows(store, box(store, ana))
@@ -66,14 +62,3 @@ async def test_texts_with_a_lead_come_back_as_they_were(store: Store, ana: Accou
         for end in ends:
             (start,) = await store.each([row], lambda _, __, loaded: bytes(loaded.text), reach=lambda _, end=end: end)  # type: ignore[misc]
             assert start == bytes(message.text[:end])
-
-
-@pytest.mark.parametrize("most", [0, 1, 100, FEED, FEED + 1, 99_999, 100_000, 100_001])
-def test_as_much_is_unpacked_as_is_asked_for(most: int) -> None:
-    octets = bytes(random.Random(1).choices(b"0123456789abcdef", k=100_000))
-    stored = zstd.compress(octets, 2)
-    assert len(stored) > 2 * FEED
-    assert texts._unpacked(stored, most) == octets[:most]
-    assert texts._unpacked(stored[:-1000], 200_000) != octets
-    with pytest.raises(StoreError):
-        texts._unpacked(b"x" + stored, most or 1)

@@ -7,11 +7,11 @@ import contextlib
 import os
 import random
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,15 +20,11 @@ from appliance.mail.message import Message
 from appliance.store import Account, Store, frames, messages, texts
 from appliance.store.bodies import prepare
 from appliance.store.frames import FRAME, Frames, table
+from appliance.store.packing import packed
 from appliance.store.segments import Segments
 from appliance.store.stored import StoredMessage
 from appliance.store.texts import FRAMES, PIECE, RAW, ZSTD, HeldText, Place, PlainText
 from tests.appliance.store.samples import PREFIX, accept, box, message, rows, swept
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 HEADER = b"From: bob@example.com\r\nSubject: long\r\n\r\n"
 LONG = 3 * FRAME + 1000
@@ -108,7 +104,7 @@ def test_frames_are_what_zstd_itself_reads(tmp_path: Path) -> None:
     segments, place = stored(tmp_path, text)
     assert place.segment is not None
     octets = segments.read(place.segment, place.position, place.stored)
-    assert zstd.decompress(octets) == text
+    assert zstandard.ZstdDecompressor().stream_reader(octets, read_across_frames=True).read() == text
     count, descriptor, magic = struct.unpack("<IBI", octets[-9:])
     assert (count, descriptor, magic) == (len(range(0, len(text), FRAME)), 0, 0x8F92EAB1)
     assert octets[-17 - 8 * count :][:8] == struct.pack("<II", 0x184D2A5E, 9 + 8 * count)
@@ -119,10 +115,11 @@ def test_frames_are_what_zstd_itself_reads(tmp_path: Path) -> None:
 
 def test_any_flipped_bit_of_frames_is_found_and_no_other_frame_suffers() -> None:
     text = random.Random(5).randbytes(3000).hex().encode()
-    packer = zstd.ZstdCompressor(options={int(zstd.CompressionParameter.checksum_flag): 1})
     parts = [text[start : start + 1000] for start in range(0, len(text), 1000)]
-    packed = [packer.compress(part, zstd.ZstdCompressor.FLUSH_FRAME) for part in parts]
-    good = b"".join(packed) + table([(len(one), len(part)) for one, part in zip(packed, parts, strict=True)])
+    whole_frames = [packed(part) for part in parts]
+    good = b"".join(whole_frames) + table(
+        [(len(one), len(part)) for one, part in zip(whole_frames, parts, strict=True)]
+    )
     chance = random.Random(6)
     for at in [*chance.sample(range(len(good)), 300), *range(len(good) - 80, len(good))]:
         octets = bytearray(good)
@@ -130,7 +127,7 @@ def test_any_flipped_bit_of_frames_is_found_and_no_other_frame_suffers() -> None
         try:
             found = Frames(reading(bytes(octets)), len(good), len(text))
         except StoreError:
-            assert at >= sum(map(len, packed))  # only the table is looked at
+            assert at >= sum(map(len, whole_frames))  # only the table is looked at
             continue
         made = []
         for number, part in enumerate(parts):
@@ -140,7 +137,7 @@ def test_any_flipped_bit_of_frames_is_found_and_no_other_frame_suffers() -> None
         # The magic of a frame to skip and what is unused in a frame's head change nothing.
         assert len(made) >= len(parts) - 1, at
         if len(made) == len(parts):
-            assert at < sum(map(len, packed)), at
+            assert at < sum(map(len, whole_frames)), at
 
 
 @pytest.mark.parametrize(
@@ -166,7 +163,7 @@ def test_tables_that_do_not_fit(octets: bytes, size: int) -> None:
 
 def test_a_frame_that_holds_more_than_it_says_is_not_unpacked() -> None:
     """A frame may hold gigabytes; what the table says bounds what is unpacked."""
-    bomb = zstd.compress(b"x" * 50_000_000)
+    bomb = zstandard.compress(b"x" * 50_000_000)
     octets = bomb + table([(len(bomb), 1000)])
     with pytest.raises(StoreError, match="frame 0"):
         Frames(reading(octets), len(octets), 1000).piece(0, 1000)
@@ -174,9 +171,8 @@ def test_a_frame_that_holds_more_than_it_says_is_not_unpacked() -> None:
 
 def test_a_frame_without_its_end_is_damaged() -> None:
     """All of the text is there, but not the checksum behind it."""
-    packer = zstd.ZstdCompressor(options={int(zstd.CompressionParameter.checksum_flag): 1})
-    packed = packer.compress(b"words " * 1000, zstd.ZstdCompressor.FLUSH_FRAME)
-    octets = packed[:-4] + table([(len(packed) - 4, 6000)])
+    frame = packed(b"words " * 1000)
+    octets = frame[:-4] + table([(len(frame) - 4, 6000)])
     with pytest.raises(StoreError, match="frame 0"):
         Frames(reading(octets), len(octets), 6000).piece(0, 6000)
 
@@ -208,10 +204,10 @@ def test_sizes_that_do_not_agree(tmp_path: Path) -> None:
         Place(RAW, 999, 1, extent.position, 999, None).open(segments)
     with pytest.raises(StoreError, match="instead of"):
         Place(RAW, 999, None, 0, 4, b"text").open(segments)
-    packed = zstd.compress(b"words " * 1000)
-    assert Place(ZSTD, 6000, None, 0, len(packed), packed).start(segments, 6000) == b"words " * 1000
+    frame = packed(b"words " * 1000)
+    assert Place(ZSTD, 6000, None, 0, len(frame), frame).start(segments, 6000) == b"words " * 1000
     with pytest.raises(StoreError, match="instead of"):
-        Place(ZSTD, 5999, None, 0, len(packed), packed).start(segments, 5999)
+        Place(ZSTD, 5999, None, 0, len(frame), frame).start(segments, 5999)
     with pytest.raises(NotFoundError):
         Place(RAW, 1000, 9, 0, 1000, None).open(segments)
     assert not segments._pins

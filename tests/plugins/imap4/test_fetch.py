@@ -310,14 +310,14 @@ async def test_a_large_message_that_is_damaged(here: Office, caplog: pytest.LogC
     client = await here.login("INBOX")
     client.send(b"x FETCH 2 BODY.PEEK[]\r\n")
     if not frame:
-        assert (await client.until(b"x"))[1].startswith(b"NO [CANNOT] body 2: frame 0 is damaged")
+        assert (await client.until(b"x"))[1].startswith(b"NO [CANNOT] body 2: frame 0: ")
         await client.ok("FETCH 1 BODY.PEEK[]")
         return
     announced = re.search(rb"BODY\[\] \{(\d+)\}", await client.reader.readline())
     assert announced is not None
     async with asyncio.timeout(10):
         assert len(await client.reader.read(-1)) < int(announced[1])
-    assert "a message of ana@palomar.test broke off on its way: body 2: frame 5 is damaged" in caplog.text
+    assert "a message of ana@palomar.test broke off on its way: body 2: frame 5: " in caplog.text
 
 
 async def test_fifty_clients_that_never_read_cost_little(here: Office) -> None:

@@ -270,7 +270,7 @@ async def test_a_large_message_that_is_damaged(here: Office, caplog: pytest.LogC
     await wire.serve(here.session(wire))
     assert wire.aborted
     assert b"\r\n.\r\n" not in wire.out.partition(b" octets\r\n")[2]
-    assert "message 1 of ana@palomar.test broke off on its way: body 1: frame 5 is damaged" in caplog.text
+    assert "message 1 of ana@palomar.test broke off on its way: body 1: frame 5: " in caplog.text
     assert uids(here) == [1, 2]
     damaged(here, 0)
     answered = await here.play(LOGIN + b"RETR 1\r\nTOP 1 1\r\nRETR 2\r\n")
