@@ -1,8 +1,4 @@
-"""How the board does: temperature, under-voltage, throttling; and the notes that follow.
-
-The firmware's `get_throttled` is in sysfs on Raspberry Pi's own kernel only. The voltage alarm of the mainline driver
-`raspberrypi-hwmon` is the second source; a kernel that has neither tells nothing, and that is said, not guessed.
-"""
+"""How the board does while it runs: temperature, under-voltage, throttling; and the notes that follow."""
 
 from __future__ import annotations
 
@@ -12,16 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from hw.board import read_vitals
 from hw.messages import Note, Vitals
 from hw.part import Report
 
 LOOK_EVERY_S = 60.0
 TOO_HOT_C = 80.0  # from here on a Raspberry Pi slows down
 COOLER_C = 3.0  # changes below this are not reported
-THROTTLED = "sys/devices/platform/soc*/soc*:firmware/get_throttled"
-THERMAL = "sys/class/thermal/thermal_zone*/temp"
-HWMON = "sys/class/hwmon/hwmon*"
-_FLAGS = ("undervoltage", "frequency_capped", "throttled", "hot")  # bits 0 to 3; 16 to 19: since the start
 
 
 class VitalsWatch:
@@ -38,7 +31,7 @@ class VitalsWatch:
         told = Vitals()
         notes: tuple[Note, ...] = ()
         while True:
-            found = read_vitals(self._root, told)
+            found = remembering(told, read_vitals(self._root))
             if differs(told, found):
                 report(found)
                 told = found
@@ -48,22 +41,9 @@ class VitalsWatch:
             await self._sleep(LOOK_EVERY_S)
 
 
-def read_vitals(root: Path, before: Vitals) -> Vitals:
-    """Read what the kernel tells. What was seen before since the start stays seen."""
-    temperature = next(
-        (value / 1000 for path in sorted(root.glob(THERMAL)) if (value := _number(path)) is not None), None
-    )
-    flags: dict[str, bool] = {}
-    known = False
-    bits = next((value for path in root.glob(THROTTLED) if (value := _number(path, 16)) is not None), None)
-    if bits is not None:
-        known = True
-        flags = {name: bool(bits >> place & 1) for place, name in enumerate(_FLAGS)}
-        flags |= {f"{name}_seen": bool(bits >> 16 + place & 1) for place, name in enumerate(_FLAGS)}
-    elif (alarm := _voltage_alarm(root)) is not None:
-        known = True
-        flags = {"undervoltage": alarm, "undervoltage_seen": alarm or before.undervoltage_seen}
-    return Vitals(temperature_c=temperature, known=known, **flags)
+def remembering(before: Vitals, found: Vitals) -> Vitals:
+    """What was found, with what had been seen before: not every source keeps that itself."""
+    return msgspec.structs.replace(found, undervoltage_seen=found.undervoltage_seen or before.undervoltage_seen)
 
 
 def differs(before: Vitals, after: Vitals) -> bool:
@@ -89,20 +69,3 @@ def notes_of(vitals: Vitals) -> tuple[Note, ...]:
     elif vitals.throttled:
         notes.append(("warning", "The board is slowed down by its firmware."))
     return tuple(Note(source="vitals", level=level, text=text) for level, text in notes)  # type: ignore[arg-type]
-
-
-def _voltage_alarm(root: Path) -> bool | None:
-    for folder in sorted(root.glob(HWMON)):
-        try:
-            if (folder / "name").read_text().strip() == "rpi_volt":
-                return (folder / "in0_lcrit_alarm").read_text().strip() == "1"
-        except OSError:
-            continue
-    return None
-
-
-def _number(path: Path, base: int = 10) -> int | None:
-    try:
-        return int(path.read_text().strip(), base)
-    except (OSError, ValueError):
-        return None
