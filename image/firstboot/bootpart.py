@@ -1,0 +1,136 @@
+"""The FAT boot partition: mounted read-only, and writable only while something on it really changes.
+
+FAT knows no journal. A file is written beside the old one, synced and renamed over it; a cut leaves one of the two,
+or a leftover that the next start removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from appliance.errors import ApplianceError
+
+DRAFT = ".NEW"
+REMOUNT_S = 30.0
+
+
+class BootPartError(ApplianceError):
+    """The boot partition cannot be read or written."""
+
+    remedy = "Check the card in another computer (it may say 'repair'), or write the image anew."
+
+
+class BootPartition:
+    """Files in the top folder of the boot partition. `folder` may be a plain folder: then nothing is remounted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        """The names there are; none where the partition is not mounted. Raises BootPartError."""
+        try:
+            return sorted(os.listdir(self._folder))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BootPartError(f"cannot read {self._folder}: {error.strerror}") from error
+
+    def find(self, name: str) -> str | None:
+        """The name as it is spelled there; FAT does not tell upper from lower case."""
+        return next((one for one in self.names() if one.lower() == name.lower()), None)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """At most `limit` + 1 octets of a file, so that the caller sees one that is too long; None without the file.
+
+        Raises BootPartError.
+        """
+        spelled = self.find(name)
+        if spelled is None:
+            return None
+        try:
+            with open(self._folder / spelled, "rb") as file:
+                return file.read(limit + 1)
+        except OSError as error:
+            raise BootPartError(f"cannot read {spelled}: {error.strerror}") from error
+
+    def write(self, name: str, data: bytes, *, wipe: bool = False) -> bool:
+        """Give the file this content; nothing is written, and False returned, where it has it already.
+
+        `wipe` overwrites the old content before its room is given back: it held secrets. Raises BootPartError.
+        """
+        name = self.find(name) or name
+        path, draft = self._folder / name, self._folder / (name + DRAFT)
+        if self.read(name, len(data)) == data:
+            return False
+        with self._writable(name), contextlib.ExitStack() as stack:
+            old = stack.enter_context(open(path, "r+b", buffering=0)) if wipe and path.exists() else None
+            with open(draft, "wb", buffering=0) as file:
+                file.write(data)
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+            self._sync()
+            if old is not None:  # its room is still ours, as long as it is open
+                size = os.fstat(old.fileno()).st_size
+                old.seek(0)
+                old.write(b"\0" * size)
+                os.fsync(old.fileno())
+        return True
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there. Raises BootPartError."""
+        if (spelled := self.find(name)) is not None:
+            with self._writable(spelled):
+                os.unlink(self._folder / spelled)
+                self._sync()
+
+    def remove_leftovers(self) -> None:
+        """Remove what a cut left of a write. Raises BootPartError."""
+        for name in self.names():
+            if name.endswith(DRAFT):
+                self.remove(name)
+
+    @contextlib.contextmanager
+    def _writable(self, name: str) -> Iterator[None]:
+        """Hold the partition alone, and writable. Raises BootPartError for whatever goes wrong inside."""
+        try:
+            lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                with self._remounted():
+                    yield
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise BootPartError(f"cannot write {name}: {error.strerror or error}") from error
+
+    @contextlib.contextmanager
+    def _remounted(self) -> Iterator[None]:
+        if not os.path.ismount(self._folder) or not os.statvfs(self._folder).f_flag & os.ST_RDONLY:
+            yield
+            return
+        self._mount("remount,rw")
+        try:
+            yield
+        finally:
+            self._mount("remount,ro")
+
+    def _mount(self, options: str) -> None:
+        command = ("mount", "-o", options, str(self._folder))
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=REMOUNT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise BootPartError(f"{' '.join(command)} does not come to an end") from error
+        if done.returncode:
+            raise BootPartError(f"cannot {options.partition(',')[0]} {self._folder}: {done.stderr.strip()}")
+
+    def _sync(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
