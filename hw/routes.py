@@ -207,7 +207,11 @@ def rules_of(ways: Sequence[Way], addresses: Sequence[Address]) -> tuple[Rule, .
         return ()
     by_name = {way.name: way for way in among}
     return tuple(
-        Rule(source=one.address.partition("/")[0], table=by_name[one.link].table, priority=by_name[one.link].table)
+        Rule(
+            source=f"{one.address.partition('/')[0]}/32",
+            table=by_name[one.link].table,
+            priority=by_name[one.link].table,
+        )
         for one in addresses
         if version_of(one.address) == 4 and one.source != "link-local"
     )

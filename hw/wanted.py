@@ -114,7 +114,7 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """Answers leave by the uplink whose address they come from: `from source lookup table`."""
+    """Answers leave by the uplink whose address they come from: `from 192.0.2.5/32 lookup table`."""
 
     source: str
     table: int
