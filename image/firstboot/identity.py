@@ -117,8 +117,8 @@ def _wait_for_randomness(random: RandomSource, tell: Callable[[str], None]) -> N
 
 def _board_digits(places: Places) -> str:
     """Four digits that people find on the board or in their router: the end of its serial number or MAC address."""
-    candidates = [places.sys / "firmware/devicetree/base/serial-number"]
-    candidates += sorted((places.sys / "class/net").glob("e*/address"))
+    candidates = [places.sysfs / "firmware/devicetree/base/serial-number"]
+    candidates += sorted((places.sysfs / "class/net").glob("e*/address"))
     for path in candidates:
         try:
             text = path.read_text().strip("\0\n ").replace(":", "").lower()

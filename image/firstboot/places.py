@@ -23,7 +23,7 @@ class Places:
     data: Path = Path("/data")
     run: Path = Path("/run")
     etc: Path = Path("/etc")
-    sys: Path = Path("/sys")
+    sysfs: Path = Path("/sys")
     dev: Path = Path("/dev")
     zoneinfo: Path = Path("/usr/share/zoneinfo")
     locales: Path = Path("/usr/lib/locale")

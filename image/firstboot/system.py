@@ -87,7 +87,7 @@ def run_as_mail(places: Places, command: Sequence[str], *, stdin: str = "") -> D
 def tell_consoles(places: Places, text: str) -> None:
     """Write to every console that the kernel uses: the screen and the serial line. Whoever looks, looks there."""
     try:
-        active = (places.sys / "class/tty/console/active").read_text().split()
+        active = (places.sysfs / "class/tty/console/active").read_text().split()
     except OSError:
         return
     for name in active:
