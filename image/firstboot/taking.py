@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +74,11 @@ def _seen(files: Mapping[str, bytes | None], release: str) -> str:
 
 
 def _recalled(known: Mapping[str, Any]) -> Outcome:
-    fields = dict(known["outcome"])
+    fields: dict[str, Any] = dict(known["outcome"])
     fields["problems"] = tuple(Problem(**one) for one in fields["problems"])
-    return Outcome(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    for key in ("notes", "accounts"):
+        fields[key] = tuple(fields[key])
+    return Outcome(**fields)
 
 
 def _without_card(places: Places, disk: Disk, known: Mapping[str, Any], name: str, error: BootPartError) -> Outcome:
@@ -112,6 +115,7 @@ class _Taking:
         self._known = known
         self._problems: list[Problem] = []
         self._notes: list[str] = []
+        self._imager_number = secrets.token_hex(4)
         self._kept: dict[str, str] = read_json(places.config / SECRETS)
         self._made = set(read_json(places.config / SETUP).get("accounts", ()))
 
@@ -227,27 +231,26 @@ class _Taking:
         }
         self._disk.write(self._places.config / SETUP, json.dumps(place).encode(), 0o644)
 
-    def _keep_secrets(self, secrets: dict[str, str]) -> None:
-        self._kept = secrets
-        self._disk.write(self._places.config / SECRETS, json.dumps(secrets, sort_keys=True).encode(), 0o600)
+    def _keep_secrets(self, kept: dict[str, str]) -> None:
+        self._kept = kept
+        self._disk.write(self._places.config / SECRETS, json.dumps(kept, sort_keys=True).encode(), 0o600)
 
     # ── the card ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _preseed_secret(self, imager: Preseed) -> dict[str, str]:
-        """The Imager's Wi-Fi passphrase under a number that follows from it, so that a cut changes nothing."""
-        found = {}
-        for key in imager.secrets:
-            read = self._files[PRESEED_NAME]
-            value = value_at(document(read, PRESEED_NAME).data, key) if read is not None else None
+        """The Imager's Wi-Fi passphrase, which was not stored yet, under its number."""
+        data = self._files[PRESEED_NAME]
+        for key in imager.secrets if data is not None else ():
+            value = value_at(document(data or b"", PRESEED_NAME).data, key)
             if isinstance(value, str) and not STORED.fullmatch(value):
-                found[_number(self._name, value)] = value
-        return found
+                return {self._imager_number: value}
+        return {}
 
     def _preseed_blanks(self, imager: Preseed, text: str) -> dict[Key, str]:
         if not text:
             return {}
         stored = self._preseed_secret(imager)
-        blanks = {key: f"(stored {number})" for key, number in zip(imager.secrets, stored, strict=False)}
+        blanks: dict[Key, str] = {key: f"(stored {number})" for key in imager.secrets for number in stored}
         found = document(text.encode(), PRESEED_NAME).data
         unused = [key for key in imager.unused_secrets if value_at(found, key) not in {"", REMOVED}]
         return blanks | dict.fromkeys(unused, REMOVED)
@@ -278,7 +281,3 @@ class _Taking:
             "outcome": dataclasses.asdict(outcome),
         }
         self._disk.write(self._places.state / TAKEN, json.dumps(record).encode(), 0o600)
-
-
-def _number(name: str, value: str) -> str:
-    return hashlib.sha256(f"{name}\0{value}".encode()).hexdigest()[:8]
