@@ -1,6 +1,8 @@
 # Palomar's verbs. Each does its own set-up; `make help` lists them.
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
+LOCK_IMAGE := $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.13 \
+	--python-platform aarch64-manylinux_2_28 --no-header --no-annotate
 
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -21,15 +23,19 @@ check:  ## what a change must pass before its tests: lint, format, types, import
 bench:  ## measure side by side with Postfix and Dovecot, into build/bench.json
 	@tools/setup bench && exec $(BIN)/python -m tests.bench
 
+image:  ## make the SD-card image in build/ (FRESH=1: with Debian's newest packages); steps without news are kept
+	@tools/setup image && exec $(BIN)/python -m image.build $(if $(FRESH),--fresh)
+
 docs:   ## make docs/settings.md and docs/hooks.md anew from the code
 	@tools/setup check
 	$(BIN)/palomar config --document > docs/settings.md
 	$(BIN)/palomar hooks --document > docs/hooks.md
 
-lock:   ## resolve the dependencies anew into the two lock files
+lock:   ## resolve the dependencies anew into the three lock files
 	@tools/setup check && $(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml --extra pretty --extra hw --group build -o requirements.lock
 	$(LOCK) pyproject.toml --extra pretty --extra hw --group dev -o requirements-dev.lock
+	$(LOCK_IMAGE) pyproject.toml --extra hw -o requirements-image.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench docs lock
+.PHONY: help run test check bench image docs lock
