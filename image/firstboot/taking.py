@@ -62,7 +62,7 @@ def take(
     if not part.names():
         return _without_card(places, disk, known, name, BootPartError("the boot partition is not there"))
     if known.get("seen") == _seen(files, release) and (places.config / CONFIG_NAME).exists():
-        return _recalled(known)
+        return recalled(known)
     tell("Reading palomar.toml.")
     return _Taking(places, disk, part, name, release, known, files).run()
 
@@ -73,7 +73,8 @@ def _seen(files: Mapping[str, bytes | None], release: str) -> str:
     return hashlib.sha256(b"\0".join([str(FORMAT).encode(), release.encode(), *parts])).hexdigest()
 
 
-def _recalled(known: Mapping[str, Any]) -> Outcome:
+def recalled(known: Mapping[str, Any]) -> Outcome:
+    """What an earlier pass found, from its JSON."""
     fields: dict[str, Any] = dict(known["outcome"])
     fields["problems"] = tuple(Problem(**one) for one in fields["problems"])
     for key in ("notes", "accounts"):
@@ -85,7 +86,7 @@ def _without_card(places: Places, disk: Disk, known: Mapping[str, Any], name: st
     """The card cannot be read: the last good configuration stays, or the defaults come up."""
     problem = Problem("boot", f"{error}.", error.remedy)
     if known.get("outcome") and (places.config / CONFIG_NAME).exists():
-        before = _recalled(known)
+        before = recalled(known)
         return dataclasses.replace(before, problems=(*before.problems, problem))
     checked = effective.defaults(places, disk, name, Preseed())
     _put_in_force(places, disk, checked)
