@@ -23,6 +23,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {  # name → what it is for; the module of that name in appliance.commands holds it
     "run": "Run the appliance until it is told to stop.",
     "check": "Read the configuration and tell every problem.",
+    "status": "Tell how the appliance is, on one page.",
     "config": "Show the configuration, or document all settings.",
     "hooks": "List the hooks that plugins can use.",
     "account": "Manage accounts and their passwords.",
@@ -94,7 +95,10 @@ def palomar(ctx: click.Context, config: Path | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0, 2 for the configuration, 1 for everything else."""
+    """Run one command line and return its exit code: 0, 2 for the configuration, 1 for everything else.
+
+    `status` has codes of its own.
+    """
     try:
         code = palomar.main(arguments, prog_name="palomar", standalone_mode=False)
         sys.stdout.flush()

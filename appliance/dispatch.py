@@ -13,7 +13,7 @@ import logging
 import types
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import pluggy
 
@@ -21,7 +21,7 @@ from appliance import hookspecs
 from appliance.auth import Credential
 from appliance.config import Section
 from appliance.errors import PluginError
-from appliance.hookspecs import Combine, OnFailure
+from appliance.hookspecs import Combine, Level, OnFailure
 from appliance.loading import register
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
@@ -418,8 +418,13 @@ _ITEMS: dict[str, Check] = {
     "transports": lambda item: _with("name", "deliver")(item) or _with("name", "deliver_queued")(item),
     "sasl_mechanisms": _with("name", "begin"),
     "smtp_extensions": lambda item: isinstance(item, str) and item.isascii() and item.isprintable(),
-    "status": lambda item: isinstance(item, (tuple, list)) and [type(part) for part in item] == [str, str],
+    "status": lambda item: isinstance(item, (tuple, list)) and _is_status(item),
 }
+
+
+def _is_status(item: Sequence[object]) -> bool:
+    plain = [type(part) for part in item[:2]] == [str, str]
+    return plain and (len(item) == 2 or (len(item) == 3 and item[2] in get_args(Level)))
 
 
 def _is_refusal(answer: object) -> bool:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Combine = Literal["list", "severest", "first", "chain", "collect", "notify"]
+Level = Literal["info", "warning", "error"]
+StatusLine = tuple[str, str] | tuple[str, str, Level]
 OnFailure = Literal["stop", "reply451", "reply454", "finding", "as_received", "defer", "log"]
 
 hookimpl = pluggy.HookimplMarker("palomar")
@@ -162,8 +164,11 @@ def web_pages(core: Core) -> Sequence[object]:
 
 
 @hookspec("list", "log")
-def status(core: Core) -> Sequence[tuple[str, str]]:
-    """Lines (label, value) for the status overview: `palomar check`, the console, the web page."""
+def status(core: Core) -> Sequence[StatusLine]:
+    """Lines (label, value) for the status overview: `palomar status`, the console, the web page.
+
+    A third word, "warning" or "error", says that somebody should do something about it; without one it is "info".
+    """
     raise AssertionError
 
 

@@ -131,5 +131,11 @@ def builtin_names() -> list[str]:
     return sorted({file.parent.name for root in roots or () for file in Path(root).glob("*/__init__.py")})
 
 
+def own_names() -> list[str]:
+    """Names of the plugins that come with Palomar: the folders of `plugins`, and what its distribution announces."""
+    ours = [name for name, entry in _entry_points().items() if entry.dist is not None and entry.dist.name == "palomar"]
+    return sorted({*builtin_names(), *ours})
+
+
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}

@@ -8,7 +8,8 @@ import click
 
 from appliance.app import examine
 from appliance.commands.context import Palomar
-from appliance.commands.terminal import Column, done, json_option, print_json, show_fields
+from appliance.commands.status import show_lines
+from appliance.commands.terminal import done, json_option, print_json
 from appliance.config import CoreConfig
 from appliance.errors import ConfigError, Problem
 from appliance.preflight import exposed
@@ -31,9 +32,7 @@ def check(palomar: Palomar, as_json: bool) -> None:
         raise ConfigError(problems)
     done(f"{palomar.path}: no problems")
     if palomar.is_running():
-        lines = palomar.call("status")
-        columns = [Column(str(n), label) for n, (label, _) in enumerate(lines)]
-        show_fields({str(n): value for n, (_, value) in enumerate(lines)}, columns, as_json=False)
+        show_lines(palomar.call("status"))
 
 
 def _problems(palomar: Palomar) -> list[Problem]:

@@ -58,7 +58,7 @@ def config(palomar: Palomar, document: bool, as_json: bool) -> None:
 
 def all_sections() -> list[Section]:
     """The sections of the core and of every plugin that comes with it. Raises ConfigError if one cannot be loaded."""
-    manager, broken = loading.load(loading.builtin_names())
+    manager, broken = loading.load(loading.own_names())
     if broken:
         raise ConfigError(
             [Problem("plugins", f"plugin {name!r} {text}.", "Correct the plugin.") for name, text in broken]

@@ -41,6 +41,13 @@ class FakeTrace:
         self.rows.append((trace_id, who, what, detail))
 
 
+class FakeCertificates:
+    """None is about to end."""
+
+    def expiring(self) -> list[str]:
+        return []
+
+
 @dataclass
 class Office:
     """The parts, and short ways to use them."""
@@ -124,7 +131,7 @@ async def office(
         store=store,
         dispatch=dispatch,
         auth=unused,
-        certificates=unused,
+        certificates=FakeCertificates(),
         resolver=unused,
         trace=trace,  # type: ignore[arg-type]
         intake=Intake(

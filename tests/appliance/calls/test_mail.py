@@ -163,9 +163,16 @@ async def test_the_trace_is_found_by_message_id(desk: Desk) -> None:
 
 
 async def test_status_counts(desk: Desk) -> None:
-    lines = dict(await desk.ask("status"))
-    assert lines["Accounts"] == "2"
-    assert lines["Queue"].startswith("0 messages")
+    lines = {label: (value, level) for label, value, level in await desk.ask("status")}
+    assert lines["Accounts"] == ("2", "info")
+    assert lines["Queue"][0].startswith("0 messages")
+    assert "Clock" not in lines
+
+
+async def test_status_tells_of_a_clock_in_doubt(desk: Desk) -> None:
+    desk.core.time_state = "unset"
+    lines = {label: level for label, _, level in await desk.ask("status")}
+    assert lines["Clock"] == "warning"
 
 
 @pytest.fixture
