@@ -117,7 +117,7 @@ class Addressing:
 
     def _reach_problems(self) -> Iterator[Problem]:
         for name, text, version in (("gateway", self.gateway, 4), ("gateway6", self.gateway6, 6)):
-            if not text or version_of(text) != version:
+            if not text or list(gateway_problems(name, text, version)):
                 continue
             own = [one for one in self.addresses if version_of(one) == version]
             if not self.uplink:

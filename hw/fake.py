@@ -222,14 +222,12 @@ class FakeKernel:
     def _add_link(self, link: Link, change: Change) -> None:
         if link.name in self._links:
             raise _error(errno.EEXIST, change)
-        mac, mtu, carrier = link.mac or "02:00:00:00:00:01", link.mtu or 1500, True
+        mac, mtu, carrier = link.mac or "02:00:00:00:00:01", 1500, True
         if link.kind == "vlan":
             parent = self._link(link.parent, change)
             if any(one.parent == link.parent and one.vlan_id == link.vlan_id for one in self._links.values()):
                 raise _error(errno.EEXIST, change)
-            if mtu > parent.nic.mtu:
-                raise _error(errno.ERANGE, change)
-            mac, carrier = link.mac or parent.nic.mac, parent.nic.carrier
+            mac, mtu, carrier = link.mac or parent.nic.mac, parent.nic.mtu, parent.nic.carrier
         kind: Kind = "vlan" if link.kind == "vlan" else "bridge"
         nic = Nic(name=link.name, index=self._take_index(), kind=kind, mac=mac, mtu=mtu, carrier=carrier)
         self._links[link.name] = PresentLink(nic=nic, parent=link.parent, vlan_id=link.vlan_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hw.addressing import on_link, version_of
 from hw.config import Addressing
@@ -180,24 +180,21 @@ def _ipv6_routes(way: Way, own: Sequence[Address]) -> Iterator[Route]:
         yield Route(destination=DEFAULT_V6, link=way.name, gateway=way.config.gateway6, metric=way.route_metric)
 
 
-def _own_table(way: Way, own: Sequence[Address], main: Sequence[Route]) -> Iterator[Route]:
+def _own_table(way: Way, own: Sequence[Address], main: Sequence[Route]) -> list[Route]:
     """What answers to strangers need: the network itself and the ways out, whatever other uplinks there are."""
+    found: dict[str, Route] = {}
     for one in own:
         if version_of(one.address) != 4 or one.source == "link-local":
             continue
         network = ipaddress.ip_interface(one.address).network
-        if network.prefixlen < 32:
+        if network.prefixlen < network.max_prefixlen:
             source = one.address.partition("/")[0]
-            yield Route(destination=str(network), link=way.name, table=way.table, prefer=source)
+            route = Route(destination=str(network), link=way.name, table=way.table, prefer=source)
+            found.setdefault(route.destination, route)
     for route in main:
         if version_of(route.destination) == 4:
-            yield Route(
-                destination=route.destination,
-                link=way.name,
-                gateway=route.gateway,
-                table=way.table,
-                prefer=route.prefer,
-            )
+            found.setdefault(route.destination, replace(route, metric=0, table=way.table))
+    return list(found.values())
 
 
 def rules_of(ways: Sequence[Way], addresses: Sequence[Address]) -> tuple[Rule, ...]:

@@ -182,11 +182,10 @@ def _add_vlan(
 
 def _raise_parents(made: Topology) -> None:
     """A VLAN's packets must fit through its parent, and a bridge's through its ports."""
-    needed = {
-        parent.name: max([link.mtu for link in made.links if link.parent == parent.name], default=0)
-        for parent in made.links
-    }
-    made.links[:] = [
-        replace(link, mtu=needed[link.name]) if needed[link.name] > max(link.mtu, DEFAULT_MTU) else link
-        for link in made.links
-    ]
+    needed: dict[str, int] = {}
+    for link in made.links:
+        needed[link.parent] = max(needed.get(link.parent, DEFAULT_MTU), link.mtu)
+    for place, link in enumerate(made.links):  # bridges come before their ports
+        size = max(needed.get(link.name, 0), needed.get(link.master, 0) if link.master else 0)
+        if size > max(link.mtu, DEFAULT_MTU):
+            made.links[place] = replace(link, mtu=size)
