@@ -1,0 +1,1 @@
+"""What runs before the root: it finds the card, proves the root, and mounts what lasts."""
