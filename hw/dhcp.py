@@ -72,6 +72,8 @@ class _Client(AsyncDHCPClient):  # type: ignore[misc]
         self._sock = _Socket(config.interface)
         self._conflict = conflict
         self._later: asyncio.Task[None] | None = None
+        self._receiver_task: Any
+        self._sender_task: Any
 
     async def _process_msg(self, msg: Any) -> None:
         try:
@@ -163,14 +165,17 @@ def _lease_type(folder: Path) -> type[Any]:
 def save_lease(folder: Path, link: str, lease: dict[str, Any]) -> None:
     """Keep a lease for the next start; only if the address or the server is another, to spare the card."""
     kept = load_lease(folder, link)
-    if kept is not None and all(kept["ack"].get(name) == lease["ack"].get(name) for name in ("yiaddr", "siaddr")):
-        if kept["server_mac"] == lease["server_mac"]:
-            return
+    if kept is not None and _key(kept) == _key(lease):
+        return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{link}.lease.json"
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(lease, default=str), encoding="utf-8")
     os.replace(fresh, path)
+
+
+def _key(lease: dict[str, Any]) -> tuple[object, ...]:
+    return lease["ack"].get("yiaddr"), lease["ack"].get("siaddr"), lease["server_mac"]
 
 
 def load_lease(folder: Path, link: str) -> dict[str, Any] | None:
@@ -180,10 +185,11 @@ def load_lease(folder: Path, link: str) -> dict[str, Any] | None:
         kept = json.loads(text) if len(text) <= MAX_LEASE_FILE else None
     except (OSError, ValueError):
         return None
-    fits = isinstance(kept, dict) and set(kept) == {"ack", "interface", "server_mac", "obtained"}
-    if not fits or not isinstance(kept["ack"], dict) or kept["interface"] != link or lease_of(kept["ack"]) is None:
+    if not isinstance(kept, dict) or set(kept) != {"ack", "interface", "server_mac", "obtained"}:
         return None
-    return dict(kept)
+    if not isinstance(kept["ack"], dict) or kept["interface"] != link or lease_of(kept["ack"]) is None:
+        return None
+    return kept
 
 
 def retries(is_renewing: Callable[[], bool]) -> Iterator[float]:
@@ -207,7 +213,7 @@ class DhcpWorker:
         self._carrier = asyncio.Event()
         self._again = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
-        self._report: Report = lambda facts: None
+        self._report: Report | None = None
 
     def carrier(self, there: bool) -> None:
         """The cable came or went."""
@@ -236,11 +242,11 @@ class DhcpWorker:
                 self._expiry.cancel()
 
     async def _while_carrier(self) -> None:
-        @hook(Trigger.BOUND, Trigger.RENEWED, Trigger.REBOUND)
+        @hook(Trigger.BOUND, Trigger.RENEWED, Trigger.REBOUND)  # type: ignore[untyped-decorator]
         async def bound(lease: Any) -> None:
             self._take(lease.ack)
 
-        @hook(Trigger.UNBOUND, Trigger.EXPIRED)
+        @hook(Trigger.UNBOUND, Trigger.EXPIRED)  # type: ignore[untyped-decorator]
         async def lost(lease: Any) -> None:
             self._lose()
 
@@ -279,7 +285,8 @@ class DhcpWorker:
         # Ours, for the lease ends too while the cable is out and no client runs.
         loop = asyncio.get_running_loop()
         self._expiry = loop.call_later(seconds, self._lose) if seconds is not None else None
-        self._report(())
+        if self._report is not None:
+            self._report(())
         self._settle()
         self._learned(self.spec.link, found)
 
@@ -296,4 +303,5 @@ class DhcpWorker:
     def _conflict(self, address: str, owner: str) -> None:
         text = f"The address {address} that the DHCP server gave is used by {owner} too; another one is asked for."
         log.warning("%s: %s", self.name, text)
-        self._report((Note(source=self.name, level="warning", text=text),))
+        if self._report is not None:
+            self._report((Note(source=self.name, level="warning", text=text),))

@@ -1,0 +1,287 @@
+"""The part that keeps the kernel's network as planned: read, plan, apply, again at every change.
+
+Whatever happens (a cable, a lease, a router's resolvers, an uplink that fails, a reload) only marks the network as
+dirty. A round then reads everything, makes the whole plan anew and applies the difference, so nothing depends on the
+order in which things happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from hw import kernel as k
+from hw.apply import Applier
+from hw.config import NetworkConfig
+from hw.firewall import document
+from hw.messages import Note
+from hw.part import Facts, Part, Report, keep
+from hw.plan import plan as make_plan
+from hw.resolv import write_resolv_conf
+from hw.wanted import Advertised, Inventory, Learned, Lease, Plan
+
+log = logging.getLogger(__name__)
+
+COALESCE_S = 0.05
+"""Events within that time lead to one round."""
+LOOK_ANYWAY_S = 60.0
+"""Seconds after which everything is looked at though nothing has happened."""
+
+Load = Callable[[bytes], "asyncio.Future[str] | object"]
+
+
+class Worker(Protocol):
+    """Something that works on one link for as long as the plan wants it."""
+
+    name: str
+
+    async def run(self, report: Report) -> None:
+        """See Part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Which worker: its kind, and the part of the plan that it was made for. Another plan makes another one."""
+
+    kind: str
+    spec: object
+
+
+class Network:
+    """The part "network". `changed` is called after each round, `hire` makes the workers that a plan wants."""
+
+    name = "network"
+
+    def __init__(
+        self,
+        kernel: k.Kernel,
+        config: NetworkConfig,
+        *,
+        hostname: str = "",
+        changed: Callable[[], None],
+        hire: Callable[[Network, Plan], dict[Key, Worker]],
+        load_rules: Callable[[bytes], object],
+        resolv_conf: Path = Path("/run/palomar-hw/resolv.conf"),
+        has_ssh_key: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kernel = kernel
+        self._applier = Applier(kernel)
+        self._config = config
+        self._hostname = hostname
+        self._changed = changed
+        self._hire = hire
+        self._load_rules = load_rules
+        self._resolv_conf = resolv_conf
+        self._has_ssh_key = has_ssh_key
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._rules: bytes | None = None
+        self._resolvers: tuple[str, ...] | None = None
+        self._workers: dict[Key, tuple[Worker, asyncio.Task[None]]] = {}
+        self._worker_notes: dict[str, tuple[Note, ...]] = {}
+        self._expiries: dict[str, asyncio.TimerHandle] = {}
+        self._leases: dict[str, Lease] = {}
+        self._advertised: dict[str, Advertised] = {}
+        self._link_local: dict[str, str] = {}
+        self._failed: frozenset[str] = frozenset()
+        self._listening: tuple[int, ...] = ()
+        self.present = k.Present()
+        self.plan = Plan()
+        self.rounds = 0
+
+    # ── what others tell ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def configure(self, config: NetworkConfig, hostname: str) -> None:
+        """Take other settings; they hold from the next round on."""
+        self._config, self._hostname = config, hostname
+        self.dirty()
+
+    def dirty(self) -> None:
+        """Something has changed: look at everything soon."""
+        self._wake.set()
+
+    def leased(self, link: str, lease: Lease | None) -> None:
+        """A DHCP server lent an address, or it was lost."""
+        if lease is None:
+            self._leases.pop(link, None)
+        else:
+            self._leases[link] = lease
+        self.dirty()
+
+    def link_local(self, link: str, address: str) -> None:
+        """An IPv4 link-local address is free and ours; "" gives it up."""
+        if address:
+            self._link_local[link] = address
+        else:
+            self._link_local.pop(link, None)
+        self.dirty()
+
+    def failed(self, links: frozenset[str]) -> None:
+        """These uplinks lead nowhere."""
+        if links != self._failed:
+            self._failed = links
+            self.dirty()
+
+    def listening(self, ports: tuple[int, ...]) -> None:
+        """The mail process listens there."""
+        if ports != self._listening:
+            self._listening = ports
+            self.dirty()
+
+    def renew(self, link: str) -> None:
+        """Ask the DHCP server of a link, or of all, anew."""
+        for worker, _ in self._workers.values():
+            ask = getattr(worker, "renew", None)
+            if ask is not None and link in {"", worker.spec.link}:  # type: ignore[attr-defined]
+                ask()
+
+    # ── what others ask ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the plan is applied and each DHCP client was answered or has given up for the first time."""
+        return self.rounds > 0 and all(getattr(worker, "is_settled", True) for worker, _ in self._workers.values())
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What the workers have to say."""
+        return tuple(note for notes in self._worker_notes.values() for note in notes)
+
+    # ── the work ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, report: Report) -> None:
+        """Keep the network as planned. At the end it is left as it is, so that mail goes on."""
+        watch = asyncio.create_task(self._watch(), name="network events")
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), LOOK_ANYWAY_S)
+                await asyncio.sleep(COALESCE_S)
+                self._wake.clear()
+                if watch.done():
+                    watch.result()
+                await self._round(report)
+        finally:
+            watch.cancel()
+            for _, task in self._workers.values():
+                task.cancel()
+            await asyncio.gather(watch, *(task for _, task in self._workers.values()), return_exceptions=True)
+            self._workers.clear()
+            for timer in self._expiries.values():
+                timer.cancel()
+            self._wake.set()
+
+    async def _watch(self) -> None:
+        try:
+            async for event in self._kernel.events():
+                if isinstance(event, k.DnsEvent):
+                    self._resolvers_advertised(event)
+                self.dirty()
+        finally:
+            self.dirty()  # so that the loop sees that this has ended
+
+    def _resolvers_advertised(self, event: k.DnsEvent) -> None:
+        if (timer := self._expiries.pop(event.link, None)) is not None:
+            timer.cancel()
+        if not event.lifetime_s:
+            self._advertised.pop(event.link, None)
+            return
+        self._advertised[event.link] = Advertised(dns=event.dns)
+        if event.lifetime_s < 0xFFFFFFFF:
+            loop = asyncio.get_running_loop()
+            gone = replace(event, lifetime_s=0)
+            self._expiries[event.link] = loop.call_later(event.lifetime_s, self._resolvers_gone, gone)
+
+    def _resolvers_gone(self, event: k.DnsEvent) -> None:
+        self._resolvers_advertised(event)
+        self.dirty()
+
+    async def _round(self, report: Report) -> None:
+        self.present = await self._kernel.read()
+        self.plan = self._make_plan()
+        outcome = await self._applier.apply(self.plan)
+        if outcome.made:
+            self.present = await self._kernel.read()
+        notes = [
+            Note(source=self.name, level="warning", text=f"{text[0].upper()}{text[1:]}.")
+            for text in outcome.words[len(outcome.made) :]
+        ]
+        notes += await self._firewall()
+        self._write_resolvers()
+        self._name_machine()
+        self._staff()
+        self.rounds += 1
+        report(tuple(notes))
+        self._changed()
+
+    def _make_plan(self) -> Plan:
+        inventory = Inventory(nics=tuple(link.nic for link in self.present.links))
+        names = {nic.name for nic in inventory.nics}
+        learned = Learned(
+            leases=tuple((link, lease) for link, lease in self._leases.items() if link in names),
+            advertised=tuple(self._advertised.items()),
+            link_local=tuple(self._link_local.items()),
+            failed=self._failed,
+            listening=self._listening,
+            has_ssh_key=self._has_ssh_key(),
+        )
+        return make_plan(inventory, self._config, learned, hostname=self._hostname)
+
+    async def _firewall(self) -> list[Note]:
+        """Load the rules if they have changed, all or nothing."""
+        rules = document(self.plan.firewall)
+        if rules == self._rules:
+            return []
+        try:
+            await asyncio.to_thread(self._load_rules, rules)
+        except OSError as error:
+            log.error("the firewall's rules were not taken: %s", error)
+            return [Note(source="firewall", level="error", text=f"The firewall's rules were not taken: {error}.")]
+        self._rules = rules
+        return []
+
+    def _write_resolvers(self) -> None:
+        if self.plan.dns != self._resolvers:
+            write_resolv_conf(self._resolv_conf, self.plan.dns)
+            self._resolvers = self.plan.dns
+
+    def _name_machine(self) -> None:
+        if self.plan.hostname and self.plan.hostname != socket.gethostname():
+            with contextlib.suppress(PermissionError):
+                socket.sethostname(self.plan.hostname)
+
+    def _staff(self) -> None:
+        """Hire the workers that the plan wants, dismiss the others, and tell all what their link is like."""
+        wanted = self._hire(self, self.plan)
+        for key in [key for key in self._workers if key not in wanted]:
+            worker, task = self._workers.pop(key)
+            task.cancel()
+            self._worker_notes.pop(worker.name, None)
+            if key.kind == "dhcp":
+                self.leased(worker.spec.link, None)  # type: ignore[attr-defined]
+        for key, worker in wanted.items():
+            if key not in self._workers:
+                task = asyncio.create_task(self._keep(worker), name=worker.name)
+                self._workers[key] = (worker, task)
+        carriers = {link.nic.name: link.nic.carrier for link in self.present.links}
+        for worker, _ in self._workers.values():
+            tell = getattr(worker, "carrier", None)
+            if tell is not None:
+                tell(carriers.get(worker.spec.link, False))  # type: ignore[attr-defined]
+
+    async def _keep(self, part: Part) -> None:
+        def report(facts: Facts) -> None:
+            if isinstance(facts, tuple) and self._worker_notes.get(part.name, ()) != facts:
+                self._worker_notes[part.name] = facts
+                self._changed()
+
+        await keep(part, report, clock=self._clock)
