@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -216,3 +217,11 @@ def test_every_setting_is_documented_once() -> None:
     names = [f"{one.section}.{one.name}" for one in declared_settings([SECTION])]
     assert len(names) == len(set(names)) > 50
     assert all(one.help.endswith(".") for one in declared_settings([SECTION]))
+
+
+def test_the_configuration_in_the_network_page_is_right() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "network.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    own, problems = read(block)
+    assert problems == []
+    assert own.nics["backup"].metric == 500
