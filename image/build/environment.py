@@ -26,6 +26,8 @@ _ONLY_FOR_BUILDS = (
     "image/unique.py",
     "hw/fake.py",
 )
+# A second engine of zstandard, for interpreters without the first, is as large as all our code.
+_UNUSED_FILES = ("*.pyi", "*.c", "*.h", "*.pyx", "*.pxd", "zstandard/_cffi*.so")
 _NOT_FOR_SERVERS = ("tests", "test", "testing")
 _SOURCES = ("appliance", "plugins", "hw", "image")
 
@@ -38,7 +40,7 @@ def make_wheels(work: Work, output: Path) -> None:
     shutil.rmtree(target / "bin", ignore_errors=True)
     for folder in [path for path in target.rglob("*") if path.is_dir() and path.name in _NOT_FOR_SERVERS]:
         shutil.rmtree(folder, ignore_errors=True)
-    for path in [*target.rglob("*.pyi"), *target.rglob("*.c"), *target.rglob("*.pyx")]:
+    for path in [path for pattern in _UNUSED_FILES for path in target.rglob(pattern)]:
         path.unlink()
     _plain(target)
     compile_tree(work, output / "root", PLACE)

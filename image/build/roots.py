@@ -24,6 +24,10 @@ from image.build.work import Work
 TMPFS = Path("/dev/shm")  # noqa: S108 - only to work in; what is made is moved out
 TMPFS_NEEDED = 2 << 30  # bytes
 
+# The day of trixie's release. Scripts of packages write it down (as the day a password was set, say); it must not
+# come from the kernel's package, or a base made before a new kernel and one made after it would differ.
+BASE_EPOCH = 1754697600
+
 # Debian's own hints for what an appliance needs no page of; copyright files stay for the list of licences.
 _NO_DOCUMENTS = (
     "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -96,7 +100,7 @@ def make_base(work: Work, output: Path) -> None:
     need_emulation()
     with tempfile.TemporaryDirectory(dir=_roomy_place(output)) as place:
         archive = Path(place, "base.tar")
-        _bootstrap(work, base_command(work.checkout), archive, epoch=work.epoch)
+        _bootstrap(work, base_command(work.checkout), archive, epoch=BASE_EPOCH)
         (output / "root").mkdir()
         run(["tar", "--numeric-owner", "--xattrs", "-xpf", archive, "-C", output / "root"])
     stanzas = debian.package_stanzas((output / "root/var/lib/dpkg/status").read_text())

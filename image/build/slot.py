@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from image.build.command import BuildError
+from image.build.cpio import plain_files
 from image.build.verity import ROOT_OFFSET
 from image.build.work import Work
 
 FAT_LABEL = "SLOT"
-MAGIC_NEW_ASCII = b"070701"  # cpio(5), "New ASCII Format"
 
 
 def make_slot(work: Work, output: Path) -> None:
@@ -46,21 +45,7 @@ def whole_initramfs(work: Work) -> bytes:
     """The packed archive, and behind it a plain one with `slot.conf`, so that a new root needs no new archive."""
     packed = (work["initramfs"] / "initramfs.cpio.zst").read_bytes()
     filled = packed + bytes(-len(packed) % 4)  # the kernel looks for the next archive at a multiple of four
-    return filled + cpio({"slot.conf": (work["root"] / "slot.conf").read_bytes()})
-
-
-def cpio(files: Mapping[str, bytes]) -> bytes:
-    """A cpio archive of plain files, all root's and readable, without times (cpio(5), "New ASCII Format")."""
-    return b"".join(_member(name, data, number) for number, (name, data) in enumerate(files.items(), 1)) + _member(
-        "TRAILER!!!", b"", 0
-    )
-
-
-def _member(name: str, data: bytes, number: int) -> bytes:
-    mode = stat.S_IFREG | 0o644 if number else 0
-    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
-    head = MAGIC_NEW_ASCII + b"".join(b"%08X" % value for value in fields) + name.encode() + b"\0"
-    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+    return filled + plain_files({"slot.conf": (work["root"] / "slot.conf").read_bytes()})
 
 
 def make_fat(work: Work, image: Path, size: int, label: str, files: Mapping[str, bytes]) -> None:
