@@ -130,8 +130,9 @@ def main(arguments: Sequence[str], root: Path = Path("/")) -> int:
         return 0
     pattern: Pattern = arguments[0]  # type: ignore[assignment]
     if not set_pattern(led, pattern):
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(["modprobe", "--quiet", "--all", *MODULES], timeout=MODPROBE_S, check=False)
+        if root == Path("/"):
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(["modprobe", "--quiet", "--all", *MODULES], timeout=MODPROBE_S, check=False)
         if not set_pattern(led, pattern):
             _write(led / "brightness", _brightest(led))
     return 0
