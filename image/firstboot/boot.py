@@ -125,6 +125,9 @@ def _check_card(places: Places, disk: Disk, random: RandomSource, tell: Callable
     room = cardcheck.room_behind(places.data, places.sysfs, places.dev)
     if room is None or room.size < cardcheck.MIN_ROOM:
         return ""
+    known = read_json(places.state / CARD)
+    if known.get("size") == room.end and known.get("refused") == "":
+        return ""  # this card was asked before; what is left behind the partition stays as it is
     words = cardcheck.verdict(room, key=random(16, 0), tell=tell)
     disk.write(places.state / CARD, json.dumps({"size": room.end, "refused": words}).encode(), 0o644)
     return words

@@ -94,6 +94,8 @@ def test_a_lying_card_is_refused_with_words_where_they_are_seen(
     (card.places.dev / "mmcblk0").symlink_to(device)
     assert boot._check_card(card.places, _with_state(card), os.getrandom, card.told.append) == ""
     lie(monkeypatch, lambda at: at, lambda at: at < 7 * GIB)
+    assert card.boot().refused == ""  # it was asked once, and is not written to again
+    (card.places.state / boot.CARD).unlink()
     report = card.boot()
     assert report.refused
     assert "THIS CARD IS NOT USED" in card.status
