@@ -21,10 +21,11 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import zstandard
 
 from hw.messages import Note
@@ -40,6 +41,7 @@ FLUSH_AFTER_ERROR_S = 60.0  # at most one flush for errors within this time
 FILE_OCTETS = 4 << 20
 RING_OCTETS = 64 << 20
 MAX_OCTETS_AN_HOUR = 4 << 20  # of text; what comes beyond is counted and not kept
+JOURNALCTL = ("journalctl", "--boot", "--priority=notice", "--lines=1000", "--output=json", "--quiet", "--no-pager")
 LOWEST = 5  # notice: RFC 5424 section 6.2.1
 WORST_AT_ONCE = 3  # error and worse are flushed soon
 LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
@@ -73,6 +75,42 @@ def parse(datagram: bytes, at: float) -> Event | None:
     line = text[:MAX_LINE].decode("utf-8", "replace").strip()
     clean = "".join(char if char.isprintable() else " " for char in line)
     return Event(int(at), priority, clean) if clean else None
+
+
+def parse_json(line: bytes) -> Event | None:
+    """Read one line of `journalctl -o json`; None where it is none, or not grave enough."""
+    try:
+        entry = _JOURNAL.decode(line)
+        at, priority = int(entry.at) // 1_000_000, int(entry.priority)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    who = f"{entry.identifier or 'kernel'}{f'[{entry.pid}]' if entry.pid else ''}"
+    event = parse(f"<{priority & 7}>{who}: {entry.message}".encode(), at)
+    return event if 0 <= priority <= LOWEST else None
+
+
+class _Entry(msgspec.Struct):
+    """Fields of a journal entry (systemd.journal-fields(7)). A message that is no text comes as a list of octets."""
+
+    at: str = msgspec.field(name="__REALTIME_TIMESTAMP")
+    priority: str = msgspec.field(name="PRIORITY", default=str(LOWEST))
+    message: str | list[int] | None = msgspec.field(name="MESSAGE", default=None)
+    identifier: str | None = msgspec.field(name="SYSLOG_IDENTIFIER", default=None)
+    pid: str | None = msgspec.field(name="_PID", default=None)
+
+
+_JOURNAL = msgspec.json.Decoder(_Entry)
+
+
+async def journal_of_this_start() -> list[bytes]:
+    """What the journal has had to say since the machine was started; empty where there is no journal."""
+    try:
+        process = await asyncio.create_subprocess_exec(*JOURNALCTL, stdout=asyncio.subprocess.PIPE)
+    except OSError as error:
+        log.warning("%s: %s", JOURNALCTL[0], error.strerror)
+        return []
+    octets, _ = await process.communicate()
+    return octets.splitlines()
 
 
 # ── the ring of files ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,7 +205,10 @@ def _events(text: bytes) -> Iterator[Event]:
 
 
 class EventLog:
-    """The part "event log". `now` gives epoch seconds, `clock` seconds that only grow; both and `sleep` for tests."""
+    """The part "event log".
+
+    `now` gives epoch seconds, `clock` seconds that only grow, `before` what was said before we came: for tests.
+    """
 
     name = "event log"
 
@@ -180,7 +221,9 @@ class EventLog:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        before: Callable[[], Awaitable[Sequence[bytes]]] = journal_of_this_start,
     ) -> None:
+        self._before = before
         self._ring = ring or Ring(folder)
         self._source = source
         self._now = now
@@ -198,6 +241,7 @@ class EventLog:
 
     async def run(self, report: Report) -> None:
         """Take the journal's lines until cancelled; what waits is written then."""
+        await self._catch_up()
         with _listening(self._source) as source:
             loop = asyncio.get_running_loop()
             loop.add_reader(source, self._receive, source)
@@ -217,9 +261,11 @@ class EventLog:
 
     def take(self, datagram: bytes) -> None:
         """Take one line of the journal."""
-        event = parse(datagram, self._now())
-        if event is None:
-            return
+        if (event := parse(datagram, self._now())) is not None:
+            self.keep(event)
+
+    def keep(self, event: Event) -> None:
+        """Keep one event, unless there were too many within the hour."""
         clock = self._clock()
         if clock - self._hour_began >= 3600:
             self._hour_began, self._hour_octets = clock, 0
@@ -233,6 +279,16 @@ class EventLog:
         self._hour_octets += len(line)
         self._grave |= event.priority <= WORST_AT_ONCE
         self._put(line)
+
+    async def _catch_up(self) -> None:
+        """Once after the machine's start, take what was said before we listened: the kernel's errors are there."""
+        done = self._source.with_name(f"{self._source.name}.taken")
+        if done.exists():
+            return
+        for line in await self._before():
+            if (event := parse_json(line)) is not None:
+                self.keep(event)
+        done.touch()
 
     def _put(self, line: bytes) -> None:
         if self._octets + len(line) > BLOCK_OCTETS:

@@ -23,6 +23,7 @@ from hw.eventlog import (
     files_of,
     main,
     parse,
+    parse_json,
     read,
 )
 from hw.part import Facts
@@ -57,6 +58,26 @@ def test_whatever_comes_is_one_bounded_line(datagram: bytes) -> None:
         assert 0 <= event.priority <= 5
 
 
+@pytest.mark.parametrize(
+    ("line", "event"),
+    [
+        (
+            b'{"__REALTIME_TIMESTAMP":"1800000000123456","PRIORITY":"3","MESSAGE":"mmc0: error"}',
+            Event(AT, 3, "kernel: mmc0: error"),
+        ),
+        (
+            b'{"__REALTIME_TIMESTAMP":"1800000000000000","PRIORITY":"4","MESSAGE":"m","SYSLOG_IDENTIFIER":"a","_PID":"7"}',
+            Event(AT, 4, "a[7]: m"),
+        ),
+        (b'{"__REALTIME_TIMESTAMP":"1800000000000000","PRIORITY":"6","MESSAGE":"m"}', None),
+        (b'{"__REALTIME_TIMESTAMP":"x"}', None),
+        (b"-- No entries --", None),
+    ],
+)
+def test_what_the_journal_had_before_we_came(line: bytes, event: Event | None) -> None:
+    assert parse_json(line) == event
+
+
 class Bench:
     """A log with a clock that tests turn."""
 
@@ -64,8 +85,18 @@ class Bench:
         self.folder = folder
         self.at = 1000.0
         self.log = EventLog(
-            folder, ring=Ring(folder, **ring), now=lambda: AT + self.at, clock=lambda: self.at, source=folder / "syslog"
+            folder,
+            folder / "syslog",
+            ring=Ring(folder, **ring),
+            now=lambda: AT + self.at,
+            clock=lambda: self.at,
+            before=self.before,
         )
+        self.asked = 0
+
+    async def before(self) -> list[bytes]:
+        self.asked += 1
+        return [b'{"__REALTIME_TIMESTAMP":"1800000000000000","PRIORITY":"3","MESSAGE":"early"}']
 
     def say(self, text: str, priority: int = 5) -> None:
         self.log.take(f"<{priority}>{text}".encode())
@@ -190,8 +221,14 @@ async def test_it_takes_lines_from_the_socket_and_writes_the_rest_at_its_end(tmp
         journald.sendto(b"<28>Nov 24 10:00:00 kernel: something", str(tmp_path / "syslog"))
     task.cancel()
     await asyncio.wait([task])
-    assert bench.texts() == ["kernel: something"]
+    assert bench.texts() == ["kernel: early", "kernel: something"]
     assert not (tmp_path / "syslog").exists()
+    again = Bench(tmp_path)  # this process was started again, not the machine
+    task = asyncio.create_task(again.log.run(reported.append))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert (bench.asked, again.asked) == (1, 0)
 
 
 class BrokenRing(Ring):
@@ -208,6 +245,7 @@ async def test_a_full_medium_is_told_and_ends_nothing(tmp_path: Path) -> None:
     async def sleep(seconds: float) -> None:
         await turns.acquire()
 
+    (tmp_path / "syslog.taken").touch()
     log = EventLog(tmp_path, tmp_path / "syslog", ring=BrokenRing(tmp_path), clock=lambda: 5000.0, sleep=sleep)
     log.take(b"<3>trouble")
     task = asyncio.create_task(log.run(reported.append))
