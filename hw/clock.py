@@ -32,7 +32,7 @@ SLACK_S = 2.0  # steps smaller than this are not worth a jump of everybody's tim
 OLDEST_FLOOR = 1_764_547_200  # 2025-12-01: before the first image was built
 MAX_SERVERS = 8
 
-CLOCK_FILE = Path("data/hw/time")
+CLOCK_FILE = Path("hw/time")  # in the data folder
 RELEASE_FILE = Path("usr/lib/palomar-release.json")
 RTC_FILE = Path("sys/class/rtc/rtc0/since_epoch")
 SYNCED_FILE = Path("run/systemd/timesync/synchronized")
@@ -88,9 +88,9 @@ def decide(evidence: Evidence) -> Decision:
 
 
 class ClockKeeper:
-    """The part "clock". `root` is where the file system begins; the rest stands in for the machine in tests.
+    """The part "clock". `root` is where the file system begins, `data` is what lasts.
 
-    `set_time` puts the clock (needs CAP_SYS_TIME), `confirmed` asks the kernel, `tell` runs a command.
+    The rest stands in for the machine in tests: `set_time` puts the clock (needs CAP_SYS_TIME), `confirmed` asks the kernel, `tell` runs a command.
     """
 
     name = "clock"
@@ -99,6 +99,7 @@ class ClockKeeper:
         self,
         root: Path = Path("/"),
         *,
+        data: Path | None = None,
         floor: float | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -108,6 +109,7 @@ class ClockKeeper:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._root = root
+        self._file = (data or root / "data") / CLOCK_FILE
         self._floor = image_time(root) if floor is None else floor
         self._now = now
         self._clock = clock
@@ -170,7 +172,7 @@ class ClockKeeper:
         earlier = saved is not None and now < saved <= self._floor + LIFETIME_S
         if self.state == "unset" or (earlier and self.state != "synced"):
             return
-        path = self._root / CLOCK_FILE
+        path = self._file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -187,7 +189,7 @@ class ClockKeeper:
         return Evidence(self._now(), self._floor, self._read_saved(), _number(self._root / RTC_FILE), confirmed)
 
     def _read_saved(self) -> float | None:
-        return _number(self._root / CLOCK_FILE)
+        return _number(self._file)
 
     def _notes(self) -> tuple[Note, ...]:
         if self.state == "synced" or not self._kernel_confirms():

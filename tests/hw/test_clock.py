@@ -103,6 +103,7 @@ class Machine:
     def keeper(self) -> ClockKeeper:
         return ClockKeeper(
             self.root,
+            data=self.root,
             floor=FLOOR,
             now=lambda: self.now,
             clock=lambda: self.up,
