@@ -46,6 +46,7 @@ def firstboot(
         _folders(places, disk)
         refused = _check_card(places, disk, random, say)
         found = identity.ensure(places, disk, say, random=random)
+        outcome = taking.Outcome(hostname=f"{found.name}.local")
         _link_certificate(places, disk)
         outcome = taking.take(places, disk, part, found.name, release, say)
         if not outcome.certificate and (is_first or not status.fingerprint(places)):

@@ -88,10 +88,13 @@ def defaults(places: Places, disk: Disk, name: str, preseed: Preseed) -> Checked
     What the Imager said of the network is in it, if that is good.
     """
     empty = Document({}, places.config / CONFIG_NAME, {})
-    try:
-        return check(places, disk, empty, "", preseed, name=name, kept={})
-    except ConfigError:
-        return check(places, disk, empty, "", Preseed(), name=name, kept={})
+    for one in (preseed, Preseed()):
+        try:
+            return check(places, disk, empty, "", one, name=name, kept={})
+        except (ConfigError, CommandError):
+            continue
+    # Even Palomar itself cannot be asked. What it would say is known: there is nothing in this that can be wrong.
+    return Checked(_head(places, {}, f"{name}.local"), SetupConfig(), hostname=f"{name}.local")
 
 
 def _setup(document: Document) -> tuple[SetupConfig, list[Problem]]:

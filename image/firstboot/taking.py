@@ -115,6 +115,7 @@ class _Taking:
         self._name, self._release, self._files = name, release, files
         self._known = known
         self._problems: list[Problem] = []
+        self._retry = False  # at the next start, even if nothing changes
         self._notes: list[str] = []
         self._imager_number = secrets.token_hex(4)
         self._kept: dict[str, str] = read_json(places.config / SECRETS)
@@ -129,12 +130,11 @@ class _Taking:
         configured = good or bool(before.get("configured"))
         if checked is None and not (configured and (self._places.config / CONFIG_NAME).exists()):
             checked = effective.defaults(self._places, self._disk, self._name, imager)
-        retry = False
         if checked is not None:
-            retry = self._put(checked, imager, read)
+            self._retry |= self._put(checked, imager, read)
             if read is not None and good:
                 # passwords of accounts that could not be made are needed again
-                blanks = {key: mark for key, mark in checked.blanked.items() if not (retry and key[0] == "setup")}
+                blanks = {key: mark for key, mark in checked.blanked.items() if not (self._retry and key[0] == "setup")}
                 self._blank(CONFIG_NAME, read[1], blanks)
         self._blank(PRESEED_NAME, imager_text, self._preseed_blanks(imager, imager_text))
         outcome = Outcome(
@@ -147,7 +147,7 @@ class _Taking:
             (self._places.identity / "ssh/authorized_keys").exists(),
             any(STORED.search(text) for text in self._texts()),
         )
-        self._write_down(outcome, retry=retry, good=good)
+        self._write_down(outcome, good=good)
         return outcome
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,7 +190,9 @@ class _Taking:
             self._problems += error.problems
             return None, read
         except (ApplianceError, OSError, ValueError) as error:
-            self._problems.append(Problem("file", f"cannot be checked: {error}.", "Tell the makers.", CONFIG_NAME))
+            remedy = "It is tried again at the next start; if it happens again, write the image to another card."
+            self._problems.append(Problem("file", f"cannot be checked: {error}.", remedy, CONFIG_NAME))
+            self._retry = True
             return None, read
         self._problems += accounts.missing(found, checked.setup, self._made)
         self._problems += self._time_zone_problems(found, checked.setup)
@@ -271,13 +273,13 @@ class _Taking:
     def _texts(self) -> list[str]:
         return [data.decode("utf-8", "replace") for data in self._files.values() if data is not None]
 
-    def _write_down(self, outcome: Outcome, *, retry: bool, good: bool) -> None:
+    def _write_down(self, outcome: Outcome, *, good: bool) -> None:
         if good:  # numbers that no file names any more
             named = {found[1] for text in self._texts() for found in STORED.finditer(text)}
             self._keep_secrets({number: value for number, value in self._kept.items() if number in named})
         data = self._files[CONFIG_NAME]
         record = {
-            "seen": "" if retry else _seen(self._files, self._release),
+            "seen": "" if self._retry else _seen(self._files, self._release),
             "text": data.decode() if good and data is not None else self._known.get("text"),
             "outcome": dataclasses.asdict(outcome),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tomllib
 
@@ -236,3 +237,12 @@ def test_randomness_is_waited_for_with_a_word(card: Card) -> None:
 
     card.boot(random=random)
     assert any("randomness" in told for told in card.told)
+
+
+def test_a_palomar_that_cannot_be_asked_stops_nothing(card: Card) -> None:
+    card.put(OFFICE)
+    card.places = dataclasses.replace(card.places, palomar=("/nonexistent/palomar",))
+    report = card.boot()
+    assert "/nonexistent/palomar" in card.status
+    assert tomllib.loads(card.effective)["hostname"] == f"{report.name}.local"
+    assert "correct horse" in card.read()  # nothing was taken, so it is still needed
