@@ -8,7 +8,7 @@ from pathlib import Path
 
 from image.boards.boards import BoardError
 from image.build.command import BuildError
-from image.build.pipeline import build, steps, tell_boards
+from image.build.pipeline import build, publish, steps, tell_boards
 from image.build.progress import Progress
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     progress = Progress(len(chain))
     try:
         work = build(CHECKOUT, until=options.until, fresh=options.fresh, chain=chain, progress=progress)
-        tell_boards(work, progress)
+        if "parts" in work.outputs:
+            tell_boards(work, progress)
+        if "products" in work.outputs:
+            for path in publish(work):
+                progress.say(f"{path.stat().st_size / 2**20:9.1f} MiB  build/{path.name}")
     except (BuildError, BoardError) as error:
         progress.say(f"image: {error}")
         if remedy := getattr(error, "remedy", ""):

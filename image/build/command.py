@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 LAST_LINES = 15
 
@@ -37,11 +38,13 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     listen: Listener | None = None,
+    output: IO[bytes] | None = None,
     remedy: str = "",
 ) -> str:
     """Run a command to its end and return what it wrote (standard output and error together).
 
-    `env` is added to this process's environment; `listen` gets every line as it comes.
+    With `output`, standard output goes there instead. `env` is added to this process's environment; `listen` gets
+    every line as it comes.
     Raises CommandError for a status other than 0, BuildError if there is no such program.
     """
     words = [os.fspath(word) for word in argv]
@@ -52,8 +55,8 @@ def run(
             cwd=cwd,
             env=whole,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=output or subprocess.PIPE,
+            stderr=subprocess.PIPE if output else subprocess.STDOUT,
             text=True,
             errors="replace",
         )
@@ -62,8 +65,9 @@ def run(
     lines: list[str] = []
     last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
     with process:
-        assert process.stdout is not None
-        for line in process.stdout:
+        said = process.stderr if output else process.stdout
+        assert said is not None
+        for line in said:
             lines.append(line)
             if text := line.rstrip():
                 last.append(text)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from image.build.command import BuildError
 
@@ -75,6 +76,12 @@ def find_mirror(apt: Path = Path("/etc/apt"), environ: Mapping[str, str] = os.en
             remedy="set PALOMAR_DEBIAN (and PALOMAR_DEBIAN_SECURITY) to the address of one, ending in /debian",
         )
     return Mirror(debian, security or f"{debian.rstrip('/')}-security")
+
+
+def mirror_hosts(apt: Path = Path("/etc/apt"), environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Names of the hosts that packages come from; none of them belongs in an image."""
+    mirror = find_mirror(apt, environ)
+    return sorted({name for uri in (mirror.debian, mirror.security) if (name := urlsplit(uri).hostname)})
 
 
 def _apt_sources(apt: Path) -> Iterator[tuple[str, list[str]]]:

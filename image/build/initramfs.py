@@ -11,7 +11,7 @@ from image.build.elf import ElfError, closure
 from image.build.kernel import ModuleIndex
 from image.build.roots import kernel_of
 from image.build.work import Work
-from image.initramfs import contents
+from image.initramfs.contents import PROGRAMS, files
 
 COMPRESSION_LEVEL = 19
 _FOLDERS = ("dev", "etc", "proc", "run", "sys", "tmp", "data", "root", "slot", "boot")
@@ -27,7 +27,7 @@ def make_initramfs(work: Work, output: Path) -> None:
         (tree / Path(name).name).symlink_to(name)
     _copy_programs(work["system"] / "root", tree)
     _copy_modules(work, tree)
-    for name, data in contents.files().items():
+    for name, data in files().items():
         path = tree / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -40,7 +40,7 @@ def make_initramfs(work: Work, output: Path) -> None:
 
 def _copy_programs(root: Path, tree: Path) -> None:
     try:
-        needed = dict(closure(root, contents.PROGRAMS))
+        needed = dict(closure(root, PROGRAMS))
     except ElfError as error:
         raise BuildError(
             f"initramfs: {error}", remedy="image/debian/packages must hold it, excludes must not"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from image.boards.boards import read_boards
-from image.build import environment, initramfs, kernel, prune, roots, slot, system, verity, whole
+from image.build import environment, initramfs, kernel, products, prune, roots, slot, system, verity, whole
 from image.build.cache import Cache, Step, content_fingerprint
 from image.build.command import BuildError
 from image.build.progress import Progress
@@ -125,6 +125,13 @@ def steps(checkout: Path) -> list[Step[Work]]:
             after=("tools", "slot", "boot", "data"),
             inputs=("pyproject.toml",),
         ),
+        Step(
+            name="products",
+            title="compressed image, products",
+            run=products.make_products,
+            after=("tools", "parts", "system", "wheels", "palomar", "root", "slot", "whole"),
+            inputs=("image/products", "image/unique.py", "image/build/takeout.py", _BOARDS),
+        ),
     ]
 
 
@@ -174,9 +181,17 @@ def tell_boards(work: Work, progress: Progress) -> None:
         progress.say(f"not for {text}")
 
 
-def publish(work: Work, target: Path) -> Path:
-    """Put the raw image at `build/`, sparse, and return its path."""
-    (image,) = work["whole"].glob("*.img")
-    place = target / image.name
-    shutil.copy2(image, place)
-    return place
+def publish(work: Work) -> list[Path]:
+    """Put the raw image (sparse), its compressed form and all that belongs to it into `build/`; return their paths.
+
+    Links to the kept outputs: the same files for all who read them. Whoever wants to write to an image copies it.
+    """
+    target = work.checkout / "build"
+    for old in target.glob("palomar-*"):
+        old.unlink()
+    published = []
+    for source in sorted([*work["whole"].glob("*.img"), *work["products"].glob("palomar-*")]):
+        place = target / source.name
+        place.symlink_to(os.path.relpath(source, target))
+        published.append(place)
+    return published

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 from image.build.command import Listener, run
 
@@ -45,6 +46,10 @@ class ToolRoot:
     ) -> str:
         """Run a program of the tool root to its end; see command.run."""
         return run(self.command(name, *arguments), env=env, cwd=cwd, listen=listen)
+
+    def pipe(self, target: IO[bytes], name: str, *arguments: str | os.PathLike[str]) -> None:
+        """Run a program whose standard output goes to `target`; see command.run for what it raises."""
+        run(self.command(name, *arguments), output=target)
 
     def python(self, *arguments: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> str:
         """Run the tool root's python3, the same minor version as the image's."""
