@@ -90,7 +90,8 @@ def decide(evidence: Evidence) -> Decision:
 class ClockKeeper:
     """The part "clock". `root` is where the file system begins, `data` is what lasts.
 
-    The rest stands in for the machine in tests: `set_time` puts the clock (needs CAP_SYS_TIME), `confirmed` asks the kernel, `tell` runs a command.
+    The rest stands in for the machine in tests: `set_time` puts the clock (needs CAP_SYS_TIME), `confirmed` asks the
+    kernel whether it is synced, `tell` runs a command.
     """
 
     name = "clock"
