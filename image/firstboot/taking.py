@@ -64,7 +64,14 @@ def take(
     if known.get("seen") == _seen(files, release) and (places.config / CONFIG_NAME).exists():
         return recalled(known)
     tell("Reading palomar.toml.")
-    return _Taking(places, disk, part, name, release, known, files).run()
+    try:
+        return _Taking(places, disk, part, name, release, known, files).run()
+    except OSError as error:
+        # A full data partition, most likely. What was in force still is, and the next start tries again.
+        before = recalled(known) if known.get("outcome") else Outcome(hostname=f"{name}.local")
+        text = f"what stands on the card could not be taken over: {error.strerror}."
+        problem = Problem("data", text, "Make room (deleting mail works) and start again.")
+        return dataclasses.replace(before, problems=(*before.problems, problem))
 
 
 def _seen(files: Mapping[str, bytes | None], release: str) -> str:

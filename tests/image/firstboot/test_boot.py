@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import tomllib
+from pathlib import Path
 
 from image.firstboot.boot import status_file
 from image.firstboot.durable import Disk
@@ -246,3 +249,27 @@ def test_a_palomar_that_cannot_be_asked_stops_nothing(card: Card) -> None:
     assert "/nonexistent/palomar" in card.status
     assert tomllib.loads(card.effective)["hostname"] == f"{report.name}.local"
     assert "correct horse" in card.read()  # nothing was taken, so it is still needed
+
+
+class FullDisk(Disk):
+    """No room for anything new."""
+
+    def write(self, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> bool:
+        if path.exists() and path.read_bytes() == data:
+            return False
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_data_partition_keeps_what_is_in_force(card: Card) -> None:
+    card.put(OFFICE)
+    card.boot()
+    good = card.effective
+    card.put(card.read().replace("(stored", "new-password (stored").replace("office", "other", 1))
+    card.boot(FullDisk())
+    assert card.effective == good
+    assert "No space left" in card.status
+    assert "Make room" in card.status
+    assert "new-password" in card.read()
+    card.boot()
+    assert "No space left" not in card.status
+    assert card.effective != good
