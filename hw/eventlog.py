@@ -241,6 +241,9 @@ class EventLog:
 
     async def run(self, report: Report) -> None:
         """Take the journal's lines until cancelled; what waits is written then."""
+        if not self._source.parent.is_dir():
+            report((Note(source=self.name, level="info", text="There is no journal here whose lines could be kept."),))
+            await asyncio.get_running_loop().create_future()
         await self._catch_up()
         with _listening(self._source) as source:
             loop = asyncio.get_running_loop()

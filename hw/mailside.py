@@ -152,7 +152,9 @@ class HwLink:
             return
         if not self.connected:
             yield "Network", "palomar-hw does not answer any more; this is what it said last:", "error"
-        yield from health.lines(self.state)
+        for line in health.lines(self.state):
+            if line[0] != "Time" or self.state.time_state == "synced":  # else the core has said it
+                yield line
 
 
 def open_ports(core: Core) -> tuple[int, ...]:

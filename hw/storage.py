@@ -152,7 +152,8 @@ def _name(disk: Path, kind: Kind) -> str:
     if kind in {"sd", "emmc"}:
         name, oem, date = (_text(disk / "device" / word) for word in ("name", "oemid", "date"))
         return " ".join(part for part in (name, f"oem {oem}" if oem else "", f"of {date}" if date else "") if part)
-    return " ".join(part for part in (_text(disk / "device/vendor"), _text(disk / "device/model")) if part)
+    words = (_text(disk / "device/vendor"), _text(disk / "device/model"))
+    return " ".join(word for word in words if word and not word.startswith("0x"))  # virtio has numbers there
 
 
 def _errors(root: Path, partition: Path, disk: Path) -> int:

@@ -231,6 +231,16 @@ async def test_it_takes_lines_from_the_socket_and_writes_the_rest_at_its_end(tmp
     assert (bench.asked, again.asked) == (1, 0)
 
 
+async def test_without_a_journal_it_waits_and_says_so(tmp_path: Path) -> None:
+    reported: list[Facts] = []
+    task = asyncio.create_task(EventLog(tmp_path, tmp_path / "no journal" / "syslog").run(reported.append))
+    await asyncio.sleep(0)
+    assert "no journal" in str(reported)
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait([task])
+
+
 class BrokenRing(Ring):
     """A medium that is full."""
 

@@ -163,6 +163,12 @@ async def test_the_status_has_notes_with_their_levels(tmp_path: Path) -> None:
     assert all(level in {"info", "warning", "error"} for _, _, level in lines)
 
 
+async def test_the_core_tells_of_a_clock_in_doubt_once(tmp_path: Path) -> None:
+    async with listening(tmp_path / "s", state(time_state="unset")), running(FakeCore(), tmp_path / "s") as bench:
+        await until(lambda: bench.link.connected)
+        assert "Time" not in [label for label, _, _ in bench.link.lines()]
+
+
 def test_ports_are_those_of_all_listeners() -> None:
     core = FakeCore(("0.0.0.0", 25))
     core.listeners.append(SimpleNamespace(bound=[("::", 25), ("127.0.0.2", 8025)]))

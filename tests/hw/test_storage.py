@@ -48,7 +48,7 @@ USB = {"vendor": "Samsung ", "model": "Portable SSD T5", "ioerr_cnt": "0x2"}
         ("platform/mmc_host/mmc0/block/mmcblk0", "mmcblk0p4", EMMC, ("emmc", "BJTD4R oem 0x0100 of 01/2023", 40, 0)),
         ("pci0/nvme/nvme0/nvme0n1", "nvme0n1p4", {"model": "SN550"}, ("nvme", "SN550", None, 0)),
         ("platform/usb1/1-1/host0/block/sda", "sda4", USB, ("usb", "Samsung Portable SSD T5", None, 2)),
-        ("pci0/virtio1/block/vda", "vda4", {}, ("other", "", None, 0)),
+        ("pci0/virtio1/block/vda", "vda4", {"vendor": "0x1af4"}, ("other", "", None, 0)),
     ],
 )
 def test_what_the_data_is_on(
