@@ -1,5 +1,5 @@
-"""What all tests share: those that need root are left out, and counted, where it cannot be had; so are the slow ones
-unless they are asked for (`pytest -m slow`)."""
+"""What all tests share: those that need root are left out, and counted, where it cannot be had; so are, unless they
+are asked for, the slow ones (`pytest -m slow`) and those that start the image (`make test-image`)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def _reason(item: pytest.Item, markers: str) -> str:
     """Why a test cannot run now; empty if it can."""
     if item.get_closest_marker("slow") is not None and "slow" not in markers:
         return "are slow (run them by: pytest -m slow)"
+    if item.get_closest_marker("image") is not None and "image" not in markers:
+        return "start the image (run them by: make test-image)"
     root = item.get_closest_marker("root")
     if root is None:
         return ""
