@@ -111,11 +111,12 @@ def _announce(places: Places, disk: Disk, part: BootPartition, report: Report) -
 
 def _folders(places: Places, disk: Disk) -> None:
     mail_user = owner(places)
-    for path, mode, whose in (
-        (places.config, 0o755, None),
+    readable = (0, mail_user[1]) if mail_user else None
+    for path, mode, whose in (  # as rootfs/usr/lib/tmpfiles.d/palomar.conf has them
+        (places.config, 0o750, readable),
         (places.state, 0o755, None),
         (places.data / "hw", 0o755, None),
-        (places.data / "log", 0o755, None),
+        (places.data / "log", 0o750, readable),
         (places.mail, 0o700, mail_user),
     ):
         disk.folder(path, mode, whose)
