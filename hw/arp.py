@@ -99,6 +99,11 @@ class ArpSocket:
         """Tell that the address is ours (RFC 5227 section 2.3)."""
         self._send(Arp(REQUEST, self.mac, address, bytes(6), address))
 
+    @property
+    def socket(self) -> socket.socket:
+        """The packet socket itself, for what is no conflict."""
+        return self._socket
+
     async def conflict(self, address: str) -> bytes:
         """Wait until somebody shows that the address is theirs, and return their MAC address."""
         loop = asyncio.get_running_loop()

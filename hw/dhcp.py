@@ -72,6 +72,7 @@ class _Client(AsyncDHCPClient):  # type: ignore[misc]
         self._sock = _Socket(config.interface)
         self._conflict = conflict
         self._later: asyncio.Task[None] | None = None
+        self.last_state_change: float
         self._receiver_task: Any
         self._sender_task: Any
 

@@ -90,7 +90,7 @@ def classless_routes(octets: object) -> Iterator[tuple[str, str]]:
 
 def _address(text: object) -> ipaddress.IPv4Address | None:
     try:
-        found = ipaddress.IPv4Address(text)  # type: ignore[arg-type]  # anything else is an AddressValueError
+        found = ipaddress.IPv4Address(text)
     except ValueError:
         return None
     unfit = found.is_unspecified or found.is_multicast or found.is_loopback or found == ipaddress.IPv4Address(2**32 - 1)

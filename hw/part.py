@@ -31,6 +31,18 @@ class Part(Protocol):
         """Work until cancelled. Call `report` when something that this part knows has changed; notes replace notes."""
 
 
+class Duty:
+    """A part made of a coroutine function that has nothing to report."""
+
+    def __init__(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self.name = name
+        self._work = work
+
+    async def run(self, report: Report) -> None:
+        """See Part."""
+        await self._work()
+
+
 async def keep(
     part: Part,
     report: Report,

@@ -15,7 +15,7 @@ def write_resolv_conf(path: Path, servers: Sequence[str]) -> None:
     """Name the resolvers, best first, at once or not at all. Without any the file has no server line."""
     lines = [f"nameserver {server}\n" for server in servers]
     # One dead resolver must cost seconds, not the default's quarter of a minute.
-    write_whole(path, (_HEAD + "".join(lines) + "options timeout:2 attempts:2 edns0 trust-ad\n").encode())
+    write_whole(path, (_HEAD + "".join(lines) + "options timeout:2 attempts:2 edns0\n").encode())
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
