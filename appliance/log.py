@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import IO, Any, Literal
@@ -28,6 +29,8 @@ trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 LEVELS = ("debug", "info", "warning", "error")
 COLOURS = {"DEBUG": "\x1b[2m", "INFO": "", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
+PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+"""Those of syslog (RFC 5424 section 6.2.1)."""
 # What logging itself puts on a record; everything else came through `extra`.
 _OWN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
 
@@ -56,7 +59,8 @@ def configure(config: LogConfig, *, stream: IO[str] | None = None) -> None:
     terminal = stream.isatty()
     as_json = config.format == "json" or (config.format == "auto" and not terminal)
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(colours=terminal))
+    formatter = JsonFormatter() if as_json else TextFormatter(colours=terminal)
+    handler.setFormatter(JournalFormatter(formatter) if is_journal(stream) else formatter)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -102,6 +106,27 @@ class TextFormatter(logging.Formatter):
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
+
+
+class JournalFormatter(logging.Formatter):
+    """The lines of another formatter with the journal's priority in front (sd-daemon(3)), which it takes off again."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; without a priority the journal would take all of them for information."""
+        return f"<{PRIORITIES.get(record.levelname, 6)}>{self._formatter.format(record)}"
+
+
+def is_journal(stream: IO[str], environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the stream ends in the systemd journal, which says so by JOURNAL_STREAM (systemd.exec(5))."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:

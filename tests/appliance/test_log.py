@@ -4,11 +4,13 @@ import asyncio
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from appliance.log import LogConfig, configure, session_id, trace_id
+from appliance.log import LogConfig, configure, is_journal, session_id, trace_id
 
 
 class Terminal(io.StringIO):
@@ -122,3 +124,20 @@ def test_an_unknown_level_is_refused() -> None:
     [problem] = LogConfig(levels={"appliance": "loud", "plugins.smtp": "debug"}).problems()
     assert problem.setting == "levels.appliance"
     assert "'loud'" in problem.text
+
+
+def test_the_journal_gets_priorities_and_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "journal").open("w+") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        assert is_journal(stream)
+        assert not is_journal(io.StringIO())
+        configure(LogConfig(format="text"), stream=stream)
+        for level in (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+            logging.getLogger("x").log(level, "word")
+        stream.seek(0)
+        lines = stream.read().splitlines()
+    assert [line[:3] for line in lines] == ["<6>", "<4>", "<3>", "<2>"]
+    assert all(line.endswith("x: word") for line in lines)
+    with (tmp_path / "other").open("w") as other:
+        assert not is_journal(other)
