@@ -58,6 +58,14 @@ def list_flags(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0) -> l
     ).fetchall()
 
 
+def list_uids(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> list[tuple[int]]:
+    """(uid,) of the messages that are there in a range, ascending."""
+    return db.execute(
+        "SELECT uid FROM message WHERE mailbox_id = ? AND uid BETWEEN ? AND ? ORDER BY uid",
+        (mailbox_id, first_uid, last_uid),
+    ).fetchall()
+
+
 def structures(
     db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int
 ) -> Iterator[tuple[int, bytes, bytes]]:

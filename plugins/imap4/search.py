@@ -1,21 +1,25 @@
 """SEARCH and UID SEARCH (RFC 3501 section 6.4.4).
 
 Keys that the view answers are decided first, here; only the messages they leave are looked into, on a reader thread
-and in batches, so that other connections and a waiting checkpoint get their turn.
+and in batches, so that other connections and a waiting checkpoint get their turn. Header fields that are searched
+are kept for a while, see `search_cache.py`.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from appliance.store.messages import headers, list_rows
+from appliance.mail.text import search_form
+from appliance.store.messages import headers, list_rows, list_uids
 from appliance.store.model import MessageRow
 from plugins.imap4.batches import groups, spans
 from plugins.imap4.protocol_command import Search
 from plugins.imap4.protocol_respond import search_line
 from plugins.imap4.protocol_search import CHARSETS, And, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.refusal import RefusalError
+from plugins.imap4.search_fields import Block, by_fields, header_keys, make_blocks
 from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_match import Subject, Test, compile_key, text_reach
 from plugins.imap4.search_view import by_view
@@ -34,7 +38,7 @@ TEXT_BATCH_MESSAGES = 500  # … and their number
 _NO_FACTS = (0, 0)
 
 # What a key looks at, cheapest first.
-VIEW, ROWS, HEADERS, TEXTS = range(4)
+VIEW, ROWS, FIELDS, HEADERS, TEXTS = range(5)
 
 
 async def search(session: ImapSession, command: Search) -> str:
@@ -55,31 +59,37 @@ async def find(session: ImapSession, selected: Selected, key: Key) -> Sequence[i
     for one in keys:
         if cost(one) == VIEW:
             indexes = by_view(selected.view, one, indexes)
-    for depth in (ROWS, HEADERS, TEXTS):
+    for depth in (ROWS, FIELDS, HEADERS, TEXTS):
         left = tuple(one for one in keys if cost(one) == depth)
         if left and indexes:
-            indexes = await _by_store(session, selected, And(left), depth, indexes)
+            found = await _by_fields(session, selected, And(left), indexes) if depth == FIELDS else None
+            indexes = found if found is not None else await _by_store(session, selected, And(left), depth, indexes)
     return indexes
 
 
 def cost(key: Key) -> int:
-    """What has to be looked at for a key: VIEW, ROWS, HEADERS or TEXTS."""
+    """What has to be looked at for a key: VIEW, ROWS, FIELDS (of the header, and the view), HEADERS or TEXTS."""
     match key:
         case Size():
             return ROWS
         case Date():
             return HEADERS if key.sent else ROWS
         case Header():
-            return HEADERS
+            return FIELDS
         case Text():
             return TEXTS
         case Not():
             return cost(key.key)
         case Or():
-            return max(cost(key.first), cost(key.second))
+            return _deepest({cost(key.first), cost(key.second)})
         case And():
-            return max(map(cost, key.keys))
+            return _deepest(set(map(cost, key.keys)))
     return VIEW
+
+
+def _deepest(costs: set[int]) -> int:
+    deepest = max(costs)
+    return HEADERS if deepest == FIELDS and ROWS in costs else deepest
 
 
 def looks_at_rows(key: Key) -> bool:
@@ -98,6 +108,54 @@ def looks_at_rows(key: Key) -> bool:
     return False
 
 
+async def _by_fields(
+    session: ImapSession, selected: Selected, key: Key, indexes: Sequence[int]
+) -> Sequence[int] | None:
+    """What `_by_store` finds, by fields that are kept or will be. None: it is not worth it, or there is no room."""
+    wanted = header_keys(key)
+    fields = sorted({one.field for one in wanted})
+    cache, mailbox_id, view = session.shared.fields, selected.mailbox_id, selected.view
+    if 2 * len(indexes) < len(view) and not all(cache.has(mailbox_id, field) for field in fields):
+        return None
+    columns = await _columns(session, selected, fields)
+    if columns is None:
+        return None
+
+    def look(db: Database) -> list[int]:
+        hits = {
+            one: [uid for block in columns[one.field] for uid in block.holding(search_form(one.needle))]
+            for one in wanted
+        }
+        found = by_fields(view, key, indexes, hits)
+        uids = view.uids_at(found)
+        there = {row[0] for first, last in spans(uids) for row in list_uids(db, mailbox_id, first, last)}
+        return [index for index, uid in zip(found, uids, strict=True) if uid in there]
+
+    return await session.core.store.read(look)
+
+
+async def _columns(
+    session: ImapSession, selected: Selected, fields: Sequence[bytes]
+) -> dict[bytes, tuple[Block, ...]] | None:
+    """The fields of all messages in the view; what is not kept is read. None if there is no room for them."""
+    cache, mailbox_id, uids = session.shared.fields, selected.mailbox_id, selected.view.uids
+    columns = {field: cache.column(mailbox_id, field) for field in fields}
+    while (after := min(column.covered for column in columns.values())) < uids[-1]:
+        lagging = [field for field, column in columns.items() if column.covered == after]
+        end = uids[min(bisect_right(uids, after) + BATCH, len(uids)) - 1]
+        end = min([end, *(column.covered for column in columns.values() if column.covered > after)])
+
+        def read(db: Database, after: int = after, end: int = end, lagging: list[bytes] = lagging) -> list[Block]:
+            return make_blocks(headers(db, mailbox_id, after + 1, end), lagging)
+
+        made = await session.core.store.read(read)
+        for field, block in zip(lagging, made, strict=True):
+            cache.extend(columns[field], after, block, end)
+        if any(column.too_large for column in columns.values()):
+            return None
+    return {field: column.blocks for field, column in columns.items()}
+
+
 async def _by_store(
     session: ImapSession, selected: Selected, key: Key, depth: int, indexes: Sequence[int]
 ) -> list[int]:
@@ -110,7 +168,7 @@ async def _by_store(
         if depth == TEXTS:
             found += await _by_text(session, selected.mailbox_id, test, places)
         else:
-            wanted = needles(key) if depth == HEADERS else None
+            wanted = needles(key) if depth in {FIELDS, HEADERS} else None
             scan = _scan(selected.mailbox_id, test, places, with_rows=looks_at_rows(key), wanted=wanted)
             found += await session.core.store.read(scan)
     return found

@@ -7,7 +7,7 @@ so each test first looks for reasons why there can be no match, and only then do
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -101,7 +101,7 @@ def _received(key: Date) -> Test:
 def _sent(key: Date) -> Test:
     """By the day that stands in the Date field, whatever its zone (RFC 3501 section 6.4.4)."""
     fits = _compare(key)
-    pattern = _field_pattern(b"date")
+    pattern = field_pattern(b"date")
 
     def test(subject: Subject) -> bool:
         match = pattern.search(subject.header)
@@ -115,17 +115,17 @@ def _sent(key: Date) -> Test:
 
 
 @lru_cache(maxsize=64)
-def _field_pattern(name: bytes) -> re.Pattern[bytes]:
+def field_pattern(name: bytes) -> re.Pattern[bytes]:
+    """A field with its folded lines; the group is its value."""
     return re.compile(rb"(?im)^%b[ \t]*+:(.*+(?>(?:\n[ \t].*+)*))" % re.escape(name))
 
 
 def _header(field: bytes, needle: str) -> Test:
     form = search_form(needle)
-    pattern = _field_pattern(field)
+    pattern = field_pattern(field)
     if not form:
         return lambda subject: pattern.search(subject.header) is not None
     may_hold = _header_filter(form)
-    mark = b"\n" + field
 
     def holds(header: bytes, start: int) -> bool:
         match = pattern.match(header, start)
@@ -133,19 +133,25 @@ def _header(field: bytes, needle: str) -> Test:
 
     def test(subject: Subject) -> bool:
         lower = subject.lower
-        start = 0 if lower.startswith(field) else lower.find(mark) + 1 or len(lower)
-        while start < len(lower):
-            end = lower.find(b"\n", start)
-            if end < 0:
-                end = len(lower)
-            elif lower[end + 1 : end + 2] in _FOLDS:
-                end = _end_of_field(lower, end + 1)
-            if may_hold(lower[start:end]) and holds(subject.header, start):
-                return True
-            start = lower.find(mark, end) + 1 or len(lower)
-        return False
+        return any(
+            may_hold(lower[start:end]) and holds(subject.header, start) for start, end in occurrences(lower, field)
+        )
 
     return test
+
+
+def occurrences(lower: bytes, field: bytes) -> Iterator[tuple[int, int]]:
+    """Where a field may stand in a lower-case header, with its folded lines; the name may go on there."""
+    mark = b"\n" + field
+    start = 0 if lower.startswith(field) else lower.find(mark) + 1 or len(lower)
+    while start < len(lower):
+        end = lower.find(b"\n", start)
+        if end < 0:
+            end = len(lower)
+        elif lower[end + 1 : end + 2] in _FOLDS:
+            end = _end_of_field(lower, end + 1)
+        yield start, end
+        start = lower.find(mark, end) + 1 or len(lower)
 
 
 def _end_of_field(header: bytes, start: int) -> int:

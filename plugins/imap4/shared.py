@@ -6,16 +6,18 @@ from collections import Counter
 
 from appliance.core import Core
 from plugins.imap4.recent import Recent
+from plugins.imap4.search_cache import FieldCache
 
 
 class Shared:
-    """The core, the claims of recent messages, and how many sessions each account has."""
+    """The core, the claims of recent messages, header fields searched, and how many sessions each account has."""
 
-    __slots__ = ("core", "recent", "sessions")
+    __slots__ = ("core", "fields", "recent", "sessions")
 
     def __init__(self, core: Core) -> None:
         self.core = core
         self.recent = Recent(core.store)
+        self.fields = FieldCache()
         self.sessions: Counter[int] = Counter()  # account id → sessions logged in
 
     def admit(self, account_id: int, most: int) -> bool:

@@ -15,6 +15,8 @@ from appliance.mail.text import html_to_text, part_octets, search_form
 from appliance.store.messages import expunge, set_flags
 from plugins.imap4 import search
 from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
+from plugins.imap4.search_cache import FieldCache
+from plugins.imap4.search_fields import Block, by_fields, header_keys, make_blocks
 from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_match import Subject, compile_key, text_reach
 from plugins.imap4.view import View
@@ -352,3 +354,81 @@ def test_only_the_part_up_to_the_last_text_is_needed() -> None:
     assert b"octet-stream" not in bytes(message.text[:end])
     inner = Message.parse(THIRD)
     assert bytes(inner.text[: text_reach(inner.structure)]).endswith(b"within")
+
+
+# ── fields that are kept ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+VALUES = st.one_of(
+    TEXTS.map(lambda text: " ".join(text.split()).encode()),
+    TEXTS.map(lambda text: b"=?utf-8?B?" + base64.b64encode(text.encode()) + b"?="),
+    st.binary(max_size=8).map(lambda octets: octets.replace(b"\n", b"\n ")),
+)
+NAMES = st.sampled_from([b"Subject", b"TO", b"to ", b"Subject-X", b"To\t", b" x", b""])
+HEADERS = st.lists(
+    st.tuples(NAMES, st.sampled_from([b":", b": ", b" "]), VALUES, st.sampled_from([b"\r\n", b"\n", b""])), max_size=5
+).map(lambda fields: b"".join(name + colon + value.replace(b" ", b"\r\n ") + end for name, colon, value, end in fields))
+FIELD_KEYS = st.recursive(
+    st.builds(Header, st.sampled_from([b"subject", b"to"]), NEEDLES | st.sampled_from(["", "\n", "a", " "])),
+    lambda keys: st.one_of(
+        st.builds(Or, keys, keys), st.builds(Not, keys), st.builds(And, st.lists(keys, min_size=1).map(tuple))
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(HEADERS, max_size=6), FIELD_KEYS, st.integers(0, 6))
+def test_fields_that_are_kept_give_the_same_answer(headers: list[bytes], key: Key, cut: int) -> None:
+    view = View(range(11, 11 + len(headers)), [0] * len(headers), ())
+    test = compile_key(key, view)
+    expected = [place for place, header in enumerate(headers) if test(Subject(place, 9, EPOCH, header))]
+    fields = [b"subject", b"to"]
+    heads = list(enumerate(headers, 11))
+    first, second = make_blocks(heads[:cut], fields), make_blocks(heads[cut:], fields)
+    columns = {field: one.followed_by(other) for field, one, other in zip(fields, first, second, strict=True)}
+    hits = {one: list(columns[one.field].holding(search_form(one.needle))) for one in header_keys(key)}
+    assert list(by_fields(view, key, range(len(headers)), hits)) == expected
+    half = range(0, len(headers), 2)
+    assert list(by_fields(view, key, list(half), hits)) == [place for place in expected if place in half]
+
+
+async def test_kept_fields_follow_the_mailbox(here: Office, client: Client) -> None:
+    for _ in range(2):
+        assert await find(client, "SUBJECT a") == [1, 2, 3]
+        assert await find(client, 'OR NOT SUBJECT a FROM "kunde"') == [1]
+    await here.store.write(lambda db: expunge(db, here.mailbox_id(), [2], deleted_only=False))
+    assert await find(client, "SUBJECT a") == [1, 3]  # gone, and not told yet
+    assert await find(client, "NOT SUBJECT zzz") == [1, 3]
+    await here.put(b"Subject: another\r\n\r\n")
+    await client.ok("NOOP")
+    assert await find(client, "SUBJECT a") == [1, 2, 3]
+    assert await find(client, "SUBJECT another") == [3]
+    assert await find(client, "3 SUBJECT another") == [3]
+
+
+def block_of(first: int, count: int, size: int = 100) -> Block:
+    return make_blocks([(uid, b"Subject: " + b"x" * size) for uid in range(first, first + count)], [b"subject"])[0]
+
+
+async def test_fields_are_kept_for_a_while_and_within_bounds() -> None:
+    now = 0.0
+    cache = FieldCache(limit=5_000, clock=lambda: now)
+    first = cache.column(1, b"subject")
+    cache.extend(first, 0, block_of(1, 10), 10)
+    cache.extend(first, 0, block_of(1, 10), 10)  # another session was faster
+    cache.extend(first, 10, block_of(11, 10), 20)
+    assert (len(first.blocks), len(first.blocks[0]), first.covered) == (1, 20, 20)
+    now = 1.0
+    second = cache.column(2, b"subject")
+    cache.extend(second, 0, block_of(1, 30), 30)
+    assert not cache.has(1, b"subject")
+    assert cache.has(2, b"subject")
+    third = cache.column(2, b"to")
+    cache.extend(third, 0, block_of(1, 30), 30)  # of the same search: nobody throws out the other
+    assert third.too_large
+    assert cache.has(2, b"subject")
+    assert 0 < cache.octets <= 5_000
+    now = 31.0
+    cache.drop_unused()
+    assert (len(cache), cache.octets) == (0, 0)
