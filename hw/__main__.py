@@ -22,6 +22,7 @@ def main() -> None:
 
         sys.exit(print_log(arguments[1:]))
     parser = argparse.ArgumentParser(prog="palomar-hw", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=("run",), default="run", help="run until SIGTERM")
     parser.add_argument(
         "--config", type=Path, default=Path(os.environ.get("PALOMAR_CONFIG", "/data/config/palomar.toml"))
     )
