@@ -140,11 +140,13 @@ class _Client(AsyncDHCPClient):  # type: ignore[misc]
             self._later.cancel()
         if self._state_watchdog is not None:
             self._state_watchdog.cancel()
-        for task in (self._receiver_task, self._sender_task):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, OSError):
-                await task
-        self._receiver_task = self._sender_task = None
+        # Those that run end by themselves, which also takes their readers off the loop; dead ones would raise here.
+        for name in ("_receiver_task", "_sender_task"):
+            task = getattr(self, name)
+            if task.done():
+                setattr(self, name, None)
+                if not task.cancelled():
+                    task.exception()
         await super().__aexit__(*args)
 
 

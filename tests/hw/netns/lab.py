@@ -1,0 +1,153 @@
+"""A network of the test's own: namespaces for the board and its routers, cables between, dnsmasq at the far end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hw.messages import ClientMessage, Hello, State, encode, server_messages
+
+ROOT = Path(__file__).parents[3]
+ROUTER_V4 = "10.9.{n}.1"
+
+
+class Lab:
+    """Namespaces live as long as the processes that hold them; `close` ends all that were started here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.box = self._namespace("mount -t sysfs sysfs /sys; ip link set lo up; echo ready; exec sleep 600")
+        self.config = folder / "palomar.toml"
+        self.config.write_text('hostname = "box.example.org"\n[network]\n')
+        self.hw: subprocess.Popen[bytes] | None = None
+
+    def _namespace(self, script: str) -> int:
+        process = subprocess.Popen(["unshare", "-n", "-m", "-u", "sh", "-c", script], stdout=subprocess.PIPE)
+        self._started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        return process.pid
+
+    def within(self, pid: int, *command: str, check: bool = True) -> str:
+        """Run a command in a namespace, and return what it says."""
+        done = subprocess.run(_enter(pid, command), capture_output=True, text=True, check=False, timeout=30)
+        assert not check or done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def background(self, pid: int, *command: str, log: str) -> subprocess.Popen[bytes]:
+        with (self.folder / log).open("ab") as output:
+            process = subprocess.Popen(_enter(pid, command), stdout=output, stderr=output, cwd=ROOT)
+        self._started.append(process)
+        return process
+
+    # ── routers and cables ────────────────────────────────────────────────────────────────────────────────────────
+
+    def router(self, number: int = 0) -> int:
+        """A router at the other end of the board's interface eth<number>, with an address, without a DHCP server."""
+        script = "ip link set lo up; sysctl -qw net.ipv6.conf.all.forwarding=1; echo ready; exec sleep 600"
+        pid = self._namespace(script)
+        self.within(self.box, *f"ip link add eth{number} type veth peer name lan0 netns {pid}".split())
+        # No waiting for duplicates at this end: dnsmasq could not bind meanwhile.
+        self.within(pid, "sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0")
+        self.within(pid, *f"ip addr add {ROUTER_V4.format(n=number)}/24 dev lan0".split())
+        self.within(pid, *f"ip addr add fd00:{number + 9}::1/64 dev lan0".split())
+        self.within(pid, *["ip", "link", "set", "lan0", "up"])
+        return pid
+
+    def dnsmasq(self, pid: int, *options: str) -> subprocess.Popen[bytes]:
+        common = ["dnsmasq", "-k", "-p0", "--conf-file=/dev/null", "--interface=lan0", "--bind-interfaces", "--user=root",
+                  "--no-ping", "--log-dhcp", f"--dhcp-leasefile={self.folder}/leases-{pid}", "--log-facility=-",
+                  "--dhcp-authoritative"]  # fmt: skip
+        return self.background(pid, *common, *options, log="dnsmasq.log")
+
+    def cable(self, pid: int, *, plugged: bool) -> None:
+        self.within(pid, "ip", "link", "set", "lan0", "up" if plugged else "down")
+
+    # ── the board ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> Watch:
+        python = sys.executable
+        data, run = self.folder / "data", self.folder / "run"
+        data.mkdir(exist_ok=True)
+        arguments = [f"--config={self.config}", f"--data={data}", f"--run={run}"]
+        self.hw = self.background(self.box, python, "-m", "hw", *arguments, log="hw.log")
+        return Watch(run / "hw.sock", self._say)
+
+    def _say(self) -> str:
+        return "".join(
+            path.read_text() for path in (self.folder / "hw.log", self.folder / "dnsmasq.log") if path.exists()
+        )
+
+    def close(self) -> None:
+        for process in reversed(self._started):
+            process.send_signal(signal.SIGTERM)
+        for process in reversed(self._started):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _enter(pid: int, command: Sequence[str]) -> list[str]:
+    return ["nsenter", "-t", str(pid), "-n", "-m", "-u", "--wd=" + os.getcwd(), *command]
+
+
+class Watch:
+    """A client of palomar-hw's socket."""
+
+    def __init__(self, path: Path, say: Callable[[], str]) -> None:
+        self._say = say
+        self._messages = server_messages()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self.state: State | None = None
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self._socket.connect(str(path))
+                break
+            except OSError:
+                assert time.monotonic() < deadline, say()
+                select.select([], [], [], 0.02)
+        self.send(Hello(role="mail"))
+
+    def send(self, message: ClientMessage) -> None:
+        self._socket.sendall(encode(message))
+
+    def until(self, what: Callable[[State], object], seconds: float = 30.0) -> State:
+        """The first state that fits, the present one included. Fails with the logs after that many seconds."""
+        deadline = time.monotonic() + seconds
+        while self.state is None or not what(self.state):
+            left = deadline - time.monotonic()
+            assert left > 0, f"{self.state}\n{self._say()}"
+            if not select.select([self._socket], [], [], left)[0]:
+                continue
+            data = self._socket.recv(65536)
+            assert data, self._say()
+            self._messages.receive(data)
+            while (message := self._messages.next_message()) is not None:
+                assert isinstance(message, State), message
+                self.state = message
+                if what(message):
+                    return message
+        return self.state
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def addresses(state: State, source: str, nic: str = "eth0") -> list[str]:
+    return [one.address for one in state.addresses if one.source == source and one.nic == nic and one.usable]
+
+
+def active(state: State) -> str:
+    return next((one.nic for one in state.uplinks if one.active), "")
