@@ -19,8 +19,7 @@ def apply(places: Places, document: Document, setup: SetupConfig) -> list[Proble
     config = ("--config", str(places.config / CONFIG_NAME))
     problems = []
     try:
-        listed = run_palomar(places, *config, "account", "list", "--json")
-        known = {row["name"] for row in json.loads(listed.out)} if not listed.code else set()
+        known = _known(places, config)
         for place, account in wanted:
             verb = "password" if account.name.lower() in known else "add"
             stdin = "--hash-stdin" if account.is_hash else "--password-stdin"
@@ -33,6 +32,14 @@ def apply(places: Places, document: Document, setup: SetupConfig) -> list[Proble
         text = f"accounts could not be made: {error}."
         problems.append(document.problem(("setup", "accounts"), text, "They are tried again at the next start."))
     return problems
+
+
+def _known(places: Places, config: tuple[str, ...]) -> set[str]:
+    """The names of the accounts that there are. Raises CommandError, ValueError."""
+    if not (places.mail / "mail.db").exists():
+        return set()  # it would take a slow board seconds to say so
+    listed = run_palomar(places, *config, "account", "list", "--json")
+    return {row["name"] for row in json.loads(listed.out)} if not listed.code else set()
 
 
 def missing(document: Document, setup: SetupConfig, made: set[str]) -> list[Problem]:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 
 from appliance.errors import ApplianceError, Problem
-from image.firstboot import cardcheck, identity, reset, status, taking
+from image.firstboot import cardcheck, identity, reset, status, taken
 from image.firstboot.bootpart import BootPartError, BootPartition
 from image.firstboot.durable import Disk
 from image.firstboot.identity import Identity, RandomSource
@@ -30,7 +30,7 @@ def firstboot(
     failures: list[Problem] = []
     done: list[str] = []
     release = str(read_json(places.release).get("version", ""))
-    is_first = not (places.state / taking.TAKEN).exists()
+    is_first = not (places.state / taken.TAKEN).exists()
     if is_first:
         show_led(places, "setup")
     try:
@@ -40,15 +40,15 @@ def firstboot(
     except (BootPartError, OSError) as error:
         failures.append(_failure("reset", error))
     found = Identity("", "palomar", "")
-    outcome = taking.Outcome(hostname="palomar.local")
+    outcome = taken.Outcome(hostname="palomar.local")
     refused = ""
     try:
         _folders(places, disk)
         refused = _check_card(places, disk, random, say)
         found = identity.ensure(places, disk, say, random=random)
-        outcome = taking.Outcome(hostname=f"{found.name}.local")
+        outcome = taken.Outcome(hostname=f"{found.name}.local")
         _link_certificate(places, disk)
-        outcome = taking.take(places, disk, part, found.name, release, say)
+        outcome = taken.take(places, disk, part, found.name, release, say)
         if not outcome.certificate and (is_first or not status.fingerprint(places)):
             identity.ensure_certificate(places, outcome.hostname)
     except (ApplianceError, OSError) as error:
@@ -145,7 +145,7 @@ def _link_certificate(places: Places, disk: Disk) -> None:
 
 def _localize(places: Places) -> None:
     """Set time zone and locale, which lie in memory: /etc is new at each start."""
-    setup = read_json(places.config / taking.SETUP)
+    setup = read_json(places.config / taken.SETUP)
     zone = places.zoneinfo / str(setup.get("time_zone") or "UTC")
     try:
         if zone.is_file():
@@ -183,6 +183,6 @@ def _remember(places: Places, report: Report, rewrites: int) -> None:
 def _restored(remembered: dict[str, object]) -> Report:
     fields = remembered["report"]
     assert isinstance(fields, dict)
-    outcome = taking.recalled({"outcome": fields["outcome"]})
+    outcome = taken.recalled({"outcome": fields["outcome"]})
     failures = tuple(Problem(**one) for one in fields["failures"])
     return Report(**{**fields, "outcome": outcome, "failures": failures, "resets": tuple(fields["resets"])})

@@ -9,6 +9,8 @@ from pathlib import Path
 CONFIG_NAME = "palomar.toml"
 PRESEED_NAME = "rpi-preseed.toml"
 STATUS_NAME = "PALOMAR-STATUS.txt"
+MAX_FILE = 64 * 1024
+"""Octets of a first-boot file; a long one is a tenth of that."""
 TEMPLATE = Path(__file__).with_name(CONFIG_NAME)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,11 @@ from typing import Any
 from appliance.errors import Problem
 from image.firstboot.places import CONFIG_NAME, Places
 from image.firstboot.system import read_json
-from image.firstboot.taking import Outcome
+from image.firstboot.taken import Outcome
 
 NETWORK = "network.json"  # what palomar-hw last told, on the data partition
 MAX_ADDRESSES = 32
+_PEM_HEADER, _PEM_FOOTER = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def fingerprint(places: Places, certificate: str = "") -> str:
     path = Path(certificate) if certificate else places.identity / "tls/self-signed.pem"
     try:
         text = path.read_text()
-        start, end = text.index(ssl.PEM_HEADER) + len(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER)
+        start, end = text.index(_PEM_HEADER) + len(_PEM_HEADER), text.index(_PEM_FOOTER)
         digest = hashlib.sha256(base64.b64decode(text[start:end])).hexdigest().upper()
     except (OSError, ValueError):
         return ""

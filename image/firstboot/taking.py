@@ -7,11 +7,9 @@ down at the very end. A cut in between makes the next start do the same once mor
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,87 +23,26 @@ from image.firstboot.literals import replaced, value_at
 from image.firstboot.places import CONFIG_NAME, PRESEED_NAME, Places
 from image.firstboot.preseed import REMOVED, Preseed
 from image.firstboot.system import CommandError, owner, read_json
-from image.firstboot.words import MAX_FILE, document
+from image.firstboot.taken import SETUP, TAKEN, Outcome, seen
+from image.firstboot.words import document
 
-TAKEN = "taken.json"
 SECRETS = "secrets.json"
-SETUP = "setup.json"
-FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What is in force, and what was wrong with what stands on the card."""
-
-    problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
-    hostname: str = ""
-    certificate: str = ""
-    configured: bool = False  # by the user's file, now or earlier
-    accounts: tuple[str, ...] = ()
-    has_ssh: bool = False
-    blanked: bool = False
-
-
-def take(
-    places: Places, disk: Disk, part: BootPartition, name: str, release: str, tell: Callable[[str], None]
-) -> Outcome:
-    """Take what changed on the card since the last start. Raises nothing for what users do."""
-    known = read_json(places.state / TAKEN)
-    try:
-        files = {one: part.read(one, MAX_FILE) for one in (CONFIG_NAME, PRESEED_NAME)}
-        if files[CONFIG_NAME] is None and isinstance(known.get("text"), str) and part.names():
-            part.write(CONFIG_NAME, known["text"].encode())  # lost by a cut in FAT, or by somebody's hand
-            files[CONFIG_NAME] = known["text"].encode()
-    except BootPartError as error:
-        return _without_card(places, disk, known, name, error)
-    if not part.names():
-        return _without_card(places, disk, known, name, BootPartError("the boot partition is not there"))
-    if known.get("seen") == _seen(files, release) and (places.config / CONFIG_NAME).exists():
-        return recalled(known)
-    tell("Reading palomar.toml.")
-    try:
-        return _Taking(places, disk, part, name, release, known, files).run()
-    except OSError as error:
-        # A full data partition, most likely. What was in force still is, and the next start tries again.
-        before = recalled(known) if known.get("outcome") else Outcome(hostname=f"{name}.local")
-        text = f"what stands on the card could not be taken over: {error.strerror}."
-        problem = Problem("data", text, "Make room (deleting mail works) and start again.")
-        return dataclasses.replace(before, problems=(*before.problems, problem))
-
-
-def _seen(files: Mapping[str, bytes | None], release: str) -> str:
-    """What tells a changed card: both files and the release that reads them."""
-    parts = [b"-" if data is None else hashlib.sha256(data).digest() for data in files.values()]
-    return hashlib.sha256(b"\0".join([str(FORMAT).encode(), release.encode(), *parts])).hexdigest()
-
-
-def recalled(known: Mapping[str, Any]) -> Outcome:
-    """What an earlier pass found, from its JSON."""
-    fields: dict[str, Any] = dict(known["outcome"])
-    fields["problems"] = tuple(Problem(**one) for one in fields["problems"])
-    for key in ("notes", "accounts"):
-        fields[key] = tuple(fields[key])
-    return Outcome(**fields)
-
-
-def _without_card(places: Places, disk: Disk, known: Mapping[str, Any], name: str, error: BootPartError) -> Outcome:
-    """The card cannot be read: the last good configuration stays, or the defaults come up."""
-    problem = Problem("boot", f"{error}.", error.remedy)
-    if known.get("outcome") and (places.config / CONFIG_NAME).exists():
-        before = recalled(known)
-        return dataclasses.replace(before, problems=(*before.problems, problem))
-    checked = effective.defaults(places, disk, name, Preseed())
-    _put_in_force(places, disk, checked)
-    return Outcome((problem,), (), checked.hostname)
-
-
-def _put_in_force(places: Places, disk: Disk, checked: effective.Checked) -> None:
+def put_in_force(places: Places, disk: Disk, checked: effective.Checked) -> None:
+    """Make it the configuration that mail and network read. Raises OSError."""
     whose = owner(places)
     disk.write(places.config / CONFIG_NAME, checked.text.encode(), 0o640, (0, whose[1]) if whose else None)
 
 
-class _Taking:
+def put_defaults_in_force(places: Places, disk: Disk, name: str) -> str:
+    """Let the appliance come up as nobody's. Returns its host name. Raises OSError."""
+    checked = effective.defaults(places, disk, name, Preseed())
+    put_in_force(places, disk, checked)
+    return checked.hostname
+
+
+class Taking:
     """One pass over the card's files."""
 
     def __init__(
@@ -218,7 +155,7 @@ class _Taking:
         """Make it last on the data partition; whether something has to be tried again at the next start."""
         places, disk = self._places, self._disk
         self._keep_secrets({**self._kept, **checked.kept, **self._preseed_secret(imager)})
-        _put_in_force(places, disk, checked)
+        put_in_force(places, disk, checked)
         keys = tuple(dict.fromkeys((*(key.strip() for key in checked.setup.ssh_keys), *imager.ssh_keys)))
         try:
             identity.ensure_ssh(places, disk, keys)
@@ -286,7 +223,7 @@ class _Taking:
             self._keep_secrets({number: value for number, value in self._kept.items() if number in named})
         data = self._files[CONFIG_NAME]
         record = {
-            "seen": "" if self._retry else _seen(self._files, self._release),
+            "seen": "" if self._retry else seen(self._files, self._release),
             "text": data.decode() if good and data is not None else self._known.get("text"),
             "outcome": dataclasses.asdict(outcome),
         }

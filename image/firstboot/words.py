@@ -8,9 +8,7 @@ from pathlib import Path
 
 from appliance.document import Document
 from appliance.errors import ConfigError, Problem
-
-MAX_FILE = 64 * 1024
-"""Octets of a first-boot file; a long one is a tenth of that."""
+from image.firstboot.places import MAX_FILE
 
 _TYPOGRAPHIC = re.compile("[\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2032\u2033]")
 _SAVE_AS = "Save it as UTF-8: in Notepad by 'Save as…', Encoding."

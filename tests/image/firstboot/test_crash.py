@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from image.firstboot import boot, identity, taking
+from image.firstboot import boot, identity, taken
 from image.firstboot.bootpart import BootPartition
 from image.firstboot.durable import Disk
 from image.firstboot.places import CONFIG_NAME
@@ -48,11 +48,11 @@ def test_a_cut_never_loses_a_secret_or_the_configuration(card: Card) -> None:
         card.put(RELAY)
         disk = CutDisk(after)
         try:
-            taking.take(card.places, disk, BootPartition(card.places.boot), name, "1", card.told.append)
+            taken.take(card.places, disk, BootPartition(card.places.boot), name, "1", card.told.append)
             ended = True
         except PowerCutError:
             ended = False
-        outcome = taking.take(card.places, Disk(), BootPartition(card.places.boot), name, "1", card.told.append)
+        outcome = taken.take(card.places, Disk(), BootPartition(card.places.boot), name, "1", card.told.append)
         assert outcome.problems == ()
         assert tomllib.loads(card.effective)["smarthost"]["hosts"][0]["password"] == "s3cret-relay"
         assert "s3cret-relay" not in card.read()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from appliance.errors import ConfigError
 from image.firstboot.literals import quoted, replaced, scan, without
-from image.firstboot.places import TEMPLATE
-from image.firstboot.words import MAX_FILE, document
+from image.firstboot.places import MAX_FILE, TEMPLATE
+from image.firstboot.words import document
 
 TEXT = '''\
 a = "x" # "not this"
