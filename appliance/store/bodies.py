@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message, Part
 from appliance.store.frames import FRAME, table
+from appliance.store.model import MessageRow
 from appliance.store.packing import packed
 from appliance.store.segments import Extent, Record, Segments
 from appliance.store.texts import FRAMES, RAW, ZSTD, Place, Text
@@ -110,6 +111,11 @@ _PLACE = "b.codec, b.text_size, b.segment, b.position, b.stored, b.text"
 _FROM = "FROM body b LEFT JOIN filing f ON f.id = ? WHERE b.id = ?"
 _BODY = f"SELECT b.header, f.prefix, {_PLACE} {_FROM}"
 _BODY_AND_PARTS = f"SELECT b.header, f.prefix, {_PLACE}, b.parts {_FROM}"
+_MESSAGES = (
+    "SELECT m.uid, m.flags, m.modseq, m.size, m.internal_at, m.body_id, m.filing_id,"
+    f" f.prefix, b.header, {_PLACE}, b.parts FROM message m CROSS JOIN filing f ON f.id = m.filing_id"
+    " CROSS JOIN body b ON b.id = m.body_id WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid"
+)
 _HEADER = f"SELECT b.header, f.prefix {_FROM}"
 
 
@@ -144,14 +150,44 @@ def load_start(
     as in `load`.
     """
     header, row = _found(db, _BODY_AND_PARTS, body_id, filing_id)
-    place = Place(*row[2:8])
-    structure = imap.unpack(row[8])
+    return _start(segments, body_id, header, Place(*row[2:8]), row[8], reach, at_once)
+
+
+def _start(
+    segments: Segments,
+    body_id: int,
+    header: bytes,
+    place: Place,
+    parts: bytes,
+    reach: Callable[[Part], int],
+    at_once: bool,
+) -> Message:
+    structure = imap.unpack(parts)
     wanted = max(0, min(reach(structure), place.size))
     try:
         text = place.start(segments, wanted, at_once=at_once) if wanted else b""
     except StoreError as error:
         raise _about(body_id, error) from error
     return Message(header, text, structure)
+
+
+class Found(NamedTuple):
+    """One message of a mailbox, with all that the database has of it."""
+
+    row: MessageRow
+    stored: tuple[Any, ...]
+
+    def start(self, segments: Segments, reach: Callable[[Part], int], *, at_once: bool = False) -> Message:
+        """What `load_start` loads."""
+        prefix, header, *_, parts = self.stored
+        return _start(segments, self.row.body_id, prefix + header, Place(*self.stored[2:8]), parts, reach, at_once)
+
+
+def found_in(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> Iterator[Found]:
+    """The messages of a range of uids, ascending: one look at the database for all, and one in memory at a time."""
+    make = MessageRow._make
+    for values in db.execute(_MESSAGES, (mailbox_id, first_uid, last_uid)):
+        yield Found(make(values[:7]), values[7:])
 
 
 @dataclass(frozen=True, slots=True)

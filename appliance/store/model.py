@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
@@ -82,8 +82,7 @@ class Mailbox:
     selectable: bool = True  # False: only a place in the hierarchy (\Noselect)
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRow:
+class MessageRow(NamedTuple):
     """One message in one mailbox, as the mailbox roles list it."""
 
     uid: int

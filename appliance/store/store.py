@@ -17,7 +17,7 @@ from appliance.errors import NotFoundError, StoreError
 from appliance.mail.envelope import Envelope
 from appliance.mail.message import Message, Part
 from appliance.store import bodies
-from appliance.store.bodies import Opened, PreparedBody
+from appliance.store.bodies import Found, Opened, PreparedBody
 from appliance.store.changes import Changes
 from appliance.store.database import WRITER_CACHE_KIB, Database, connect
 from appliance.store.deposit import Deposit, deposit_group
@@ -212,15 +212,13 @@ class Store:
             return [bodies.load_header(db, row.body_id, row.filing_id) for row in rows]
         return [bodies.load(db, self._segments, row.body_id, row.filing_id) for row in rows]
 
-    def start_in(
-        self, db: Database, row: MessageRow, reach: Callable[[Part], int], *, at_once: bool = False
-    ) -> Message:
-        """One message for use inside `read`, or `at_once`: its text only as far as `reach` says of its structure.
+    def start_in(self, found: Found, reach: Callable[[Part], int], *, at_once: bool = False) -> Message:
+        """One message of `found_in`, for use inside `read`, or `at_once`: its text only as far as `reach` says.
 
-        What `reach` raises is raised here. Raises NotFoundError if the message was expunged meanwhile, or if
-        compaction has moved its text since the snapshot: then another `read` finds it.
+        What `reach` raises is raised here. Raises NotFoundError if compaction has moved its text since the snapshot:
+        then another `read` finds it.
         """
-        return bodies.load_start(db, self._segments, row.body_id, row.filing_id, reach, at_once=at_once)
+        return found.start(self._segments, reach, at_once=at_once)
 
     async def each(
         self,

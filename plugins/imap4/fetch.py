@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from appliance.connection import ConnectionLostError
 from appliance.errors import NotFoundError, StoreError
-from appliance.store.messages import list_rows, structures
+from appliance.store.bodies import found_in
+from appliance.store.messages import structures
 from appliance.store.model import SEEN, MessageRow
 from plugins.imap4.batches import spans
 from plugins.imap4.fetch_plan import Batch, Plan, plain_structure
@@ -165,19 +167,20 @@ def _portion(
             raise _LargeError
         return octets
 
-    wanted = spans(batch.uids)
-    rows = {row[0]: row for first, last in wanted for row in list_rows(db, mailbox_id, first - 1, last)}
+    # Only ranges without gaps: what is read here are whole messages.
+    found = chain.from_iterable(found_in(db, mailbox_id, *span) for span in spans(batch.uids, gap=1))
+    following = next(found, None)
     made: list[bytes] = []
     octets = gone = done = 0
     for number, uid, flags in zip(batch.numbers, batch.uids, batch.flags, strict=True):
         if octets >= TEXT_BATCH:
             break
-        if uid not in rows:
+        if following is None or following.row.uid != uid:
             gone += 1
         else:
-            row = MessageRow(*rows[uid])
+            row = following.row
             try:
-                message = store.start_in(db, row, within_limit, at_once=at_once)
+                message = store.start_in(following, within_limit, at_once=at_once)
                 made.append(Answer(plan, mailbox_id, number, flags).whole(db, row, message))
                 octets += len(made[-1])
             except _LargeError:
@@ -186,6 +189,7 @@ def _portion(
                 if done or not moved:
                     return Portion(b"".join(made), done, gone, moved=True)
                 gone += 1
+            following = next(found, None)
         done += 1
     return Portion(b"".join(made), done, gone)
 

@@ -427,11 +427,11 @@ async def test_a_text_that_is_not_where_it_stood_is_looked_for_once_more(
     start_in = here.store.start_in
     failures = [3] * times
 
-    def moved(db: Any, row: Any, reach: Any, *, at_once: bool = False) -> Message:
-        if row.uid in failures:
-            failures.remove(row.uid)
+    def moved(found: Any, reach: Any, *, at_once: bool = False) -> Message:
+        if found.row.uid in failures:
+            failures.remove(found.row.uid)
             raise NotFoundError("compaction has moved it")
-        return start_in(db, row, reach, at_once=at_once)
+        return start_in(found, reach, at_once=at_once)
 
     monkeypatch.setattr(here.store, "start_in", moved)
     lines, completion = await client.command(f"FETCH {asked} BODY.PEEK[TEXT]")
