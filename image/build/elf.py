@@ -45,7 +45,10 @@ def _linked(data: bytes) -> tuple[str | None, list[str]]:
     tables = [value for tag, value in entries if tag == _DT_STRTAB]
     if not tables:
         return loader, []
-    strings = next(place + tables[0] - address for address, place, length in loads if 0 <= tables[0] - address < length)
+    places = [place + tables[0] - address for address, place, length in loads if 0 <= tables[0] - address < length]
+    if not places:
+        raise ElfError("its names are in no segment")
+    strings = places[0]
     return loader, [_text(data, strings + value) for tag, value in entries if tag == _DT_NEEDED]
 
 
