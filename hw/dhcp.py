@@ -214,17 +214,20 @@ class DhcpWorker:
         self._folder = folder
         self._learned = learned
         self._carrier = asyncio.Event()
+        self._carrier_changes: int | None = None
         self._again = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
         self._report: Report | None = None
 
-    def carrier(self, there: bool) -> None:
-        """The cable came or went."""
-        if there and not self._carrier.is_set():
-            self._carrier.set()
-        elif not there and self._carrier.is_set():
-            self._carrier.clear()
+    def carrier(self, there: bool, changes: int) -> None:
+        """How the cable is, and how often that has changed: out and in again at once may be another network."""
+        if changes != self._carrier_changes and self._carrier_changes is not None:
             self._again.set()
+        self._carrier_changes = changes
+        if there:
+            self._carrier.set()
+        else:
+            self._carrier.clear()
 
     def renew(self) -> None:
         """Ask anew, at once."""

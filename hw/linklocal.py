@@ -66,7 +66,7 @@ class LinkLocalWorker:
         self._sleep = sleep
         self._carrier = asyncio.Event()
 
-    def carrier(self, there: bool) -> None:
+    def carrier(self, there: bool, changes: int) -> None:
         """The cable came or went."""
         if there:
             self._carrier.set()

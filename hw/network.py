@@ -272,11 +272,12 @@ class Network:
             if key not in self._workers:
                 task = asyncio.create_task(self._keep(worker), name=worker.name)
                 self._workers[key] = (worker, task)
-        carriers = {link.nic.name: link.nic.carrier for link in self.present.links}
+        nics = {link.nic.name: link.nic for link in self.present.links}
         for worker, _ in self._workers.values():
             tell = getattr(worker, "carrier", None)
+            nic = nics.get(worker.spec.link)  # type: ignore[attr-defined]
             if tell is not None:
-                tell(carriers.get(worker.spec.link, False))  # type: ignore[attr-defined]
+                tell(nic is not None and nic.carrier, nic.carrier_changes if nic is not None else 0)
 
     async def _keep(self, part: Part) -> None:
         def report(facts: Facts) -> None:

@@ -46,6 +46,7 @@ from hw.words import addresses_of, nics_of, uplinks_of
 
 log = logging.getLogger(__name__)
 
+STOP_S = 5.0
 TELL_S = 0.1
 """Changes within that time are told together."""
 MAIL_USER = "palomar"
@@ -121,9 +122,7 @@ class Process:
             finally:
                 # The network stays as it is: mail goes on while this process is started anew.
                 self._notifier.stopping()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await _end(tasks)
         return 0
 
     def reload(self) -> None:
@@ -292,6 +291,15 @@ class Process:
             if wifi.link in macs:
                 wanted[Key("wifi", wifi)] = WifiWorker(wifi, self._run)
         return wanted
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel all and wait, but not for ever: a library that does not let go must not hold up the board's stop."""
+    for task in tasks:
+        task.cancel()
+    _, stuck = await asyncio.wait(tasks, timeout=STOP_S)
+    for task in stuck:
+        log.error("%s did not end within %.0f s: %s", task.get_name(), STOP_S, task.get_stack(limit=1))
 
 
 def _may_connect() -> Callable[[int], bool]:

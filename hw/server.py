@@ -100,9 +100,10 @@ class Server:
             if self._group >= 0 and os.geteuid() == 0:
                 os.chown(self._path, 0, self._group)
             self._path.chmod(0o660)
-            async with server:
-                await server.serve_forever()
+            await server.start_serving()
+            await asyncio.get_running_loop().create_future()
         finally:
+            server.close()
             for writer in list(self._clients):
                 writer.close()
 

@@ -62,7 +62,7 @@ class WifiWorker:
         self._has_carrier: bool | None = None
         self._report: Report | None = None
 
-    def carrier(self, there: bool) -> None:
+    def carrier(self, there: bool, changes: int) -> None:
         """The radio link came or went."""
         if there != self._has_carrier:
             self._has_carrier = there

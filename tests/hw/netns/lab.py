@@ -64,8 +64,8 @@ class Lab:
         return pid
 
     def dnsmasq(self, pid: int, *options: str) -> subprocess.Popen[bytes]:
-        common = ["dnsmasq", "-k", "-p0", "--conf-file=/dev/null", "--interface=lan0", "--bind-interfaces", "--user=root",
-                  "--no-ping", "--log-dhcp", f"--dhcp-leasefile={self.folder}/leases-{pid}", "--log-facility=-",
+        common = ["dnsmasq", "-k", "-p0", "--conf-file=/dev/null", "--interface=lan0", "--bind-interfaces",
+                  "--user=root", "--no-ping", "--log-dhcp", f"--dhcp-leasefile={self.folder}/leases-{pid}", "--log-facility=-",
                   "--dhcp-authoritative"]  # fmt: skip
         return self.background(pid, *common, *options, log="dnsmasq.log")
 
