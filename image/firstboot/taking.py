@@ -129,7 +129,7 @@ class Taking:
         found, text = read or (Document({}, Path(CONFIG_NAME), {}), "")
         text = text.replace("\r\n", "\n")
         try:
-            checked = effective.check(self._places, self._disk, found, text, imager, name=self._name, kept=self._kept)
+            checked = self._judged(found, text, imager)
         except ConfigError as error:
             self._problems += error.problems
             return None, read
@@ -141,6 +141,20 @@ class Taking:
         self._problems += accounts.missing(found, checked.setup, self._made)
         self._problems += self._time_zone_problems(found, checked.setup)
         return checked, read
+
+    def _judged(self, found: Document, text: str, imager: Preseed) -> effective.Checked:
+        """What Palomar takes; without the Imager's network, where that alone is wrong. Raises ConfigError."""
+
+        def check(one: Preseed) -> effective.Checked:
+            return effective.check(self._places, self._disk, found, text, one, name=self._name, kept=self._kept)
+
+        try:
+            return check(imager)
+        except ConfigError as error:
+            if any(problem.file != PRESEED_NAME for problem in error.problems):
+                raise
+            self._problems += error.problems
+            return check(dataclasses.replace(imager, network="", sources=()))
 
     def _time_zone_problems(self, found: Document, setup: SetupConfig) -> list[Problem]:
         zones = self._places.zoneinfo

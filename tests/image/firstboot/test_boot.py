@@ -273,3 +273,30 @@ def test_a_full_data_partition_keeps_what_is_in_force(card: Card) -> None:
     card.boot()
     assert "No space left" not in card.status
     assert card.effective != good
+
+
+WLAN = 'config_version = "1.0"\n[wlan]\nssid = "Office"\npassword = "geheimnis"\npassword_encrypted = false\n'
+
+
+def test_the_imager_s_wi_fi_is_stored_and_blanked(card: Card) -> None:
+    card.put_preseed(WLAN + 'hidden = false\ncountry = "DE"\n')
+    report = card.boot()
+    assert report.outcome.problems == ()
+    assert "geheimnis" not in card.read(PRESEED_NAME)
+    wifi = {"ssid": "Office", "psk": "geheimnis", "country": "DE"}
+    assert tomllib.loads(card.effective)["network"]["wifi"] == wifi
+    card.put("# edited: what the Imager wrote still counts\n")
+    card.boot()
+    assert tomllib.loads(card.effective)["network"]["wifi"] == wifi
+
+
+def test_a_mistake_in_the_imager_s_file_is_told_there(card: Card) -> None:
+    card.put_preseed(WLAN)
+    card.put(OFFICE)
+    card.boot()
+    assert tomllib.loads(card.effective)["hostname"] == "mail.example.org"
+    assert "rpi-preseed.toml: [network.wifi" in card.status
+    assert "country" in card.status
+    card.put_preseed('config_version = "2.0"\n')
+    card.boot()
+    assert "rpi-preseed.toml, line 1: [config_version]" in card.status
