@@ -152,8 +152,11 @@ def build(
         chain = chain[: [step.name for step in chain].index(until) + 1]
     progress = progress or Progress(len(chain))
     cache = Cache(checkout / FOLDER, checkout)
-    cache.folder.mkdir(parents=True, exist_ok=True)
-    work = Work(checkout=checkout, note=progress.note)
+    with cache.alone(lambda: progress.say("image: another build runs in this checkout; waiting for it")):
+        return _run(chain, cache, Work(checkout=checkout, note=progress.note), progress, fresh=fresh)
+
+
+def _run(chain: Sequence[Step[Work]], cache: Cache, work: Work, progress: Progress, *, fresh: bool) -> Work:
     known: dict[str, str] = {}
     for step in chain:
         progress.begin(step.title)

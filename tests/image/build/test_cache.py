@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -115,3 +116,23 @@ def test_old_outputs_are_swept(checkout: Path) -> None:
         cache.make(step(), f"key{number}", work)
     assert len(list((checkout / "build/one").iterdir())) == KEPT_PER_STEP
     assert cache.find("one", "key4") is not None
+
+
+def test_two_builds_do_not_run_at_once(checkout: Path) -> None:
+    told: list[str] = []
+    first, second = Cache(checkout / "build", checkout), Cache(checkout / "build", checkout)
+    with first.alone(lambda: told.append("first")):
+        second_waits = threading.Event()
+        done = threading.Event()
+
+        def build() -> None:
+            with second.alone(second_waits.set):
+                done.set()
+
+        thread = threading.Thread(target=build)
+        thread.start()
+        assert second_waits.wait(5)
+        assert not done.is_set()
+    thread.join(5)
+    assert done.is_set()
+    assert told == []
