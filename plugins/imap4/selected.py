@@ -203,9 +203,7 @@ class Selected:
     def _edit(self, edits: Sequence[FlagEdit], *, quietly: bool) -> None:
         for edit in edits:
             self._check_keywords([(0, edit.add)])
-            changed = self.view.edit(edit)
-            if not quietly:
-                self._changed.update(changed)
+            self._changed.update(self.view.edit(edit, quietly=quietly))
 
     def _claim(self, uidnext: int) -> None:
         self.uidnext = max(self.uidnext, uidnext)

@@ -185,9 +185,10 @@ class View:
             self._marks[start:stop] = array(self._marks.typecode, new)
         return [row[0] for row, before, after in zip(rows, old, new, strict=True) if before != after]
 
-    def edit(self, edit: FlagEdit) -> list[int]:
-        """Do the same to the flags of all messages of a range. Returns the uids of those that had other ones before.
+    def edit(self, edit: FlagEdit, *, quietly: bool = False) -> list[int]:
+        """Do the same to the flags of all messages of a range.
 
+        Returns the uids of those that had other ones before; nothing if `quietly`, as a list of all takes longest.
         It is done to the few values in use; then the marks of all messages are translated at once.
         """
         span = self._uid_span(edit.first_uid, edit.last_uid)
@@ -202,7 +203,7 @@ class View:
         else:
             translated = [marks.get(mark, mark) for mark in old]
             self._marks[span.start : span.stop] = array(self._marks.typecode, translated)
-        return list(compress(self.uids[span.start : span.stop], map(marks.__contains__, old)))
+        return [] if quietly else list(compress(self.uids[span.start : span.stop], map(marks.__contains__, old)))
 
     def remove(self, indexes: Sequence[int]) -> None:
         """Take messages out; later ones move up."""
