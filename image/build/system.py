@@ -25,7 +25,8 @@ def make_system(work: Work, output: Path) -> None:
     run(["cp", "-a", f"{work['kernel']}/root/.", root])
     lay_over(work.checkout / OVERLAY, root)
     (root / "etc/machine-id").write_text("")
-    for name in ("boot", "data", "dev", "proc", "run", "sys", "tmp", "var", "mnt"):
+    (root / "etc/resolv.conf").symlink_to("/run/palomar-hw/resolv.conf")
+    for name in ("boot", "boot/palomar", "data", "dev", "proc", "run", "sys", "tmp", "var", "mnt"):
         (root / name).mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
     work.tools.run("systemd-sysusers", f"--root={root}", env=work.environment)
