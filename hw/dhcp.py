@@ -100,7 +100,12 @@ class _Client(AsyncDHCPClient):  # type: ignore[misc]
         msg.dhcp["options"] = mended_times(msg.dhcp["options"])
         if self.state in {fsm.State.REQUESTING, fsm.State.REBOOTING}:
             address = found.address.partition("/")[0]
-            if owner := await arp.taken_by(self.config.interface, address):
+            try:
+                owner = await arp.taken_by(self.config.interface, address)
+            except OSError as error:  # the link went down meanwhile; the request is sent again
+                log.info("%s: could not probe %s: %s", self.config.interface, address, error)
+                return
+            if owner:
                 await self._decline(msg, address, owner)
                 return
         await super().ack_received(msg)

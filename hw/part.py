@@ -62,6 +62,9 @@ async def keep(
             problem = "ended by itself"
             log.error("%s ended by itself; again in %.0f s", part.name, pause)
         except Exception as error:
+            # What a part raises while it is being ended must not bring it to life again.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError from error
             problem = f"failed: {error or type(error).__name__}"
             log.exception("%s failed; again in %.0f s", part.name, pause)
         if clock() - started >= HEALTHY_S:

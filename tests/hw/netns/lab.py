@@ -64,9 +64,9 @@ class Lab:
         return pid
 
     def dnsmasq(self, pid: int, *options: str) -> subprocess.Popen[bytes]:
-        common = ["dnsmasq", "-k", "-p0", "--conf-file=/dev/null", "--interface=lan0", "--bind-interfaces",
-                  "--user=root", "--no-ping", "--log-dhcp", f"--dhcp-leasefile={self.folder}/leases-{pid}", "--log-facility=-",
-                  "--dhcp-authoritative"]  # fmt: skip
+        common = ["dnsmasq", "-k", "-p0", "--conf-file=/dev/null", "--interface=lan0", "--bind-interfaces"]
+        common += ["--user=root", "--no-ping", "--log-dhcp", f"--dhcp-leasefile={self.folder}/leases-{pid}"]
+        common += ["--log-facility=-", "--dhcp-authoritative"]
         return self.background(pid, *common, *options, log="dnsmasq.log")
 
     def cable(self, pid: int, *, plugged: bool) -> None:
