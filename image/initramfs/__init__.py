@@ -1,1 +1,1 @@
-"""What runs before the root is there: finds the slot, checks it, mounts it and the data partition."""
+"""What runs before the root: it finds the card, proves the root, and mounts what lasts."""
