@@ -30,17 +30,22 @@ class ModuleIndex:
     paths: dict[str, str]
     """Name → path below the kernel's folder."""
     needs: dict[str, list[str]]
-    """Name → names it depends on, all of them."""
+    """Name → names it depends on, soft ones too."""
     builtin: frozenset[str]
 
     @classmethod
     def read(cls, folder: Path) -> ModuleIndex:
-        """Read modules.dep and modules.builtin of `/usr/lib/modules/RELEASE`."""
-        paths, needs = {}, {}
+        """Read modules.dep, .softdep, .alias and .builtin of `/usr/lib/modules/RELEASE`."""
+        paths: dict[str, str] = {}
+        needs: dict[str, list[str]] = {}
         for line in (folder / "modules.dep").read_text().splitlines():
             path, _, rest = line.partition(":")
             paths[module_name(path)] = path
             needs[module_name(path)] = [module_name(other) for other in rest.split()]
+        aliases = _plain_aliases(folder / "modules.alias")
+        for name, wished in _soft_dependencies(folder / "modules.softdep"):
+            found = [each for word in wished for each in (aliases.get(word) or [word.replace("-", "_")])]
+            needs.get(name, []).extend(each for each in found if each in paths)
         builtin = (module_name(line) for line in (folder / "modules.builtin").read_text().splitlines())
         return cls(paths, needs, frozenset(builtin))
 
@@ -50,13 +55,40 @@ class ModuleIndex:
         for entry in listed:
             name = entry.name.rstrip("?").replace("-", "_")
             if name in self.paths:
-                wanted |= {name, *self.needs[name]}
+                wanted |= self._with_needs(name)
             elif name not in self.builtin and not entry.name.endswith("?"):
                 raise BuildError(
                     f"{where}:{entry.line}: the packaged kernel has no module {name!r}",
                     remedy="correct the name, or mark it with ? if it comes with a later kernel",
                 )
         return sorted(wanted)
+
+    def _with_needs(self, name: str) -> set[str]:
+        found, waiting = set(), [name]
+        while waiting:
+            each = waiting.pop()
+            if each not in found:
+                found.add(each)
+                waiting += self.needs[each]
+        return found
+
+
+def _plain_aliases(path: Path) -> dict[str, list[str]]:
+    """Aliases that are plain words, as the names of algorithms are: what soft dependencies ask for."""
+    aliases: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        words = line.split()
+        if len(words) == 3 and words[0] == "alias" and ":" not in words[1]:
+            aliases.setdefault(words[1], []).append(words[2].replace("-", "_"))
+    return aliases
+
+
+def _soft_dependencies(path: Path) -> Iterable[tuple[str, list[str]]]:
+    """What a module wants loaded around it, and what modules.dep does not tell (`softdep genet pre: mdio-...`)."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        words = line.split()
+        if len(words) > 2 and words[0] == "softdep":
+            yield words[1].replace("-", "_"), [word for word in words[2:] if word not in ("pre:", "post:")]
 
 
 def make_kernel(work: Work, output: Path) -> None:

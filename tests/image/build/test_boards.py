@@ -71,6 +71,12 @@ def test_modules_bring_what_they_need(tmp_path: Path) -> None:
     assert index(tmp_path).closure(listed, "modules") == ["crc16", "ext4", "jbd2", "rtc_ds1307"]
 
 
+def test_soft_dependencies_come_too_by_name_or_alias(tmp_path: Path) -> None:
+    (tmp_path / "modules.softdep").write_text("# Soft\nsoftdep jbd2 pre: crypto-crc32c\nsoftdep ext4 post: none\n")
+    (tmp_path / "modules.alias").write_text("alias crypto-crc32c rtc-ds1307\nalias of:N*T*Cx crc16\n")
+    assert index(tmp_path).closure([Listed("root", "ext4", 1)], "modules") == ["crc16", "ext4", "jbd2", "rtc_ds1307"]
+
+
 def test_a_module_that_is_nowhere_stops_the_build_unless_it_is_for_later(tmp_path: Path) -> None:
     assert index(tmp_path).closure([Listed("root", "later?", 7)], "modules") == []
     with pytest.raises(BuildError, match=r"modules:7: .*'never'"):
