@@ -11,6 +11,7 @@ from pathlib import Path
 
 from appliance.config import Bind, CoreConfig, Settings
 from appliance.errors import Problem
+from appliance.listener import inherited_sockets
 
 OPEN_TO_OTHERS = 0o027  # a group may read where an administrator has chosen one, for backups
 
@@ -74,8 +75,13 @@ def _claimed_twice(settings: Settings) -> Iterator[Problem]:
 
 
 def _taken(settings: Settings) -> Iterator[Problem]:
+    handed_over = {
+        sock.getsockname()[1] for sockets in inherited_sockets().values() for sock in sockets if _is_tcp(sock)
+    }
     tried: set[Bind] = set()
     for name, bind in binds(settings):
+        if bind.port in handed_over:
+            continue  # systemd holds it for us
         if bind.is_unix or bind in tried or any(_overlap(bind, one) for one in tried):
             continue
         tried.add(bind)
@@ -83,6 +89,10 @@ def _taken(settings: Settings) -> Iterator[Problem]:
             _try_out(bind)
         except OSError as error:
             yield settings.problem(name, f"cannot listen on {bind}: {error.strerror}.", _remedy(error))
+
+
+def _is_tcp(sock: socket.socket) -> bool:
+    return sock.family in (socket.AF_INET, socket.AF_INET6)
 
 
 def _try_out(bind: Bind) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
+import pytest
+
+from appliance import listener
 from appliance.app import examine
 
 SILENT = """
@@ -82,3 +86,12 @@ def test_a_certificate_for_a_dotted_name_is_told_at_its_line(tmp_path: Path) -> 
         '2 tls.names."mail.example.org".certificate',
         '3 tls.names."mail.example.org".key',
     ]
+
+
+def test_a_port_that_systemd_hands_over_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        text = SILENT.replace("mx = []", f'mx = ["127.0.0.1:{port}"]')
+        assert [line.split()[1] for line in told(tmp_path, text)] == ["smtp.mx"]
+        monkeypatch.setattr(listener, "_inherited", {"smtp": [held]})
+        assert told(tmp_path, text) == []
