@@ -35,6 +35,8 @@ def main() -> None:
 
     configure(LogConfig())
     logging.getLogger("pyroute2").setLevel(logging.WARNING)
+    # It warns at each packet that an unplugged cable swallows.
+    logging.getLogger("zeroconf").setLevel(logging.ERROR)
 
     async def run() -> int:
         return await Process(given.config, run_folder=given.run, data=given.data).run()

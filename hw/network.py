@@ -24,6 +24,7 @@ from hw.firewall import document
 from hw.messages import Note
 from hw.part import Facts, Part, Report, keep
 from hw.plan import plan as make_plan
+from hw.ra import metric_changes, solicit
 from hw.resolv import write_resolv_conf
 from hw.wanted import Advertised, Inventory, Learned, Lease, Plan
 
@@ -33,8 +34,6 @@ COALESCE_S = 0.05
 """Events within that time lead to one round."""
 LOOK_ANYWAY_S = 60.0
 """Seconds after which everything is looked at though nothing has happened."""
-
-Load = Callable[[bytes], "asyncio.Future[str] | object"]
 
 
 class Worker(Protocol):
@@ -209,6 +208,9 @@ class Network:
         self.present = await self._kernel.read()
         self.plan = self._make_plan()
         outcome = await self._applier.apply(self.plan)
+        for link in metric_changes(outcome.made):
+            with contextlib.suppress(OSError):  # no carrier: the kernel asks by itself when there is one
+                solicit(link)
         if outcome.made:
             self.present = await self._kernel.read()
         notes = [

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from hw import arp
 from hw.failover import Failover, Judgement, Target, echo, is_reply
+from hw.kernel import DeleteLink, SetSysctl
 from hw.lease import MAX_ROUTES, MAX_SERVERS, MIN_LEASE_S, classless_routes, lease_of, lease_seconds, mended_times
 from hw.linklocal import LinkLocal, LinkLocalWorker, candidates
 from hw.mdns import next_name
 from hw.ndoptions import MAX_RESOLVERS, NdOption, parse
-from hw.wanted import WifiClient, WifiNetwork
+from hw.ra import metric_changes
+from hw.wanted import Sysctl, WifiClient, WifiNetwork
 from hw.wifi import render
 
 anything = st.recursive(
@@ -174,3 +176,8 @@ def test_wifi_configuration_takes_no_orders() -> None:
 def test_names_after_a_conflict() -> None:
     assert [next_name("box", attempt) for attempt in (1, 2, 3)] == ["box", "box-2", "box-3"]
     assert len(next_name("a" * 63, 10)) <= 63
+
+
+def test_routers_are_asked_where_the_metric_changed() -> None:
+    made = (SetSysctl(Sysctl(path="net/ipv6/conf/eth0.7/ra_defrtr_metric", value="7")), DeleteLink("eth1"))
+    assert metric_changes(made) == ["eth0.7"]
