@@ -34,6 +34,7 @@ SERVICES = {
 }
 """Names of services by port (RFC 6186, RFC 8314 section 5.1)."""
 PROBE_MS = 750
+RETRY_S = 2.0
 MAX_NAMES = 20
 _NO_SERVICE = "_device-info"  # stands for the name alone, before anything listens
 
@@ -118,7 +119,13 @@ class Responder:
 
         v4 = [text for text in wanted.addresses if ":" not in text]
         version = IPVersion.All if wanted.indexes and v4 else IPVersion.V6Only if wanted.indexes else IPVersion.V4Only
-        zeroconf = AsyncZeroconf(interfaces=[*v4, *wanted.indexes], ip_version=version)
+        try:
+            zeroconf = AsyncZeroconf(interfaces=[*v4, *wanted.indexes], ip_version=version)
+        except OSError as error:  # an address went between the look and now
+            log.info("mDNS cannot begin yet: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), RETRY_S)
+            return
         try:
             name = await self._free_name(zeroconf, wanted)
             notes = _notes(wanted.name, name)
