@@ -34,6 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
         if remedy := getattr(error, "remedy", ""):
             progress.say(f"image: what to do: {remedy}")
         return 1
+    except PermissionError as error:
+        progress.say(f"image: {error}")
+        progress.say("image: what to do: type: sudo make image")
+        return 1
     except KeyboardInterrupt:
         progress.say("image: stopped; what is done is kept")
         return 130
