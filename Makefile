@@ -5,7 +5,7 @@ LOCK_IMAGE := $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3
 	--python-platform aarch64-manylinux_2_28 --no-header --no-annotate
 
 help:   ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run:    ## start the demo: unprivileged, loopback only, data in ./data; Ctrl-C stops it
 	@tools/setup run && exec $(BIN)/palomar run --demo
@@ -26,6 +26,9 @@ bench:  ## measure side by side with Postfix and Dovecot, into build/bench.json
 image:  ## make the SD-card image in build/ (FRESH=1: with Debian's newest packages); steps without news are kept
 	@tools/setup image && exec $(BIN)/python -m image.build $(if $(FRESH),--fresh)
 
+test-image: image ## start that very image in QEMU and send mail through it (CUTS=1000 for more power cuts)
+	exec $(BIN)/pytest -m image tests/image/guest
+
 docs:   ## make docs/settings.md and docs/hooks.md anew from the code
 	@tools/setup check
 	$(BIN)/palomar config --document > docs/settings.md
@@ -38,4 +41,4 @@ lock:   ## resolve the dependencies anew into the three lock files
 	$(LOCK_IMAGE) pyproject.toml --extra hw -o requirements-image.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench image docs lock
+.PHONY: help run test check bench image test-image docs lock

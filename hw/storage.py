@@ -65,7 +65,8 @@ class StorageWatch:
 def read_storage(data: Path, root: Path, *, device: str | None = None) -> Storage:
     """Read what the kernel knows. `device` is the partition's "major:minor", asked of the file system if not given."""
     try:
-        status = os.statvfs(data)
+        # The unit lets us write our own folder only: the rest looks read-only from here, whatever the card says.
+        status = os.statvfs(data / "hw" if (data / "hw").is_dir() else data)
         device = device or _number_of(os.stat(data).st_dev)
     except OSError as error:
         log.error("%s: %s", data, error.strerror)
