@@ -1,0 +1,40 @@
+"""Where three files must say the same: the boot script, the initramfs and the format of `boot.env`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import image
+from image import bootstate
+from image.build.whole import DISK_ID
+from image.initramfs import contents
+
+FOLDER = Path(image.__file__).parent
+SCRIPT = (FOLDER / "bootloader/boot.cmd").read_text()
+INIT = FOLDER / "initramfs/init"
+
+
+def test_the_script_takes_each_name_of_boot_env_and_writes_each() -> None:
+    names = re.findall(rb"(palomar_\w+)=", bootstate.BootState().encode())
+    assert names
+    for command in ("env import -c", "env export -c"):
+        (line,) = re.findall(rf"{command}.*?(palomar_[\w ]+)", SCRIPT)
+        assert line.split() == [name.decode() for name in names]
+    assert f"{bootstate.SIZE:#x}" in SCRIPT
+
+
+def test_the_initramfs_looks_for_the_disk_that_is_built() -> None:
+    assert f"DISK_ID={DISK_ID.removeprefix('0x')} " in INIT.read_text()
+
+
+def test_a_slot_that_fails_hands_over_to_the_other() -> None:
+    files = contents.files()
+    for slot in bootstate.SLOTS:
+        state = bootstate.decode(files[f"boot-{slot}.env"])
+        assert (state.first, state.gave_up) == (slot, bootstate.other(slot))
+
+
+def test_the_init_script_is_a_shell_script() -> None:
+    subprocess.run(["sh", "-n", INIT], check=True)
