@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.image, pytest.mark.skipif(bool(missing()), reason=miss
 CUTS = int(os.environ.get("CUTS", "5"))
 BOOT_S = 300.0
 SPAN_S = (0.5, 12.0)  # from the first 250 to the cut
+FLUSH_US = 20_000  # as a slow card; the shorter, the fewer cuts meet a write that is not flushed
 EARLY_CUTS = 0.2  # this share of the cuts comes while it still boots
 
 FIRST_BOOT = f"""
@@ -61,7 +62,7 @@ class Appliance:
         self.total = Tally()
 
     def power(self) -> tuple[CutDisk, Guest]:
-        disk = CutDisk(self._plugin, self._card.path, seed=self._chance.getrandbits(32))
+        disk = CutDisk(self._plugin, self._card.path, seed=self._chance.getrandbits(32), flush_us=FLUSH_US)
         disk.start()
         folder = self._folder / "guest"
         shutil.rmtree(folder, ignore_errors=True)
