@@ -214,6 +214,8 @@ class Guest:
         common = [
             *("-L", str(tools / "usr/share/qemu"), "-nodefaults", "-display", "none", "-no-reboot"),
             *("-accel", "tcg,thread=multi", "-smp", str(setup.processors), "-m", str(setup.memory_mib)),
+            # The Pi's console is its second port, the mini-UART.
+            *(("-serial", "null") if setup.board == "raspi3b" else ()),
             *("-serial", "stdio"),
             *("-qmp", f"unix:{self._monitor_path},server=on,wait=off"),
             *("-netdev", network),

@@ -16,7 +16,8 @@ setenv palomar_gave_up none
 # The packaged addresses leave too little room on the Pi: its kernel would run into what is loaded behind it.
 if test "${board}" = rpi || test "${vendor}" = raspberrypi; then
     setenv kernel_addr_r 0x04000000
-    setenv ramdisk_addr_r 0x08000000
+    # Not 128 MiB: there QEMU puts the device tree.
+    setenv ramdisk_addr_r 0x0c000000
     # What is on the USB is the kernel's; QEMU's model hangs when U-Boot leaves it running.
     test "${devtype}" = usb || usb stop
     setenv consoles "console=tty0 console=ttyS1,115200 8250.nr_uarts=1"
@@ -60,7 +61,7 @@ for slot in ${slots}; do
 done
 echo ""
 echo "Palomar cannot start: neither slot holds a kernel that can be read."
-echo "Write the image to the card again, or put in another card. Mail on the card's data partition is untouched by this."
+echo "Write the image to the card again, or put in another card. Mail on the data partition is untouched so far."
 echo "Trying again in 60 seconds."
 sleep 60
 reset

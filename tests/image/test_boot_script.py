@@ -38,3 +38,9 @@ def test_a_slot_that_fails_hands_over_to_the_other() -> None:
 
 def test_the_init_script_is_a_shell_script() -> None:
     subprocess.run(["sh", "-n", INIT], check=True)
+
+
+def test_no_apostrophe_ends_the_script_early() -> None:
+    # U-Boot's shell takes one for a quotation mark, inside of double quotes too.
+    code = [line for line in SCRIPT.splitlines() if not line.lstrip().startswith("#")]
+    assert [line for line in code if "'" in line] == []
