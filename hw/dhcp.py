@@ -223,6 +223,7 @@ class DhcpWorker:
         self._again = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
         self._report: Report | None = None
+        self._notes: tuple[Note, ...] = ()
 
     def carrier(self, there: bool, changes: int) -> None:
         """How the cable is, and how often that has changed: out and in again at once may be another network."""
@@ -296,8 +297,7 @@ class DhcpWorker:
         # Ours, for the lease ends too while the cable is out and no client runs.
         loop = asyncio.get_running_loop()
         self._expiry = loop.call_later(seconds, self._lose) if seconds is not None else None
-        if self._report is not None:
-            self._report(())
+        self._notes = ()
         self._settle()
         self._learned(self.spec.link, found)
 
@@ -309,10 +309,16 @@ class DhcpWorker:
         self._learned(self.spec.link, None)
 
     def _settle(self) -> None:
+        """There was an answer, or patience ran out; who waits for the network is told either way."""
         self.is_settled = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._report is not None:
+            self._report(self._notes)
 
     def _conflict(self, address: str, owner: str) -> None:
         text = f"The address {address} that the DHCP server gave is used by {owner} too; another one is asked for."
         log.warning("%s: %s", self.name, text)
-        if self._report is not None:
-            self._report((Note(source=self.name, level="warning", text=text),))
+        self._notes = (Note(source=self.name, level="warning", text=text),)
+        self._tell()

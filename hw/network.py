@@ -283,7 +283,7 @@ class Network:
 
     async def _keep(self, part: Part) -> None:
         def report(facts: Facts) -> None:
-            if isinstance(facts, tuple) and self._worker_notes.get(part.name, ()) != facts:
+            if isinstance(facts, tuple):
                 self._worker_notes[part.name] = facts
                 self._changed()
 

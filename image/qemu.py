@@ -38,7 +38,6 @@ MAIL_PORTS: Mapping[str, int] = {
     "pop3": 110,
     "pop3s": 995,
 }
-STOP_S = 30.0
 _LAST_LINES = 25
 
 
@@ -179,11 +178,6 @@ class Guest:
     def running(self) -> bool:
         """Whether QEMU is there."""
         return self._process.poll() is None
-
-    def power_off(self, timeout_s: float = STOP_S) -> None:
-        """Press the power button and wait for the end. Raises GuestError."""
-        self.ask("system_powerdown")
-        self.wait(timeout_s)
 
     def wait(self, timeout_s: float) -> int:
         """Wait for QEMU's own end and return its code. Raises GuestError."""
