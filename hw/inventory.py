@@ -80,9 +80,15 @@ def kind(name: str, root: Path = ROOT) -> Kind:
         return "vlan"
     if made == "bridge" or (folder / "bridge").is_dir():
         return "bridge"
-    if made == "wlan" or (folder / "phy80211").exists() or (folder / "wireless").is_dir():
+    if made == "wlan" or is_wifi(name, root):
         return "wifi"
     return "ethernet" if (folder / "device").exists() or made in _LIKE_CABLES else "other"
+
+
+def is_wifi(name: str, root: Path = ROOT) -> bool:
+    """Whether a radio is behind it."""
+    folder = root / "sys/class/net" / name
+    return (folder / "phy80211").exists() or (folder / "wireless").is_dir()
 
 
 def speed(name: str, root: Path = ROOT) -> int | None:

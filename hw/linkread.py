@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hw import kernel as k
-from hw.nics import NO_MAC, Bus, Kind, Nic, is_onboard
+from hw.inventory import device, duplex, is_wifi, speed
+from hw.nics import NO_MAC, Kind, Nic, is_onboard
 from hw.wanted import MAIN_TABLE, OUR_NUMBERS, Route, Rule
 
-SYS_NET = Path("/sys/class/net")
 # <linux/if.h>, <linux/if_arp.h>
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _ARPHRD_ETHER = 1
@@ -47,8 +46,8 @@ def present_link(message: Any, names: Mapping[int, str]) -> k.PresentLink | None
         up=bool(message["flags"] & _IFF_UP),
         carrier=_carrier(message),
         carrier_changes=message.get_attr("IFLA_CARRIER_CHANGES") or 0,
-        speed_mbps=_speed(name),
-        full_duplex=_duplex(name),
+        speed_mbps=speed(name),
+        full_duplex=duplex(name),
         mtu=message.get_attr("IFLA_MTU") or 1500,
         onboard=is_onboard(driver, bus, path),
     )
@@ -133,35 +132,4 @@ def _kind(name: str, made: str, hardware: int) -> Kind:
         return "vlan" if made == "vlan" else "bridge"
     if made not in _NORMAL_KINDS or hardware != _ARPHRD_ETHER:
         return "other"
-    return "wifi" if (SYS_NET / name / "phy80211").exists() else "ethernet"
-
-
-def device(name: str) -> tuple[str, Bus, str]:
-    """Driver, bus and place on the bus of a NIC, as /sys tells; empty for what is no hardware."""
-    place = SYS_NET / name / "device"
-    try:
-        path = place.resolve(strict=True)
-        driver = (place / "driver").resolve(strict=True).name
-        subsystem = (place / "subsystem").resolve(strict=True).name
-    except OSError:
-        return "", "none", ""
-    buses: dict[str, Bus] = {"usb": "usb", "pci": "pci", "platform": "platform", "sdio": "sdio", "mmc": "sdio"}
-    if subsystem.startswith("virtio"):
-        return driver, "virtio", path.name
-    return driver, buses.get(subsystem, "none"), path.name
-
-
-def _speed(name: str) -> int | None:
-    text = _read(name, "speed")
-    return int(text) if text.isdigit() and int(text) > 0 else None
-
-
-def _duplex(name: str) -> bool | None:
-    return {"full": True, "half": False}.get(_read(name, "duplex"))
-
-
-def _read(name: str, what: str) -> str:
-    try:
-        return (SYS_NET / name / what).read_text(encoding="ascii", errors="replace").strip()
-    except OSError:  # no carrier, or not hardware: the driver says EINVAL
-        return ""
+    return "wifi" if is_wifi(name) else "ethernet"
