@@ -31,6 +31,9 @@ def _reason(item: pytest.Item, markers: str) -> str:
         return "are slow (run them by: pytest -m slow)"
     if item.get_closest_marker("image") is not None and "image" not in markers:
         return "start the image (run them by: make test-image)"
+    wanted = [name for mark in item.iter_markers("programs") for name in mark.args]
+    if missing := [name for name in wanted if shutil.which(name) is None]:
+        return f"need {', '.join(missing)} (as root: tools/setup test)"
     root = item.get_closest_marker("root")
     if root is None:
         return ""

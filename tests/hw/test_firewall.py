@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from typing import Any
 
@@ -136,10 +135,8 @@ def nft(document_: bytes) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
+@pytest.mark.programs("nft")
 def test_nft_takes_every_one_of_them_one_after_the_other() -> None:
-    if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
-        pytest.skip("this kernel lends nobody a network namespace")
     everything = b"".join(document(wall) + b"\n" for wall in [*WALLS.values(), WALLS["all"], WALLS["all"]])
     done = nft(everything)
     assert done.returncode == 0, done.stderr.decode()
@@ -150,10 +147,8 @@ def test_nft_takes_every_one_of_them_one_after_the_other() -> None:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
+@pytest.mark.programs("nft")
 def test_off_leaves_no_rule() -> None:
-    if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
-        pytest.skip("this kernel lends nobody a network namespace")
     done = nft(document(WALLS["all"]) + b"\n" + document(WALLS["off"]) + b"\n")
     assert done.returncode == 0, done.stderr.decode()
     assert [one for one in json.loads(done.stdout)["nftables"] if "metainfo" not in one] == []

@@ -11,7 +11,7 @@ import pytest
 from hw.messages import Listeners, Renew
 from tests.hw.netns.lab import Lab, active, addresses
 
-pytestmark = pytest.mark.root(users=True)
+pytestmark = [pytest.mark.root(users=True), pytest.mark.programs("dnsmasq", "nft", "ip", "nsenter")]
 
 RANGE = "--dhcp-range=10.9.0.50,10.9.0.99,2m"
 

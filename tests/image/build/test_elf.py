@@ -54,9 +54,11 @@ def test_other_files_are_refused(data: bytes) -> None:
 
 def test_every_cut_of_a_program_is_refused_or_read(tmp_path: Path) -> None:
     whole = elf("libc.so.6", loader="/lib/ld.so")
+    read = []
     for size in range(len(whole)):
         with contextlib.suppress(ElfError):
-            linked(whole[:size])
+            read.append(linked(whole[:size]))
+    assert len(read) < len(whole)  # most cuts are refused, by ElfError and nothing else
 
 
 def make_root(tmp_path: Path) -> Path:

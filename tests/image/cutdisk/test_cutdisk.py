@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.image.cutdisk.client import NbdClient
-from tests.image.cutdisk.disk import CutDisk, Tally, build, missing
+from tests.image.cutdisk.disk import CutDisk, Tally, build
 
 SECTOR = 512
 SIZE = 1 << 20
 ZERO = bytes(SECTOR)
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = pytest.mark.programs("nbdkit", "gcc")
 
 Make = Callable[..., CutDisk]
 

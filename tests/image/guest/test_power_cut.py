@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from image.qemu import Guest, Setup
-from tests.image.cutdisk.disk import CutDisk, Tally, build, missing
+from tests.image.cutdisk.disk import CutDisk, Tally, build
 from tests.image.guest.card import Card
 from tests.image.guest.mailload import ACCOUNT, PASSWORD, Load, Promises, found_in_inbox
 
-pytestmark = [pytest.mark.image, pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = [pytest.mark.image, pytest.mark.programs("nbdkit", "gcc")]
 
 CUTS = int(os.environ.get("CUTS", "5"))
 BOOT_S = 300.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -54,7 +53,7 @@ def test_the_file_s_checksum_is_that_of_itself_with_zeros_in_its_place(size: int
     assert hashlib.sha256(data.replace(said.encode(), b"0" * 64)).hexdigest() == said
 
 
-@pytest.mark.skipif(shutil.which("bmaptool") is None, reason="bmaptool is missing: apt-get install bmap-tools")
+@pytest.mark.programs("bmaptool")
 def test_bmaptool_takes_the_map_and_finds_damage(tmp_path: Path) -> None:
     path = image_of(tmp_path, b"a", b"\0", b"b", b"\0", b"\0", b"c")
     bmap, card = tmp_path / "card.bmap", tmp_path / "card"
