@@ -52,16 +52,24 @@ class Card:
 
     def put(self, name: str, text: str, scratch: Path) -> None:
         """Write a file on the boot partition."""
+        self.put_bytes(name, text.encode(), scratch)
+
+    def put_bytes(self, name: str, data: bytes, scratch: Path) -> None:
+        """Write a file on the boot partition."""
         source = scratch / "put"
-        source.write_text(text)
+        source.write_bytes(data)
         self._tools.run("mcopy", "-o", "-i", f"{self.path}@@{self.place(1)[0]}", source, f"::{name}", env=MTOOLS)
 
     def read(self, name: str, scratch: Path) -> str:
+        """A text of the boot partition. Raises what the tool says if there is none."""
+        return self.read_bytes(name, scratch).decode()
+
+    def read_bytes(self, name: str, scratch: Path) -> bytes:
         """A file of the boot partition. Raises what the tool says if there is none."""
         target = scratch / "got"
         target.unlink(missing_ok=True)
         self._tools.run("mcopy", "-n", "-i", f"{self.path}@@{self.place(1)[0]}", f"::{name}", target, env=MTOOLS)
-        return target.read_text()
+        return target.read_bytes()
 
     def fill(self, number: int, pieces: Iterable[bytes]) -> None:
         """Write over the beginning of a partition."""
