@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -72,6 +73,7 @@ class Guest:
         """Service → port on 127.0.0.1."""
         self.console_log = folder / "console.log"
         self.started_at = time.monotonic()
+        self._folder = folder
         self._monitor_path = folder / "qmp.sock"
         self._text = ""
         self._heard = threading.Condition()
@@ -215,7 +217,11 @@ class Guest:
             *("-netdev", network),
             *(("-rtc", f"base={setup.rtc}") if setup.rtc else ()),
         ]
-        return [*common, *(_virt(tools, drive) if setup.board == "virt" else _raspi3b(tools, setup)), *setup.arguments]
+        return [
+            *common,
+            *(_virt(tools, drive) if setup.board == "virt" else _raspi3b(tools, setup, self._folder)),
+            *setup.arguments,
+        ]
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -244,13 +250,19 @@ def _virt(tools: Path, drive: str) -> list[str]:
     ]
 
 
-def _raspi3b(tools: Path, setup: Setup) -> list[str]:
-    """The model has 1 GiB and four processors, whatever is asked; the card's size must be a power of two."""
-    parts = BUILT / "parts/root"
+def _raspi3b(tools: Path, setup: Setup, folder: Path) -> list[str]:
+    """The model has 1 GiB and four processors, whatever is asked; the card's size must be a power of two.
+
+    The device tree that the firmware would hand over is the kernel's own, but for the watchdog: the model restarts
+    the board the moment it is armed, not when it is no longer fed.
+    """
+    tree = folder / "board.dtb"
+    shutil.copyfile(BUILT / "kernel/dtb/bcm2837-rpi-3-b.dtb", tree)
+    ToolRoot(tools).run("fdtput", "-t", "s", tree, "/soc/watchdog@7e100000", "status", "disabled")
     return [
         *("-M", "raspi3b", "-m", "1024", "-smp", "4"),
-        *("-kernel", str(parts / "usr/lib/u-boot/rpi_3/u-boot.bin")),
-        *("-dtb", str(BUILT / "kernel/dtb/bcm2837-rpi-3-b.dtb")),
+        *("-kernel", str(BUILT / "parts/root/usr/lib/u-boot/rpi_3/u-boot.bin")),
+        *("-dtb", str(tree)),
         *("-drive", f"if=sd,file={setup.disk},format=raw,cache=writeback"),
         *("-device", "usb-net,netdev=net"),
     ]
