@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from image.products import dep5
 from image.products.licences import NOT_TOLD, Extracted, all_of, debian_expression, python_expression
+from image.products.prose import prose_expression
 
 NAMESPACE = uuid.UUID("5d3ad7c6-1f0e-5c3c-9f49-3a1d0f7a9d10")
 MAX_METADATA_BYTES = 1 << 20
@@ -61,11 +62,12 @@ def debian_components(
 
 def _debian_licence(name: str, file: Path, extracted: Extracted) -> tuple[str, str]:
     try:
-        parsed = dep5.parse(file.read_bytes())
+        data = file.read_bytes()
     except FileNotFoundError:
         return NOT_TOLD, "the package has no copyright file"
+    parsed = dep5.parse(data)
     if parsed is None:
-        return NOT_TOLD, f"the copyright file of {name} is prose"
+        return prose_expression(data, extracted), "the package's copyright file is prose"
     lines = [debian_expression(name, line, parsed.texts.get(line, ""), extracted) for line in parsed.licences]
     return all_of(lines), ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from license_expression import get_spdx_licensing
 
 from image.products import dep5
 from image.products.licences import Extracted, all_of, debian_expression, known, python_expression
+from image.products.prose import DIGITS, prose_expression, read_table
 
 SPDX = get_spdx_licensing()
 
@@ -111,3 +114,19 @@ def test_prose_and_what_is_past_the_limits_tells_nothing(data: bytes) -> None:
 @given(st.binary(max_size=300))
 def test_no_file_breaks_the_reader(data: bytes) -> None:
     dep5.parse(b"Format: copyright-format/1.0\n\n" + data)
+
+
+def test_what_was_read_in_prose_is_an_expression_that_others_can_read() -> None:
+    assert read_table()
+    for digest, expression in read_table().items():
+        assert re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", digest)
+        names = [str(name) for name in SPDX.parse(expression).symbols]
+        assert [name for name in names if name != "file" and SPDX.validate(name).errors] == []
+
+
+def test_prose_that_nobody_read_is_told_by_its_whole_text() -> None:
+    extracted = Extracted()
+    first, again = (prose_expression(b"You may.\n", extracted) for _ in range(2))
+    assert first == again
+    assert [text for _, text in extracted.texts.values()] == ["You may."]
+    SPDX.parse(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable
@@ -17,9 +18,12 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 from image.products.digest import sha256_of
 from image.products.imager import SCHEMA
 from image.products.partitions import TableError, read_partitions, unused_extents
+from image.products.prose import DIGITS
 from image.products.release import Release, write_products
 
 MIB = 1 << 20
+PROSE = b"Debianized long ago.\n"
+PROSE_REFERENCE = f"LicenseRef-copyright-file-{hashlib.sha256(PROSE).hexdigest()[:DIGITS]}"
 COPYRIGHT = b"Format: copyright-format/1.0\n\nFiles: *\nLicense: GPL-2+ or own\n Do as you like.\n"
 
 
@@ -46,7 +50,7 @@ def release(tmp_path: Path) -> Release:
     copyrights = tmp_path / "copyrights"
     copyrights.mkdir()
     (copyrights / "libthing").write_bytes(COPYRIGHT)
-    (copyrights / "prose").write_bytes(b"Debianized long ago.\n")
+    (copyrights / "prose").write_bytes(PROSE)
     site = tmp_path / "site"
     (site / "some_wheel-2.0.dist-info").mkdir(parents=True)
     metadata = "Metadata-Version: 2.4\nName: some_wheel\nVersion: 2.0\nLicense-Expression: MIT\n"
@@ -97,10 +101,11 @@ def test_the_list_of_software_is_valid_spdx(products: Products) -> None:
     assert declared == {
         "palomar-0.1.0-arm64": "Apache-2.0",
         "libthing": "GPL-2.0-or-later OR LicenseRef-libthing-own",
-        "prose": "NOASSERTION",
+        "prose": PROSE_REFERENCE,
         "some_wheel": "MIT",
     }
-    assert [info.extracted_text for info in document.extracted_licensing_info] == ["Do as you like."]
+    texts = {info.license_id: info.extracted_text for info in document.extracted_licensing_info}
+    assert texts == {"LicenseRef-libthing-own": "Do as you like.", PROSE_REFERENCE: PROSE.decode().strip()}
 
 
 def test_the_imager_entry_fits_the_schema(products: Products, release: Release) -> None:
