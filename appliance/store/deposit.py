@@ -16,6 +16,7 @@ from appliance.store.database import Database, json_list
 from appliance.store.mailboxes import filing_target, keyword_bits, take_uids
 from appliance.store.model import SEEN, Accepted, Filed, Filing, QueueWish
 from appliance.store.queue import entry_rows, queued_row, settle
+from appliance.store.saved import SAME_S, note_saved
 
 _ADD_BODY = "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_EXTENT = "INSERT INTO extent VALUES (?, ?, ?, ?)"
@@ -60,6 +61,7 @@ class _Rows:
     messages: list[tuple[int, ...]] = field(default_factory=list)
     queued: list[tuple[object, ...]] = field(default_factory=list)
     entries: list[tuple[object, ...]] = field(default_factory=list)
+    saved: list[tuple[int, int]] = field(default_factory=list)  # mailbox id and uid
 
 
 class _Group:
@@ -140,6 +142,8 @@ class _Group:
             rows.messages.append(
                 (target.mailbox_id, uid, flags, target.modseq, size, deposit.internal_at, body_id, filing_id)
             )
+            if abs(db.now - deposit.internal_at) > SAME_S:
+                rows.saved.append((target.mailbox_id, uid))
             filed.append(Filed(target.account_id, target.mailbox_id, uid))
         segment, position = (body.extent.segment, body.extent.position) if body.extent else (None, None)
         refs = len(filed) + bool(deposit.wishes)
@@ -172,6 +176,8 @@ class _Group:
         ):
             if values:
                 self._db.executemany(statement, values)
+        for mailbox_id, uid in rows.saved:
+            note_saved(self._db, mailbox_id, uid, uid, self._db.now)
         if self._settled:
             settle(self._db, self._settled)
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 from appliance.errors import StoreError
 from appliance.store.database import WRITER_CACHE_KIB, Database, connect, primary_code
 
+IDS_RESERVED = 4096  # of filings, by one write: what is reserved when the process ends is given to nobody
 REOPEN_PAUSE_S = (0.5, 30.0)  # shortest and longest pause between attempts to open the database again
 
 # The connection is not to be trusted after these: the transaction may be gone, half there, or there.
@@ -54,6 +55,7 @@ class Link:
         self._pause = REOPEN_PAUSE_S[0]
         self._witness: tuple[int, int] | None = None  # mailbox and modseq of the last change on the disk
         self._next_ids = (1, 1)
+        self._reserved = 0  # filing ids below it are never given to anything else
         self._changes = 0  # rows that the connection had changed at the end of the last transaction
         self.rows = 0  # that the last transaction changed
         self.commit_s = 0.0  # how long commits take, the last ones counting most
@@ -93,6 +95,7 @@ class Link:
         try:
             db.execute("BEGIN IMMEDIATE")
             result = run(db)
+            reserved = self._reserve(db)
             started = time.monotonic()
             db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -103,6 +106,7 @@ class Link:
         except BaseException:
             _roll_back(db)
             raise
+        self._reserved = reserved
         self.last_commit = time.monotonic()
         self.commit_s += (self.last_commit - started - self.commit_s) / 4
         self.rows, self._changes = db.total_changes - self._changes, db.total_changes
@@ -124,9 +128,22 @@ class Link:
         (body,) = db.execute("SELECT ifnull(max(id), 0) + 1 FROM body").fetchone()
         (filing,) = db.execute("SELECT ifnull(max(id), 0) + 1 FROM filing").fetchone()
         db.next_body_id = max(body, self._next_ids[0])
-        db.next_filing_id = max(filing, self._next_ids[1])
+        reserved = db.execute("SELECT value FROM meta WHERE key = 'next_filing_id'").fetchone()
+        db.next_filing_id = max(filing, self._next_ids[1], reserved[0] if reserved else 1)
+        self._reserved = db.next_filing_id
         self._changes = db.total_changes
         return db
+
+    def _reserve(self, db: Database) -> int:
+        """See to it that filing ids in use do not come back after a restart: they name messages (RFC 8474)."""
+        if db.next_filing_id <= self._reserved:
+            return self._reserved
+        reserved = db.next_filing_id + IDS_RESERVED
+        db.execute(
+            "INSERT INTO meta VALUES ('next_filing_id', ?1) ON CONFLICT DO UPDATE SET value = max(value, ?1)",
+            (reserved,),
+        )
+        return reserved
 
     def _verify(self, db: Database) -> None:
         """What was acknowledged last is still there, and a probe can be committed."""

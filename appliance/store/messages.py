@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from appliance.errors import NotFoundError, QuotaError, StoreError
 from appliance.store.accounts import quota_left
 from appliance.store.database import Database, json_list, within
+from appliance.store.history import note_expunged, spans_of
 from appliance.store.mailboxes import keyword_bits, keyword_names, take_uids
 from appliance.store.model import DELETED, FIRST_KEYWORD_BIT, SEEN, FlagEdit
+from appliance.store.saved import forget_saved, note_saved
 
 Row = tuple[int, int, int, int, int, int, int]  # uid, flags, modseq, size, internal_at, body_id, filing_id
 
@@ -24,6 +26,11 @@ _EDIT = (
 )
 _COUNT_BY_SEEN = (
     f"SELECT count(*) FROM message WHERE mailbox_id = ? AND uid BETWEEN ? AND ? AND (flags & {SEEN} <> 0) = ?"
+)
+_SHRINK = (
+    "UPDATE mailbox SET highestmodseq = highestmodseq + 1, messages = messages - ?1, unseen = unseen - ?2,"
+    " bytes = bytes - ?3, gone = gone + ?1, history_spans = history_spans + ?4"
+    " WHERE id = ?5 AND account_id IS NOT NULL RETURNING highestmodseq, account_id, history_spans"
 )
 _ADD = f"INSERT INTO message (mailbox_id, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -56,6 +63,22 @@ def list_flags(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0) -> l
     return db.execute(
         "SELECT uid, flags FROM message WHERE mailbox_id = ? AND uid > ? ORDER BY uid", (mailbox_id, since_uid)
     ).fetchall()
+
+
+def list_modseqs(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> list[tuple[int, int]]:
+    """(uid, modseq) of the messages in a range, ascending."""
+    return db.execute(
+        "SELECT uid, modseq FROM message WHERE mailbox_id = ? AND uid BETWEEN ? AND ? ORDER BY uid",
+        (mailbox_id, first_uid, last_uid),
+    ).fetchall()
+
+
+def count_deleted(db: sqlite3.Connection, mailbox_id: int) -> tuple[int, int]:
+    r"""How many messages are `\Deleted`, and their octets."""
+    count, octets = db.execute(
+        f"SELECT count(*), ifnull(sum(size), 0) FROM message WHERE mailbox_id = ? AND flags & {DELETED}", (mailbox_id,)
+    ).fetchone()
+    return count, octets
 
 
 def list_uids(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> list[tuple[int]]:
@@ -302,6 +325,7 @@ def _place(db: Database, source_id: int, rows: Sequence[Row], target_id: int) ->
     """Give the rows new uids in the target mailbox; their filings must be counted by the caller."""
     unseen = sum(1 for row in rows if not row[1] & SEEN)
     first, modseq, account_id = take_uids(db, target_id, len(rows), unseen=unseen, octets=sum(row[3] for row in rows))
+    note_saved(db, target_id, first, first + len(rows) - 1, db.now)
     flags = _translated(db, source_id, target_id, {row[1] for row in rows})
     db.executemany(
         _ADD,
@@ -341,12 +365,15 @@ def _translated(db: Database, source_id: int, target_id: int, values: set[int]) 
 
 def _take_away(db: Database, mailbox_id: int, rows: Sequence[Row]) -> None:
     """Remove the rows from their mailbox and its counters; their filings must be counted by the caller."""
-    condition, parameters = within("uid", [row[0] for row in rows])
+    uids = [row[0] for row in rows]
+    condition, parameters = within("uid", uids)
     db.execute(f"DELETE FROM message WHERE mailbox_id = ? AND {condition}", [mailbox_id, *parameters])
+    spans = spans_of(db, mailbox_id, uids)
     unseen = sum(1 for row in rows if not row[1] & SEEN)
-    modseq, account_id = _next_modseq(db, mailbox_id, grow=True)
-    db.execute(
-        "UPDATE mailbox SET messages = messages - ?, unseen = unseen - ?, bytes = bytes - ? WHERE id = ?",
-        (len(rows), unseen, sum(row[3] for row in rows), mailbox_id),
-    )
-    db.changed(mailbox_id, account_id, modseq, expunged=tuple(row[0] for row in rows))
+    row = db.execute(_SHRINK, (len(rows), unseen, sum(row[3] for row in rows), len(spans), mailbox_id)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no mailbox {mailbox_id}")
+    modseq, account_id, held = row
+    note_expunged(db, mailbox_id, modseq, spans, held)
+    forget_saved(db, mailbox_id, uids[0], uids[-1])
+    db.changed(mailbox_id, account_id, modseq, expunged=tuple(uids))

@@ -121,9 +121,30 @@ def m002_domain_next_hop(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE domain ADD COLUMN next_hop TEXT NOT NULL DEFAULT ''")
 
 
+def m003_expunge_history(db: sqlite3.Connection) -> None:
+    """What was removed, for QRESYNC (RFC 7162). It begins now: what was removed before nobody has noted."""
+    db.execute(
+        "CREATE TABLE expunged (mailbox_id INTEGER NOT NULL, modseq INTEGER NOT NULL, first_uid INTEGER NOT NULL,"
+        " last_uid INTEGER NOT NULL, PRIMARY KEY (mailbox_id, modseq, first_uid)) STRICT, WITHOUT ROWID"
+    )
+    for column in ("gone", "history_from", "history_spans"):
+        db.execute(f"ALTER TABLE mailbox ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE mailbox SET gone = uidnext - 1 - messages, history_from = highestmodseq")
+
+
+def m004_saved(db: sqlite3.Connection) -> None:
+    """When messages came into their mailbox (RFC 8514), where that is not their internal date."""
+    db.execute(
+        "CREATE TABLE saved (mailbox_id INTEGER NOT NULL, first_uid INTEGER NOT NULL, last_uid INTEGER NOT NULL,"
+        " saved_at INTEGER NOT NULL, PRIMARY KEY (mailbox_id, first_uid)) STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m001_first_tables", m001_first_tables),
     Migration("core.m002_domain_next_hop", m002_domain_next_hop),
+    Migration("core.m003_expunge_history", m003_expunge_history),
+    Migration("core.m004_saved", m004_saved),
 )
 
 

@@ -22,6 +22,7 @@ from appliance.store.changes import Changes
 from appliance.store.database import WRITER_CACHE_KIB, Database, connect
 from appliance.store.deposit import Deposit, deposit_group
 from appliance.store.directory import Directory
+from appliance.store.history import mend_history
 from appliance.store.keeper import Keeper
 from appliance.store.mailboxes import mailbox_by_id
 from appliance.store.model import Accepted, Change, Filing, MessageRow, QueueWish
@@ -113,6 +114,7 @@ class Store:
             try:
                 check_format(db)
                 migrate(db, [*MIGRATIONS, *migrations], now=now)
+                mend_history(db)
                 (highest,) = db.execute("SELECT ifnull(max(segment), 0) FROM extent").fetchone()
                 segments = Segments(folder / "segments", highest=highest)
                 return cls(folder, segments, space, compress=compress, now=now)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from appliance.store.database import Database
+from appliance.store.history import forget_history
 from appliance.store.messages import release_filings, remove_dead_bodies, remove_dead_filings
+from appliance.store.saved import forget_saved
 
 STEP = 200  # rows that one transaction removes
 
@@ -35,5 +37,7 @@ def _empty_detached(db: Database) -> bool:
         release_filings(db, [filing for _, filing in rows])
     else:
         db.execute("DELETE FROM keyword WHERE mailbox_id = ?", (mailbox_id,))
+        forget_history(db, mailbox_id)
+        forget_saved(db, mailbox_id)
         db.execute("DELETE FROM mailbox WHERE id = ?", (mailbox_id,))
     return True

@@ -21,9 +21,12 @@ def check_invariants(db: sqlite3.Connection) -> None:
 
 
 def _check_mailboxes(db: sqlite3.Connection) -> None:
-    for mailbox_id, uidnext, modseq, messages, unseen, octets in db.execute(
-        "SELECT id, uidnext, highestmodseq, messages, unseen, bytes FROM mailbox WHERE account_id IS NOT NULL"
+    for mailbox_id, uidnext, modseq, messages, unseen, octets, gone, spans in db.execute(
+        "SELECT id, uidnext, highestmodseq, messages, unseen, bytes, gone, history_spans FROM mailbox"
+        " WHERE account_id IS NOT NULL"
     ).fetchall():
+        assert messages + gone == uidnext - 1
+        assert (spans,) == db.execute("SELECT count(*) FROM expunged WHERE mailbox_id = ?", (mailbox_id,)).fetchone()
         rows = db.execute("SELECT uid, flags, modseq, size FROM message WHERE mailbox_id = ?", (mailbox_id,)).fetchall()
         assert messages == len(rows)
         assert unseen == sum(not row[1] & SEEN for row in rows)
