@@ -29,7 +29,7 @@ from appliance.document import Document, find_config
 from appliance.errors import ConfigError, Problem
 from appliance.hookspecs import Service
 from appliance.intake import Intake
-from appliance.listener import Listener
+from appliance.listener import Listener, close_spare
 from appliance.lock import FolderLock
 from appliance.log import LogConfig, configure
 from appliance.notify import Notifier
@@ -234,6 +234,8 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
             for listener in listeners:
                 listener.close_sockets()
             raise ConfigError(core.settings.placed(error.problems)) from error
+        if spare := close_spare({listener.name for listener in listeners}):
+            log.info("no role serves %s, which systemd opened: closed", ", ".join(spare))
         data = core.settings[CoreConfig].data
         control = ControlServer(core, all_calls(), data)
         parts: list[Service] = [core.trace, core.certificates, core.queue, *services, control, *also]

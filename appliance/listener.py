@@ -15,7 +15,7 @@ import os
 import socket
 import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -389,6 +389,15 @@ def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> dict[s
         for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
             environ.pop(variable, None)  # children must not take them for theirs
     return _inherited
+
+
+def close_spare(names: Collection[str]) -> list[str]:
+    """Close what systemd handed over for listeners that there are not, since their role is off; returns their names."""
+    spare = sorted(set(_inherited) - set(names))
+    for name in spare:
+        for sock in _inherited.pop(name):
+            sock.close()
+    return spare
 
 
 _inherited: dict[str, list[socket.socket]] = {}

@@ -26,7 +26,7 @@ from hw.nics import normal_mac
 
 MAX_INTERFACE_NAME = 15  # IFNAMSIZ without the NUL
 MIN_MTU, MAX_MTU = 1280, 9216  # RFC 8200 section 5: IPv6 needs 1280
-MIN_METRIC, MAX_METRIC = 1, 9999
+MIN_METRIC, MAX_METRIC = 2, 9999  # 1 is that of a detour (hw/routes.py)
 """Metrics of uplinks; one that failed its probes gets `hw.plan.FAILED` on top."""
 MAX_SSID_OCTETS = 32  # IEEE 802.11-2020 section 9.4.2.2
 MAX_NAMESERVERS = 3  # what the C library reads of resolv.conf

@@ -74,5 +74,7 @@ def _name_lines(plan: Plan) -> Iterator[str]:
         yield f"In the local networks this machine is {plan.mdns_name}.local."
     if plan.dns:
         yield f"Resolvers: {', '.join(plan.dns)}."
+    if plan.search:
+        yield f"Names without a dot are looked up in {', '.join(plan.search)}."
     if not plan.firewall.enabled:
         yield "The firewall is off: every port that something listens on is open."

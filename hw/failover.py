@@ -24,12 +24,12 @@ from hw.wanted import DEFAULT_V4, DEFAULT_V6, MAIN_TABLE, Plan
 log = logging.getLogger(__name__)
 
 PERIOD_S = 5.0
-ANSWER_S = 1.5
+ASKS, ASK_AGAIN_S = 6, 0.3
+"""How often a round asks, and how long it waits each time: a line that loses three packets of ten still answers."""
 MISSES = 3
 """Rounds in a row without an answer after which an uplink counts as failed."""
 HITS = 3
 """Rounds in a row with an answer after which it counts as alive again."""
-_TRIES_PER_ROUND = 2
 _MAX_PACKETS = 200
 _SO_BINDTODEVICE = 25
 _ECHO_V4, _ECHO_V6 = (8, 0), (128, 129)  # type of request and reply: RFC 792, RFC 4443 section 4.1
@@ -140,14 +140,6 @@ class Failover:
 
 async def unanswered(target: Target) -> str:
     """Ask the router and the probes; "" if they answer, else why not, in words."""
-    for _ in range(_TRIES_PER_ROUND):
-        reason = await _unanswered_once(target)
-        if not reason:
-            break
-    return reason
-
-
-async def _unanswered_once(target: Target) -> str:
     try:
         answers = []
         if target.gateway and target.address:
@@ -165,16 +157,14 @@ async def _unanswered_once(target: Target) -> str:
 
 async def resolves(link: str, gateway: str, address: str) -> bool:
     """Whether a router answers by ARP, which it does even where it hears no pings."""
-    loop = asyncio.get_running_loop()
-    with ArpSocket(link) as arp, contextlib.suppress(TimeoutError):
-        raw = arp.socket
-        raw.send(encode(Arp(REQUEST, arp.mac, address, bytes(6), gateway)))
-        async with asyncio.timeout(ANSWER_S):
-            for _ in range(_MAX_PACKETS):
-                found = parse(await loop.sock_recv(raw, 128))
-                if found is not None and found.sender == gateway and found.sender_mac != arp.mac:
-                    return True
-    return False
+    with ArpSocket(link) as arp:
+        request = encode(Arp(REQUEST, arp.mac, address, bytes(6), gateway))
+
+        def is_answer(frame: bytes) -> bool:
+            found = parse(frame)
+            return found is not None and found.sender == gateway and found.sender_mac != arp.mac
+
+        return await answered(arp.socket, lambda: arp.socket.send(request), is_answer)
 
 
 async def ping(link: str, address: str) -> bool:
@@ -182,16 +172,26 @@ async def ping(link: str, address: str) -> bool:
     six = ipaddress.ip_address(address).version == 6
     family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
     request, reply = _ECHO_V6 if six else _ECHO_V4
-    loop = asyncio.get_running_loop()
     token = os.urandom(8)
     with socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol) as raw:
         raw.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, link.encode() + b"\0")
         host = (address, 0, 0, socket.if_nametoindex(link)) if six else (address, 0)
-        raw.sendto(echo(request, token), host)
+        return await answered(
+            raw,
+            lambda: raw.sendto(echo(request, token), host),
+            lambda packet: is_reply(packet, reply, token, with_header=not six),
+        )
+
+
+async def answered(raw: socket.socket, ask: Callable[[], object], is_answer: Callable[[bytes], bool]) -> bool:
+    """Ask ASKS times at most, until something that arrives at the socket is the answer. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    for _ in range(ASKS):
+        ask()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(ASK_AGAIN_S):
                 for _ in range(_MAX_PACKETS):
-                    if is_reply(await loop.sock_recv(raw, 2048), reply, token, with_header=not six):
+                    if is_answer(await loop.sock_recv(raw, 2048)):
                         return True
     return False
 

@@ -172,7 +172,13 @@ class FakeKernel:
         self._tell(LinkEvent(name=name, carrier=there, carrier_changes=nic.carrier_changes + 1))
 
     def advertise(
-        self, name: str, prefix: str = "2001:db8:1::/64", *, router: str = "fe80::1", dns: Iterable[str] = ()
+        self,
+        name: str,
+        prefix: str = "2001:db8:1::/64",
+        *,
+        router: str = "fe80::1",
+        dns: Iterable[str] = (),
+        domains: Iterable[str] = (),
     ) -> None:
         """A router advertises itself on a link (RFC 4861). Only links that listen, are up and have carrier hear it."""
         link = self._links.get(name)
@@ -187,6 +193,8 @@ class FakeKernel:
             self._put_route(Route(destination=DEFAULT_V6, link=name, gateway=router, metric=metric), automatic=True)
         if dns:
             self._tell(DnsEvent(link=name, dns=tuple(dns), lifetime_s=1800))
+        if domains:
+            self._tell(DnsEvent(link=name, domains=tuple(domains), lifetime_s=1800))
 
     def duplicate(self, name: str, address: str) -> None:
         """Duplicate address detection finds an address of ours taken."""

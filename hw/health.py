@@ -35,7 +35,7 @@ def lines(state: State) -> Iterator[Line]:
     for nic in state.nics:
         yield nic.name, _nic(nic, state), "info"
     yield from _ways_out(state)
-    yield "DNS", ", ".join(state.dns) or "no resolver is known", "info" if state.dns else "warning"
+    yield "DNS", _dns(state), "info" if state.dns else "warning"
     if state.mdns_name:
         yield "Name", state.mdns_name, "info"
     yield "Time", _time(state), "info" if state.time_state == "synced" else "warning"
@@ -98,6 +98,11 @@ def _uplink(one: UplinkState) -> str:
     routers = " and ".join(router for router in (one.gateway, one.gateway6) if router) or "no router"
     place = "in use" if one.active else "ready" if one.alive else "down"
     return f"{one.nic} by {routers}, metric {one.metric}: {place}{f' ({one.reason})' if one.reason else ''}"
+
+
+def _dns(state: State) -> str:
+    search = f"; names without a dot are looked up in {', '.join(state.search)}" if state.search else ""
+    return f"{', '.join(state.dns) or 'no resolver is known'}{search}"
 
 
 def _time(state: State) -> str:

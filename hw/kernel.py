@@ -192,11 +192,12 @@ class RouteEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DnsEvent:
-    """A router advertised resolvers (RFC 8106); `lifetime_s` 0 takes them back."""
+    """A router advertised resolvers, or search domains (RFC 8106), in one option; `lifetime_s` 0 takes them back."""
 
     link: str
-    dns: tuple[str, ...]
     lifetime_s: int
+    dns: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

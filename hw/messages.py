@@ -142,6 +142,7 @@ class State(_Message, frozen=True):
     uplinks: tuple[UplinkState, ...] = ()
     addresses: tuple[AddressState, ...] = ()
     dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
     ntp: tuple[str, ...] = ()
     hostname: str = ""
     mdns_name: str = ""

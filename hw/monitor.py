@@ -1,4 +1,4 @@
-"""Hot-plugged interfaces by the kernel's uevents: USB sticks come and go while the board runs.
+"""What the kernel's uevents tell: USB sticks and buttons that come and go while the board runs.
 
 Netlink tells of new links too, but earlier than their driver is known in /sys; the uevent comes when both are there.
 """
@@ -18,17 +18,17 @@ _KERNEL_GROUP = 1
 _TELLING = frozenset({"add", "remove", "move", "bind", "unbind"})
 
 
-def concerns_network(event: Mapping[str, Any]) -> bool:
-    """Whether a uevent is about an interface that came, went or was renamed."""
-    return event.get("SUBSYSTEM") == "net" and event.get("ACTION") in _TELLING
+def concerns(event: Mapping[str, Any]) -> str:
+    """The subsystem of something that came, went or was renamed; empty where nothing did."""
+    return str(event.get("SUBSYSTEM", "")) if event.get("ACTION") in _TELLING else ""
 
 
 class HotplugWatch:
-    """The part "hotplug": calls `changed` when an interface came, went or was renamed."""
+    """The part "hotplug": calls what is listed for a subsystem (`net`, `input`) when one of its devices has changed."""
 
     name = "hotplug"
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Mapping[str, Callable[[], None]]) -> None:
         self._changed = changed
 
     async def run(self, report: Report) -> None:
@@ -38,8 +38,9 @@ class HotplugWatch:
             await events.bind(_KERNEL_GROUP)
             while True:
                 async for event in events.get():
-                    if concerns_network(event):
-                        log.info("%s: %s", event.get("INTERFACE", "an interface"), event["ACTION"])
-                        self._changed()
+                    if (changed := self._changed.get(concerns(event))) is not None:
+                        what = event.get("INTERFACE") or event.get("DEVNAME") or "something"
+                        log.info("%s: %s", what, event["ACTION"])
+                        changed()
         finally:
             events.close()

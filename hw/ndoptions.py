@@ -1,4 +1,4 @@
-"""Resolvers that IPv6 routers advertise (RFC 8106), as the kernel passes them on (RTM_NEWNDUSEROPT).
+"""Resolvers and search domains that IPv6 routers advertise (RFC 8106), as the kernel passes them on (RTM_NEWNDUSEROPT).
 
 The kernel makes addresses and routes of router advertisements by itself and hands the rest to whoever listens. What
 arrives was written by anybody on the link, so everything is parsed within named limits, and nothing raises.
@@ -150,8 +150,7 @@ class NdOptionSocket:
     def _tell(self, option: NdOption) -> None:
         with contextlib.suppress(OSError):  # the link went meanwhile
             name = socket.if_indextoname(option.index)
-            if option.dns:
-                self._put(DnsEvent(link=name, dns=option.dns, lifetime_s=option.lifetime_s))
+            self._put(DnsEvent(link=name, dns=option.dns, domains=option.domains, lifetime_s=option.lifetime_s))
 
 
 def _is_kernel(sender: Any) -> bool:

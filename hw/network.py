@@ -13,11 +13,12 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from hw import kernel as k
+from hw.advertisements import Advertisements
 from hw.apply import Applier
 from hw.config import NetworkConfig
 from hw.firewall import document
@@ -26,7 +27,7 @@ from hw.part import Facts, Part, Report, keep
 from hw.plan import plan as make_plan
 from hw.ra import metric_changes, solicit
 from hw.resolv import write_resolv_conf
-from hw.wanted import Advertised, Inventory, Learned, Lease, Plan
+from hw.wanted import DEFAULT_V6, MAIN_TABLE, AdvertisedRoute, Inventory, Learned, Lease, Plan
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,15 @@ class Key:
 
     kind: str
     spec: object
+
+
+def advertised_routes(present: k.Present) -> tuple[AdvertisedRoute, ...]:
+    """The ways out that the kernel has made of router advertisements."""
+    return tuple(
+        AdvertisedRoute(link=one.route.link, router=one.route.gateway, metric=one.route.metric)
+        for one in present.routes
+        if one.automatic and one.route.destination == DEFAULT_V6 and one.route.table == MAIN_TABLE and one.route.gateway
+    )
 
 
 class Network:
@@ -84,12 +94,11 @@ class Network:
         self._wake = asyncio.Event()
         self._wake.set()
         self._rules: bytes | None = None
-        self._resolvers: tuple[str, ...] | None = None
+        self._resolvers: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._workers: dict[Key, tuple[Worker, asyncio.Task[None]]] = {}
         self._worker_notes: dict[str, tuple[Note, ...]] = {}
-        self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._leases: dict[str, Lease] = {}
-        self._advertised: dict[str, Advertised] = {}
+        self._advertisements = Advertisements(self.dirty)
         self._link_local: dict[str, str] = {}
         self._failed: frozenset[str] = frozenset()
         self._listening: tuple[int, ...] = ()
@@ -175,34 +184,17 @@ class Network:
                 task.cancel()
             await asyncio.gather(watch, *(task for _, task in self._workers.values()), return_exceptions=True)
             self._workers.clear()
-            for timer in self._expiries.values():
-                timer.cancel()
+            self._advertisements.close()
             self._wake.set()
 
     async def _watch(self) -> None:
         try:
             async for event in self._kernel.events():
                 if isinstance(event, k.DnsEvent):
-                    self._resolvers_advertised(event)
+                    self._advertisements.hear(event)
                 self.dirty()
         finally:
             self.dirty()  # so that the loop sees that this has ended
-
-    def _resolvers_advertised(self, event: k.DnsEvent) -> None:
-        if (timer := self._expiries.pop(event.link, None)) is not None:
-            timer.cancel()
-        if not event.lifetime_s:
-            self._advertised.pop(event.link, None)
-            return
-        self._advertised[event.link] = Advertised(dns=event.dns)
-        if event.lifetime_s < 0xFFFFFFFF:
-            loop = asyncio.get_running_loop()
-            gone = replace(event, lifetime_s=0)
-            self._expiries[event.link] = loop.call_later(event.lifetime_s, self._resolvers_gone, gone)
-
-    def _resolvers_gone(self, event: k.DnsEvent) -> None:
-        self._resolvers_advertised(event)
-        self.dirty()
 
     async def _round(self, report: Report) -> None:
         self.present = await self._kernel.read()
@@ -230,7 +222,8 @@ class Network:
         names = {nic.name for nic in inventory.nics}
         learned = Learned(
             leases=tuple((link, lease) for link, lease in self._leases.items() if link in names),
-            advertised=tuple(self._advertised.items()),
+            advertised=self._advertisements.known(),
+            advertised_routes=advertised_routes(self.present),
             link_local=tuple(self._link_local.items()),
             failed=self._failed,
             listening=self._listening,
@@ -252,9 +245,10 @@ class Network:
         return []
 
     def _write_resolvers(self) -> None:
-        if self.plan.dns != self._resolvers:
-            write_resolv_conf(self._resolv_conf, self.plan.dns)
-            self._resolvers = self.plan.dns
+        wanted = (self.plan.dns, self.plan.search)
+        if wanted != self._resolvers:
+            write_resolv_conf(self._resolv_conf, *wanted)
+            self._resolvers = wanted
 
     def _name_machine(self) -> None:
         if self.plan.hostname and self.plan.hostname != socket.gethostname():

@@ -16,7 +16,7 @@ from dataclasses import replace
 from hw.addressing import version_of
 from hw.config import MAX_MTU, MAX_NAMESERVERS, MIN_MTU, NetworkConfig
 from hw.explain import explain
-from hw.routes import Way, addresses_of, metrics, routes_of, rules_of
+from hw.routes import Way, addresses_of, detour, metrics, routes_of, rules_of
 from hw.sysctls import global_sysctls, ipv4_sysctls, ipv6_sysctls
 from hw.topology import Member, Topology, topology
 from hw.wanted import (
@@ -33,6 +33,8 @@ from hw.wanted import (
 
 DEFAULT_HOSTNAME = "palomar"
 NOTHING_LEARNED = Learned()
+MAX_SEARCH = 6
+"""Search domains that resolvers of old take (resolv.conf(5))."""
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -55,7 +57,7 @@ def plan(
         links=tuple(_with_mtu(link, ways, remarks) for link in made.links),
         down=tuple(sorted(made.down)),
         addresses=addresses,
-        routes=routes_of(ways, addresses),
+        routes=(*routes_of(ways, addresses), *detour(ways, learned.advertised_routes)),
         rules=rules_of(ways, addresses),
         sysctls=tuple(_sysctls(made, ways)),
         dhcp=dhcp,
@@ -70,6 +72,7 @@ def plan(
         ),
         probes=config.probes,
         dns=tuple(dns[:MAX_NAMESERVERS]),
+        search=tuple(dict.fromkeys(_search(ways)))[:MAX_SEARCH],
         ntp=tuple(_ntp(config, ways)),
         firewall=_firewall(config, learned, dhcp, ways),
     )
@@ -142,12 +145,25 @@ def _sysctls(made: Topology, ways: Iterable[Way]) -> Iterator[Sysctl]:
 def _dns(config: NetworkConfig, ways: Iterable[Way]) -> list[str]:
     """Resolvers in the order to ask: configured ones, then those of the uplinks that work, then the rest."""
     found = [str(ipaddress.ip_address(text)) for text in config.dns if version_of(text)]
-    for way in sorted(ways, key=lambda way: (not way.is_uplink, way.failed or not way.member.carrier, way.metric)):
+    for way in _in_order(ways):
         found += [text for text in (way.lease.dns if way.lease else ()) if _is_server(text)]
         found += [
             _with_zone(text, way.name) for text in (way.advertised.dns if way.advertised else ()) if _is_server(text)
         ]
     return list(dict.fromkeys(found))
+
+
+def _in_order(ways: Iterable[Way]) -> list[Way]:
+    """Uplinks that work, then those that do not, then the rest."""
+    return sorted(ways, key=lambda way: (not way.is_uplink, way.failed or not way.member.carrier, way.metric))
+
+
+def _search(ways: Iterable[Way]) -> Iterator[str]:
+    """Search domains of the lease (RFC 2132 section 3.17) and of routers (RFC 8106 section 5.2)."""
+    for way in _in_order(ways):
+        if way.lease is not None and way.lease.domain:
+            yield way.lease.domain.lower()
+        yield from way.advertised.domains if way.advertised else ()
 
 
 def _ntp(config: NetworkConfig, ways: Iterable[Way]) -> list[str]:

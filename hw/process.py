@@ -20,6 +20,7 @@ from appliance.notify import Notifier
 from appliance.settings import core_settings, read_settings
 from hw import ethtool, health
 from hw.board import read_board
+from hw.button import PowerButton
 from hw.clock import ClockKeeper
 from hw.config import NetworkConfig
 from hw.dhcp import DhcpWorker
@@ -37,6 +38,7 @@ from hw.notes import NotesWatch
 from hw.part import Duty, Facts, Part, keep
 from hw.resolv import load_rules, write_whole
 from hw.server import Server
+from hw.sockets import SpareSockets
 from hw.storage import StorageWatch
 from hw.vitals import VitalsWatch
 from hw.wanted import Plan
@@ -81,6 +83,8 @@ class Process:
         self._watchdog = Watchdog()
         self._flaps = FlapGuard()
         self._mdns = Responder()
+        self._button = PowerButton()
+        self._spare = SpareSockets()
         self._failover = Failover(lambda failed: self._network.failed(failed))
         self._facts: dict[type, Facts] = {}
         self._notes: dict[str, tuple[Note, ...]] = {}
@@ -165,7 +169,9 @@ class Process:
             VitalsWatch(),
             NotesWatch(),
             EventLog(self._data / "log"),
-            HotplugWatch(self._network.dirty),
+            self._button,
+            self._spare,
+            HotplugWatch({"net": self._network.dirty, "input": self._button.changed}),
             Duty("telling", self._tell_all),
             Duty("systemd's watchdog", self._feed_systemd),
         ]
@@ -194,6 +200,7 @@ class Process:
         """See Wishes."""
         self._network.listening(ports)
         self._mdns.serve(ports)
+        self._spare.listening(ports)
 
     def renew(self, nic: str) -> None:
         """See Wishes."""
@@ -217,6 +224,7 @@ class Process:
             uplinks=uplinks_of(network.plan, network.present, self._failover.reasons),
             addresses=addresses_of(network.plan, network.present),
             dns=network.plan.dns,
+            search=network.plan.search,
             ntp=network.plan.ntp,
             hostname=network.plan.hostname,
             mdns_name=self._mdns.host_name,

@@ -11,9 +11,11 @@ NFT_S = 20.0
 _HEAD = "# Written by palomar-hw at each change of the network; settings: [network] dns.\n"
 
 
-def write_resolv_conf(path: Path, servers: Sequence[str]) -> None:
-    """Name the resolvers, best first, at once or not at all. Without any the file has no server line."""
+def write_resolv_conf(path: Path, servers: Sequence[str], search: Sequence[str] = ()) -> None:
+    """Name the resolvers, best first, and the search domains. Without any the file has no such line."""
     lines = [f"nameserver {server}\n" for server in servers]
+    if search:
+        lines.append(f"search {' '.join(search)}\n")
     # One dead resolver must cost seconds, not the default's quarter of a minute.
     write_whole(path, (_HEAD + "".join(lines) + "options timeout:2 attempts:2 edns0\n").encode())
 

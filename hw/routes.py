@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hw.addressing import on_link, version_of
 from hw.config import Addressing
 from hw.topology import Member
-from hw.wanted import DEFAULT_V4, DEFAULT_V6, OUR_NUMBERS, Address, Advertised, Lease, Route, Rule
+from hw.wanted import (
+    DEFAULT_V4,
+    DEFAULT_V6,
+    OUR_NUMBERS,
+    Address,
+    Advertised,
+    AdvertisedRoute,
+    Lease,
+    Route,
+    Rule,
+)
 
 FAILED = 10_000
 """On top of the metric of an uplink that does not work: its routes stay, for the probes and for want of better."""
+DETOUR = 1
+"""The metric of a way around an uplink that failed; less than that of any uplink."""
 BASES = (100, 200, 300, 600, 700)
 """First metric of each rank (`hw.nics.RANKS`, then VLANs), far enough apart that a new NIC moves no other."""
 
@@ -178,6 +190,33 @@ def _ipv6_routes(way: Way, own: Sequence[Address]) -> Iterator[Route]:
     """Only the configured one; those of advertisements are the kernel's, with the metric that a sysctl gives them."""
     if way.config.gateway6 and way.config.uplink and way.config.ipv6 != "off" and way.member.first:
         yield Route(destination=DEFAULT_V6, link=way.name, gateway=way.config.gateway6, metric=way.route_metric)
+
+
+def detour(ways: Sequence[Way], advertised: Sequence[AdvertisedRoute]) -> Iterator[Route]:
+    """The way around an IPv6 uplink that failed while the kernel still prefers it.
+
+    Routes of advertisements are the kernel's. A router that fell silent tells of itself no more, so its route keeps the
+    metric of better days until it runs out, which takes half an hour (RFC 4861 section 6.2.1). The best uplink that
+    works gets a second route before it.
+    """
+    routers = {one.link: one for one in sorted(advertised, key=lambda one: one.metric, reverse=True)}
+    working = [way for way in ways if way.is_uplink and not way.failed and way.member.carrier]
+    for way in working:
+        if (own := _ipv6_way(way, routers)) is None:
+            continue
+        gateway, metric = own
+        failed = {one.name for one in ways if one.failed}
+        if any(one.link in failed and one.metric < metric for one in advertised):
+            yield Route(destination=DEFAULT_V6, link=way.name, gateway=gateway, metric=DETOUR)
+        return
+
+
+def _ipv6_way(way: Way, routers: Mapping[str, AdvertisedRoute]) -> tuple[str, int] | None:
+    """By which router an uplink leads out, and with which metric; None if it does not."""
+    if way.config.gateway6 and way.config.ipv6 != "off" and way.member.first:
+        return way.config.gateway6, way.route_metric
+    found = routers.get(way.name)
+    return (found.router, found.metric) if found is not None and way.listens else None
 
 
 def _own_table(way: Way, own: Sequence[Address], main: Sequence[Route]) -> list[Route]:

@@ -52,6 +52,16 @@ class Advertised:
     """What routers on a link advertise (RFC 4861, RFC 8106), beyond what the kernel does by itself."""
 
     dns: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdvertisedRoute:
+    """A way out that the kernel took from an advertisement, with the metric that it gave it then."""
+
+    link: str
+    router: str
+    metric: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +74,7 @@ class Learned:
 
     leases: tuple[tuple[str, Lease], ...] = ()
     advertised: tuple[tuple[str, Advertised], ...] = ()
+    advertised_routes: tuple[AdvertisedRoute, ...] = ()
     link_local: tuple[tuple[str, str], ...] = ()
     failed: frozenset[str] = frozenset()
     listening: tuple[int, ...] = ()
@@ -216,6 +227,8 @@ class Plan:
     uplinks: tuple[Uplink, ...] = ()
     probes: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    """Domains in which names without a dot are looked up."""
     ntp: tuple[str, ...] = ()
     firewall: Firewall = Firewall()
     words: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from appliance import listener as module
 from appliance.config import Bind
 from appliance.connection import WAKE, ConnectError, Connection, ConnectionLostError, connect
 from appliance.errors import ConfigError
-from appliance.listener import Limits, Listener, inherited_sockets, peer_key
+from appliance.listener import Limits, Listener, close_spare, inherited_sockets, peer_key
 from appliance.tlslink import TlsError
 from tests.appliance.certificates import client_context, server_context
 from tests.appliance.fake_wire import LineMachine
@@ -496,6 +496,11 @@ def test_sockets_from_systemd_are_taken_by_name(monkeypatch: pytest.MonkeyPatch)
     listener.close_sockets()
     listener.open_sockets()  # a restarted service gets it again
     assert listener.addresses == ["systemd:0"]
+    port = found["smtp"][0].getsockname()[1]
+    handed.pop(0).close()
+    assert close_spare({"imap"}) == ["smtp"]  # its role is off: nobody shall wait there for an answer
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
     for sock in (*handed, *(sock for socks in found.values() for sock in socks)):
         sock.close()
 

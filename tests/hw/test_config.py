@@ -117,7 +117,7 @@ BAD = [
         "is of no use with uplink = false",
     ),
     (NIC + 'addresses = ["2001:db8::5/64"]\nipv6 = "off"', "network.nics.eth0.ipv6", 3, "is off, but addresses has"),
-    (NIC + "metric = 10000", "network.nics.eth0.metric", 2, "must be within 1..9999"),
+    (NIC + "metric = 10000", "network.nics.eth0.metric", 2, "must be within 2..9999"),
     (NIC + "mtu = 1000", "network.nics.eth0.mtu", 2, "must be within 1280..9216 octets"),
     (NIC + 'speed = "1000"', "network.nics.eth0.speed", 2, "must be one of"),
     (NIC + 'match = { mac = "01:00:5e:00:00:01" }', "network.nics.eth0.match.mac", 2, "cannot be the MAC address"),

@@ -15,7 +15,7 @@ from hw.failover import Failover, Judgement, Target, echo, is_reply
 from hw.kernel import DeleteLink, SetSysctl
 from hw.lease import MAX_ROUTES, MAX_SERVERS, MIN_LEASE_S, classless_routes, lease_of, lease_seconds, mended_times
 from hw.linklocal import LinkLocal, LinkLocalWorker, candidates
-from hw.mdns import next_name
+from hw.mdns import keeps_name, next_name
 from hw.ndoptions import MAX_RESOLVERS, NdOption, parse
 from hw.ra import metric_changes
 from hw.wanted import Sysctl, WifiClient, WifiNetwork
@@ -176,6 +176,14 @@ def test_wifi_configuration_takes_no_orders() -> None:
 def test_names_after_a_conflict() -> None:
     assert [next_name("box", attempt) for attempt in (1, 2, 3)] == ["box", "box-2", "box-3"]
     assert len(next_name("a" * 63, 10)) <= 63
+
+
+def test_of_two_machines_with_one_name_one_gives_way() -> None:
+    ours, theirs = ["192.0.2.9", "fe80::9"], ["192.0.2.10", "fe80::8", "192.0.2.200"]
+    assert all(keeps_name(ours, rival) for rival in theirs)
+    assert not all(keeps_name(theirs, rival) for rival in ours)
+    assert keeps_name(["fe80::1"], "203.0.113.5")  # AAAA comes after A
+    assert not keeps_name(["192.0.2.9"], "192.0.2.10")
 
 
 def test_routers_are_asked_where_the_metric_changed() -> None:

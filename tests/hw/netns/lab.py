@@ -19,27 +19,25 @@ ROOT = Path(__file__).parents[3]
 ROUTER_V4 = "10.9.{n}.1"
 
 
-class Lab:
+class Namespaces:
     """Namespaces live as long as the processes that hold them; `close` ends all that were started here."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._started: list[subprocess.Popen[bytes]] = []
-        self.box = self._namespace("mount -t sysfs sysfs /sys; ip link set lo up; echo ready; exec sleep 600")
-        self.config = folder / "palomar.toml"
-        self.config.write_text('hostname = "box.example.org"\n[network]\n')
-        self.hw: subprocess.Popen[bytes] | None = None
 
-    def _namespace(self, script: str) -> int:
+    def namespace(self, script: str) -> int:
+        """A new one, after a shell script ran in it; the process that holds it."""
+        script += "; echo ready; exec sleep 3600"
         process = subprocess.Popen(["unshare", "-n", "-m", "-u", "sh", "-c", script], stdout=subprocess.PIPE)
         self._started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         return process.pid
 
-    def within(self, pid: int, *command: str, check: bool = True) -> str:
+    def within(self, pid: int, *command: str, check: bool = True, seconds: float = 30) -> str:
         """Run a command in a namespace, and return what it says."""
-        done = subprocess.run(_enter(pid, command), capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(_enter(pid, command), capture_output=True, text=True, check=False, timeout=seconds)
         assert not check or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
@@ -49,12 +47,40 @@ class Lab:
         self._started.append(process)
         return process
 
+    def dnsmasq(self, pid: int, *options: str, port: int = 0) -> subprocess.Popen[bytes]:
+        """Serve DHCP, router advertisements, and DNS on `port` (0: none) on the interface lan0 of a namespace."""
+        common = ["dnsmasq", "-k", f"-p{port}", "--conf-file=/dev/null", "--interface=lan0", "--bind-interfaces"]
+        common += ["--user=root", "--no-ping", "--log-dhcp", f"--dhcp-leasefile={self.folder}/leases-{pid}"]
+        common += ["--log-facility=-", "--dhcp-authoritative"]
+        return self.background(pid, *common, *options, log="dnsmasq.log")
+
+    def close(self) -> None:
+        """End everything."""
+        for process in reversed(self._started):
+            process.send_signal(signal.SIGTERM)
+        for process in reversed(self._started):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+class Lab(Namespaces):
+    """A namespace with palomar-hw, and its routers."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.box = self.namespace("mount -t sysfs sysfs /sys; ip link set lo up")
+        self.config = folder / "palomar.toml"
+        self.config.write_text('hostname = "box.example.org"\n[network]\n')
+        self.hw: subprocess.Popen[bytes] | None = None
+
     # ── routers and cables ────────────────────────────────────────────────────────────────────────────────────────
 
     def router(self, number: int = 0) -> int:
         """A router at the other end of the board's interface eth<number>, with an address, without a DHCP server."""
-        script = "ip link set lo up; sysctl -qw net.ipv6.conf.all.forwarding=1; echo ready; exec sleep 600"
-        pid = self._namespace(script)
+        pid = self.namespace("ip link set lo up; sysctl -qw net.ipv6.conf.all.forwarding=1")
         self.within(self.box, *f"ip link add eth{number} type veth peer name lan0 netns {pid}".split())
         # No waiting for duplicates at this end: dnsmasq could not bind meanwhile.
         self.within(pid, "sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0")
@@ -63,14 +89,17 @@ class Lab:
         self.within(pid, *["ip", "link", "set", "lan0", "up"])
         return pid
 
-    def dnsmasq(self, pid: int, *options: str) -> subprocess.Popen[bytes]:
-        common = ["dnsmasq", "-k", "-p0", "--conf-file=/dev/null", "--interface=lan0", "--bind-interfaces"]
-        common += ["--user=root", "--no-ping", "--log-dhcp", f"--dhcp-leasefile={self.folder}/leases-{pid}"]
-        common += ["--log-facility=-", "--dhcp-authoritative"]
-        return self.background(pid, *common, *options, log="dnsmasq.log")
-
     def cable(self, pid: int, *, plugged: bool) -> None:
         self.within(pid, "ip", "link", "set", "lan0", "up" if plugged else "down")
+
+    def route_of(self, destination: str, link: str, seconds: float = 30.0) -> str:
+        """The board's way to a destination, once it leads by that link; else how it leads in the end."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.within(self.box, "ip", "route", "get", destination)
+            if f"dev {link} " in found or time.monotonic() > deadline:
+                return found
+            select.select([], [], [], 0.2)
 
     # ── the board ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -86,16 +115,6 @@ class Lab:
         return "".join(
             path.read_text() for path in (self.folder / "hw.log", self.folder / "dnsmasq.log") if path.exists()
         )
-
-    def close(self) -> None:
-        for process in reversed(self._started):
-            process.send_signal(signal.SIGTERM)
-        for process in reversed(self._started):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
 
 
 def _enter(pid: int, command: Sequence[str]) -> list[str]:

@@ -129,6 +129,57 @@ def test_two_uplinks_one_fails_and_recovers(lab: Lab) -> None:
     assert "dev eth1" in lab.within(lab.box, *["ip", "route", "get", "192.0.2.1"])
 
 
+def test_a_silent_ipv6_router_gives_way_to_one_that_speaks(lab: Lab) -> None:
+    first, second = lab.router(0), lab.router(1)
+    for number, pid in enumerate((first, second)):
+        lab.dnsmasq(pid, "--enable-ra", f"--dhcp-range=fd00:{number + 9}::,ra-only", "--ra-param=lan0,high,10,600")
+    watch = lab.start()
+    state = watch.until(lambda state: len([one for one in state.uplinks if one.alive and one.gateway6]) == 2, 60)
+    assert active(state) == "eth0"
+    # It says nothing more and answers nothing; the kernel's route by it holds for ten minutes.
+    lab.within(
+        first,
+        "nft",
+        "add table inet silence; add chain inet silence out { type filter hook output priority 0; policy drop; }",
+    )
+    watch.until(lambda state: active(state) == "eth1", 60)
+    assert "dev eth1" in lab.within(lab.box, *["ip", "-6", "route", "get", "2001:db8::1"])
+    lab.within(first, "nft", "delete table inet silence")
+    watch.until(lambda state: active(state) == "eth0", 60)
+    assert "dev eth0" in lab.route_of("2001:db8::1", "eth0")
+
+
+def test_search_domains_are_those_of_lease_and_router(lab: Lab) -> None:
+    lab.dnsmasq(lab.router(), RANGE, "--domain=office.example", "--enable-ra", "--dhcp-range=fd00:9::,ra-only",
+                "--dhcp-option=option6:domain-search,six.example")  # fmt: skip
+    lab.start().until(lambda state: len(state.search) == 2)
+    assert "search office.example six.example\n" in (lab.folder / "run/resolv.conf").read_text()
+
+
+RIVAL = """
+import socket, sys, time
+from zeroconf import ServiceInfo, Zeroconf
+name, address, own = sys.argv[1:]
+packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+info = ServiceInfo("_rival._tcp.local.", f"{name}._rival._tcp.local.", 9, addresses=[packed], server=f"{name}.local.")
+Zeroconf([own]).register_service(info)
+time.sleep(600)
+"""
+
+
+def test_somebody_who_comes_with_our_name_keeps_it_or_not(lab: Lab) -> None:
+    router = lab.router()
+    lab.dnsmasq(router, RANGE)
+    watch = lab.start()
+    watch.until(lambda state: state.mdns_name == "box.local")
+    weak = lab.background(router, sys.executable, "-c", RIVAL, "box", "10.9.0.1", "10.9.0.1", log="rival.log")
+    state = watch.until(lambda state: any("says that it is box.local" in note.text for note in state.notes))
+    assert state.mdns_name == "box.local"
+    weak.kill()
+    lab.background(router, sys.executable, "-c", RIVAL, "box", "fec0::1", "10.9.0.1", log="rival.log")
+    watch.until(lambda state: state.mdns_name == "box-2.local")
+
+
 def test_drift_is_repaired(lab: Lab) -> None:
     lab.dnsmasq(lab.router(), RANGE)
     watch = lab.start()
