@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+_MAGIC = b"\x7fELF\x02\x01"  # 64 bit, little endian
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NEEDED, _DT_STRTAB = 1, 5
 
@@ -16,12 +17,20 @@ class ElfError(Exception):
     """Not a program this reader understands, or a library that is nowhere. The text names it."""
 
 
+def is_elf(path: Path) -> bool:
+    """Whether a file (not a link to one) is a program or library of the kind that this reader understands."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
 def linked(data: bytes) -> tuple[str | None, list[str]]:
     """The loader's path (None for a library or a static program) and the names of needed libraries.
 
     Raises ElfError.
     """
-    if data[:6] != b"\x7fELF\x02\x01":
+    if data[: len(_MAGIC)] != _MAGIC:
         raise ElfError("no 64-bit little-endian ELF file")
     try:
         return _linked(data)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from image.build.command import run
+from image.build.elf import is_elf
 from image.build.work import Work
 
 LOCK = "requirements-image.lock"
@@ -33,17 +34,29 @@ _SOURCES = ("appliance", "plugins", "hw", "image")
 
 
 def make_wheels(work: Work, output: Path) -> None:
-    """The locked wheels of others for aarch64, byte-compiled, in `root/usr/lib/palomar`."""
+    """The locked wheels of others for aarch64, as the index has them, in `wheels/`."""
+    _pip(work, "download", "--require-hashes", "--requirement", work.checkout / LOCK, "--dest", output / "wheels")
+
+
+def make_libraries(work: Work, output: Path) -> None:
+    """Those wheels laid out in `root/usr/lib/palomar`, stripped and byte-compiled, without what no server needs."""
     target = output / "root" / PLACE
     target.mkdir(parents=True)
-    _pip(work, "--require-hashes", "--requirement", work.checkout / LOCK, "--target", target)
+    _install(work, sorted((work["wheels"] / "wheels").glob("*.whl")), target)
     shutil.rmtree(target / "bin", ignore_errors=True)
     for folder in [path for path in target.rglob("*") if path.is_dir() and path.name in _NOT_FOR_SERVERS]:
         shutil.rmtree(folder, ignore_errors=True)
     for path in [path for pattern in _UNUSED_FILES for path in target.rglob(pattern)]:
         path.unlink()
+    strip(work, target)
     _plain(target)
     compile_tree(work, output / "root", PLACE)
+
+
+def strip(work: Work, tree: Path) -> None:
+    """Take symbols that only debuggers read out of the shared libraries: more than half of what wheels bring."""
+    libraries = [path for path in sorted(tree.rglob("*.so*")) if is_elf(path)]
+    work.tools.run("aarch64-linux-gnu-strip", "--strip-unneeded", *libraries)
 
 
 def make_palomar(work: Work, output: Path) -> None:
@@ -66,7 +79,7 @@ def make_palomar(work: Work, output: Path) -> None:
     build: list[str | os.PathLike[str]] = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels]
     run(build, cwd=source, env=work.environment, remedy="type: tools/setup image")
     (wheel,) = wheels.glob("*.whl")
-    _pip(work, wheel, "--target", target)
+    _install(work, [wheel], target)
     for scratch in (source, wheels, target / "bin"):
         shutil.rmtree(scratch, ignore_errors=True)
     for record in target.glob("*.dist-info/direct_url.json"):
@@ -84,12 +97,17 @@ def compile_tree(work: Work, root: Path, place: str) -> None:
     work.tools.python("-m", "compileall", *options, root / place, env=work.environment)
 
 
-def _pip(work: Work, *arguments: str | os.PathLike[str]) -> None:
+def _install(work: Work, wheels: list[Path], target: Path) -> None:
+    _pip(work, "install", "--no-compile", "--no-index", "--target", target, *wheels)
+
+
+def _pip(work: Work, verb: str, *arguments: str | os.PathLike[str]) -> None:
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (28, 17)]
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--no-compile"]
+    command = [sys.executable, "-m", "pip", verb, "--no-deps", "--only-binary=:all:"]
     options = [f"--python-version={PYTHON}", "--implementation=cp", *platforms, "--platform=manylinux2014_aarch64"]
     quiet = {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    run([*command, *options, *arguments], env={**quiet, **work.environment}, listen=work.note)
+    remedy = "is the index of Python packages reachable? pip reads its address from PIP_INDEX_URL and pip.conf"
+    run([*command, *options, *arguments], env={**quiet, **work.environment}, listen=work.note, remedy=remedy)
 
 
 def _plain(tree: Path) -> None:

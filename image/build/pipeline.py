@@ -69,8 +69,16 @@ def steps(checkout: Path) -> list[Step[Work]]:
             name="wheels",
             title="Python packages (aarch64)",
             run=environment.make_wheels,
-            after=("tools", "parts"),
+            after=("parts",),
             inputs=(environment.LOCK,),
+            fingerprint=content_fingerprint("wheels"),
+        ),
+        Step(
+            name="libraries",
+            title="Python packages, laid out",
+            run=environment.make_libraries,
+            after=("tools", "parts", "wheels"),
+            inputs=("image/build/elf.py",),
             fingerprint=content_fingerprint("root"),
         ),
         Step(
@@ -85,7 +93,7 @@ def steps(checkout: Path) -> list[Step[Work]]:
             name="root",
             title="read-only root, verity",
             run=verity.make_root,
-            after=("tools", "parts", "system", "wheels", "palomar"),
+            after=("tools", "parts", "system", "libraries", "palomar"),
             inputs=("pyproject.toml",),
         ),
         Step(
@@ -129,7 +137,7 @@ def steps(checkout: Path) -> list[Step[Work]]:
             name="products",
             title="compressed image, products",
             run=products.make_products,
-            after=("tools", "parts", "system", "wheels", "palomar", "root", "slot", "whole"),
+            after=("tools", "parts", "system", "libraries", "palomar", "root", "slot", "whole"),
             inputs=("image/products", "image/unique.py", "image/build/takeout.py", _BOARDS),
         ),
     ]

@@ -49,7 +49,7 @@ def make_products(work: Work, output: Path) -> None:
             imager_tags=[tag for board in served for tag in board.imager_tags],
             debian=json.loads((work["system"] / "packages.json").read_text()),
             copyrights=work["system"] / "copyrights",
-            python=[path.parent for step in ("wheels", "palomar") for path in _first_metadata(work[step])],
+            python=[path.parent for step in ("libraries", "palomar") for path in _first_metadata(work[step])],
         )
     )
 

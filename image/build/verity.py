@@ -27,7 +27,7 @@ def make_root(work: Work, output: Path) -> None:
     """`root.img` (file system and tree) and `slot.conf`."""
     tree = output / "tree"
     run(["cp", "-al", work["system"] / "root", tree])
-    for step in ("wheels", "palomar"):
+    for step in ("libraries", "palomar"):
         run(["cp", "-a", f"{work[step]}/root/.", tree])
     release = {
         "name": "palomar",
@@ -54,7 +54,7 @@ def version(checkout: Path) -> str:
 
 def inputs_digest(work: Work) -> str:
     """What the root is made of, as one digest: the outputs it comes from, by their keys."""
-    keys = [work[step].resolve().name for step in ("system", "wheels", "palomar")]
+    keys = [work[step].resolve().name for step in ("system", "libraries", "palomar")]
     return hashlib.sha256(" ".join(keys).encode()).hexdigest()
 
 
