@@ -157,7 +157,8 @@ def _bootstrap(work: Work, argv: list[str], target: Path, *, epoch: int | None =
         if epoch is not None:
             env["SOURCE_DATE_EPOCH"] = str(epoch)
         remedy = "is the mirror of Debian reachable? See docs/image.md, Mirror"
-        run([*argv, target, sources], env=env, listen=work.note, remedy=remedy)
+        # Verbose is not part of the step's settings: it only shows how far apt and dpkg are.
+        run([argv[0], "--verbose", *argv[1:], target, sources], env=env, listen=work.note, remedy=remedy)
 
 
 def _roomy_place(otherwise: Path) -> Path:
