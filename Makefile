@@ -26,8 +26,8 @@ bench:  ## measure side by side with Postfix and Dovecot, into build/bench.json
 image:  ## make the SD-card image in build/ (FRESH=1: with Debian's newest packages); steps without news are kept
 	@tools/setup image && exec $(BIN)/python -m image.build $(if $(FRESH),--fresh)
 
-test-image: image ## start that very image in QEMU and send mail through it (CUTS=1000 for more power cuts)
-	exec $(BIN)/pytest -m image tests/image/guest
+test-image: image ## start that very image in QEMU and send mail through it (ONLY=FILE; CUTS=1000 for more power cuts)
+	exec $(BIN)/pytest -m image $(or $(ONLY),tests/image/guest)
 
 docs:   ## make docs/settings.md and docs/hooks.md anew from the code
 	@tools/setup check
