@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from pathlib import Path
@@ -69,6 +70,10 @@ class NbdClient:
         self._ask(_WRITE, offset, len(data), data, FUA if fua else 0)
         self._answer()
 
+    def begin_write(self, offset: int, data: bytes) -> None:
+        """Ask for a write and do not wait for its answer."""
+        self._ask(_WRITE, offset, len(data), data)
+
     def flush(self) -> None:
         self.begin_flush()
         self._answer()
@@ -79,4 +84,6 @@ class NbdClient:
 
     def hang_up(self) -> None:
         """Go away without a word, as one who is killed."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
         self._socket.close()

@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from tests.image.cutdisk.panel import Loss, Moment, Panel
 
 SOURCE = Path(__file__).with_name("cutdisk.c")
 START_SECONDS = 20.0
@@ -37,24 +40,17 @@ def build(folder: Path) -> Path:
     return plugin
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Tally:
     """What one span with power wrote, and what its end took."""
 
-    writes: int = 0
-    bytes: int = 0
-    flushes: int = 0
-    fua: int = 0  # writes that carried their own flush
-    overflows: int = 0  # how often the cache was full and wrote back by itself
-    held: int = 0  # writes that no flush had covered when power went …
-    whole: int = 0  # … of these: kept,
-    torn: int = 0  # kept in part,
-    dropped: int = 0  # gone
-    lost_bytes: int = 0
-
-    def add(self, other: Tally) -> None:
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+    writes: int
+    bytes: int
+    flushes: int
+    fua: int  # writes that carried their own flush
+    overflows: int  # how often the cache was full and wrote back by itself
+    lies: int  # flushes and FUA writes that were answered and not done
+    loss: Loss
 
 
 class CutDisk:
@@ -63,24 +59,20 @@ class CutDisk:
     Kill whoever uses the disk before `cut`: what it sends after that never arrives.
     """
 
-    def __init__(
-        self,
-        plugin: Path,
-        image: Path,
-        *,
-        seed: int,
-        socket: Path | None = None,
-        flush_us: int = 2000,
-        cache: str = "64M",
-    ) -> None:
+    def __init__(self, plugin: Path, image: Path, *, seed: int, flush_us: int = 2000, cache: str = "64M") -> None:
+        """`flush_us`: how long a flush takes, in microseconds; `cache`: what it holds back at most."""
+        self.image = image
         self._folder = Path(tempfile.mkdtemp(prefix="cutdisk-"))  # short: a socket's path has 107 octets at most
-        self.socket = socket or self._folder / "socket"
+        self.socket = self._folder / "socket"
         self._report = self._folder / "report"
         self._log = self._folder / "log"
+        self._copy = image.with_name(image.name + ".cut")
+        self._panel = Panel(self._folder / "panel")
         self._command = [
             *("nbdkit", "--foreground", "--exit-with-parent", "--unix", str(self.socket)),
             *("--pidfile", str(self._folder / "pid"), str(plugin), f"file={image}", f"seed={seed}"),
-            *(f"flush_us={flush_us}", f"cache={cache}", f"report={self._report}"),
+            *(f"report={self._report}", f"panel={self._folder / 'panel'}", f"copy={self._copy}"),
+            *(f"flush_us={flush_us}", f"cache={cache}"),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -93,14 +85,39 @@ class CutDisk:
         """Power on."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        end = time.monotonic() + START_SECONDS
-        while not (self._folder / "pid").exists():  # nbdkit writes it when it listens
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.01)
-            if self._process.returncode is not None or time.monotonic() > end:
-                words = self._said()
-                self.close()
-                raise RuntimeError(f"nbdkit did not start: {words}")
+        if not self._wait(lambda: (self._folder / "pid").exists(), START_SECONDS):  # written when it listens
+            words = self._said()
+            self.close()
+            raise RuntimeError(f"nbdkit did not start: {words}")
+
+    # ── the moment ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def order(self, moment: Moment) -> None:
+        """Let the disk stand still in that moment, counted from now."""
+        self._panel.order(moment)
+
+    def stands_still(self, timeout_s: float) -> bool:
+        """Wait for the moment that was ordered; False if it has not come by then, and may come still."""
+        return self._wait(lambda: self._panel.is_still, timeout_s)
+
+    def lost_copy(self) -> tuple[Path, Loss]:
+        """While it stands still: the image as a cut would leave it now, and what that took. For the next, it goes."""
+        assert self._panel.is_still, "the disk does not stand still"
+        subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image, self._copy], check=True)
+        self._panel.want_loss()
+        if not self._wait(lambda: self._panel.has_lost, START_SECONDS):
+            raise RuntimeError(f"the disk made no loss on its copy: {self._said()}")
+        return self._copy, self._panel.loss
+
+    def release(self) -> None:
+        """Let it go on after the moment, as if nothing had happened."""
+        self._panel.release()
+
+    def lie(self, every: int = 1, *, loses_all: bool = False) -> None:
+        """Make it a card that lies, from now on: every so-manieth flush is answered and not done."""
+        self._panel.lie(every, loses_all=loses_all)
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def cut(self) -> Tally:
         """Power off: lose what is lost, and say what it was."""
@@ -110,13 +127,12 @@ class CutDisk:
         try:
             if code or not self._report.exists():
                 raise RuntimeError(f"nbdkit ended with {code}: {self._said()}")
-            return Tally(**json.loads(self._report.read_text()))
+            numbers = json.loads(self._report.read_text())
+            loss = Loss(*(numbers.pop(name) for name in ("held", "whole", "torn", "dropped", "lost_bytes")))
+            return Tally(**numbers, loss=loss)
         finally:
             self._process = None
             self.close()
-
-    def _said(self) -> str:
-        return self._log.read_text(errors="replace").strip() if self._log.exists() else "nothing"
 
     def close(self) -> None:
         """End it without a report."""
@@ -124,8 +140,23 @@ class CutDisk:
             self._process.kill()
             self._process.wait()
         self._process = None
-        self.socket.unlink(missing_ok=True)
+        self._panel.close()
+        self._copy.unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Whether it becomes true in time, and before nbdkit ends."""
+        assert self._process is not None, "it has no power"
+        end = time.monotonic() + seconds
+        while not condition():
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.01)
+            if self._process.returncode is not None or time.monotonic() > end:
+                return False
+        return True
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace").strip() if self._log.exists() else "nothing"
 
     def __enter__(self) -> CutDisk:
         self.start()
