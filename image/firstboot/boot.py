@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -26,7 +27,7 @@ def firstboot(
 ) -> Report:
     """Everything that comes before mail and network. Returns what it told."""
     say = tell or (lambda text: tell_consoles(places, f"Palomar: {text}\n"))
-    part = BootPartition(places.boot)
+    part = BootPartition(places.boot, disk.done)
     failures: list[Problem] = []
     done: list[str] = []
     release = str(read_json(places.release).get("version", ""))
@@ -67,14 +68,15 @@ def status_file(places: Places, disk: Disk) -> Report | None:
         return None
     facts = status.network_facts(places)
     before = read_json(places.state / NETWORK)
-    report = dataclasses.replace(_restored(remembered), network=facts)
+    report = dataclasses.replace(_restored(remembered), network=facts, troubles=status.troubles(places))
     report = dataclasses.replace(report, fingerprint=status.fingerprint(places, report.outcome.certificate))
     if facts != before:
-        disk.write(places.state / NETWORK, json.dumps(facts).encode(), 0o644)
+        with contextlib.suppress(OSError):  # a full disk: what is wrong must be told all the same
+            disk.write(places.state / NETWORK, json.dumps(facts).encode(), 0o644)
     count = int(remembered.get("rewrites", 0))
     text = status.render(report)
     _remember(places, report, count)
-    if count < MAX_REWRITES and BootPartition(places.boot).write(STATUS_NAME, _for_windows(text)):
+    if count < MAX_REWRITES and BootPartition(places.boot, disk.done).write(STATUS_NAME, _for_windows(text)):
         _remember(places, report, count + 1)
         tell_consoles(places, f"\n{text}")
     return report
@@ -185,4 +187,4 @@ def _restored(remembered: dict[str, object]) -> Report:
     assert isinstance(fields, dict)
     outcome = taken.recalled({"outcome": fields["outcome"]})
     failures = tuple(Problem(**one) for one in fields["failures"])
-    return Report(**{**fields, "outcome": outcome, "failures": failures, "resets": tuple(fields["resets"])})
+    return Report(**{**fields, "outcome": outcome, "failures": failures, "resets": tuple(fields["resets"]), "troubles": ()})

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from appliance.errors import ApplianceError
@@ -26,10 +26,14 @@ class BootPartError(ApplianceError):
 
 
 class BootPartition:
-    """Files in the top folder of the boot partition. `folder` may be a plain folder: then nothing is remounted."""
+    """Files in the top folder of the boot partition. `folder` may be a plain folder: then nothing is remounted.
 
-    def __init__(self, folder: Path) -> None:
+    `done` is told after each operation that a power cut may divide from the next.
+    """
+
+    def __init__(self, folder: Path, done: Callable[[str], None] | None = None) -> None:
         self._folder = folder
+        self._done = done or (lambda _: None)
 
     def names(self) -> list[str]:
         """The names there are; none where the partition is not mounted. Raises BootPartError."""
@@ -71,14 +75,18 @@ class BootPartition:
             old = stack.enter_context(open(path, "r+b", buffering=0)) if wipe and path.exists() else None
             with open(draft, "wb", buffering=0) as file:
                 file.write(data)
+                self._done(f"write {draft.name}")
                 os.fsync(file.fileno())
+            self._done(f"sync {draft.name}")
             os.replace(draft, path)
             self._sync()
+            self._done(f"rename {name}")
             if old is not None:  # its room is still ours, as long as it is open
                 size = os.fstat(old.fileno()).st_size
                 old.seek(0)
                 old.write(b"\0" * size)
                 os.fsync(old.fileno())
+                self._done(f"wipe {name}")
         return True
 
     def remove(self, name: str) -> None:
@@ -87,6 +95,7 @@ class BootPartition:
             with self._writable(spelled):
                 os.unlink(self._folder / spelled)
                 self._sync()
+                self._done(f"remove {spelled}")
 
     def remove_leftovers(self) -> None:
         """Remove what a cut left of a write. Raises BootPartError."""

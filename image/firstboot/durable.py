@@ -11,7 +11,10 @@ DRAFT = ".new"  # behind the name of a file that is being written
 
 
 class Disk:
-    """Changes below /data. Every single operation ends in `done`, where tests let the power go."""
+    """Changes below /data. Every single operation ends in `done`, where tests let the power go.
+
+    BootPartition tells its operations there too.
+    """
 
     def done(self, operation: str) -> None:
         """Told after each operation that the disk may keep or lose as a unit."""

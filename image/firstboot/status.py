@@ -20,6 +20,7 @@ from image.firstboot.taken import Outcome
 
 NETWORK = "network.json"  # what palomar-hw last told, on the data partition
 MAX_ADDRESSES = 32
+MAX_TROUBLES = 10
 _PEM_HEADER, _PEM_FOOTER = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
@@ -36,6 +37,7 @@ class Report:
     resets: tuple[str, ...] = ()
     fingerprint: str = ""
     network: Mapping[str, Any] | None = None
+    troubles: tuple[str, ...] = ()  # what palomar-hw finds wrong with the board, now
 
 
 def render(report: Report) -> str:
@@ -52,8 +54,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     if report.refused:
         yield f"State:        THIS CARD IS NOT USED. {report.refused}"
-    elif problems:
-        yield f"State:        needs your attention, see below ({len(problems)})"
+    elif problems or report.troubles:
+        yield f"State:        needs your attention, see below ({len(problems) + len(report.troubles)})"
     else:
         yield "State:        in order"
     yield f"Name:         {local_name(report)}"
@@ -68,8 +70,9 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"SSH:          {'on for admin, by key' if outcome.has_ssh else 'off'}"
     if outcome.accounts:
         yield f"Accounts:     {', '.join(outcome.accounts)}"
-    if problems:
+    if problems or report.troubles:
         yield "\nWhat is wrong"
+        yield from (f"* {trouble}" for trouble in report.troubles)
         for problem in problems:
             yield f"* {_place(problem)}{problem.text}\n    {problem.remedy}"
         if outcome.problems and outcome.configured:
@@ -124,6 +127,14 @@ def fingerprint(places: Places, certificate: str = "") -> str:
     except (OSError, ValueError):
         return ""
     return ":".join(digest[place : place + 2] for place in range(0, len(digest), 2))
+
+
+def troubles(places: Places) -> tuple[str, ...]:
+    """What palomar-hw calls an error now, but for what first boot itself has told it."""
+    notes = read_json(places.run / "palomar-hw/state.json").get("notes")
+    found = [one for one in notes if isinstance(one, dict)] if isinstance(notes, list) else []
+    told = (str(one.get("text", "")) for one in found if one.get("level") == "error" and one.get("source") != "firstboot")
+    return tuple(sorted(text for text in told if text))[:MAX_TROUBLES]
 
 
 def network_facts(places: Places) -> dict[str, Any]:

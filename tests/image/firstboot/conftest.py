@@ -25,11 +25,13 @@ class CutDisk(Disk):
 
     def __init__(self, after: int) -> None:
         self.left = after
+        self.operations: list[str] = []
 
     def done(self, operation: str) -> None:
         self.left -= 1
         if self.left < 0:
             raise PowerCutError(operation)
+        self.operations.append(operation)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tomllib
 
@@ -10,7 +11,7 @@ import pytest
 from image.firstboot import boot, identity, taken
 from image.firstboot.bootpart import BootPartition
 from image.firstboot.durable import Disk
-from image.firstboot.places import CONFIG_NAME
+from image.firstboot.places import CONFIG_NAME, STATUS_NAME
 from tests.image.firstboot.conftest import Card, CutDisk, PowerCutError
 
 RELAY = '[[smarthost.hosts]]\nhost = "smtp.example"\nusername = "office"\npassword = "s3cret-relay"\n'
@@ -48,7 +49,7 @@ def test_a_cut_never_loses_a_secret_or_the_configuration(card: Card) -> None:
         card.put(RELAY)
         disk = CutDisk(after)
         try:
-            taken.take(card.places, disk, BootPartition(card.places.boot), name, "1", card.told.append)
+            taken.take(card.places, disk, BootPartition(card.places.boot, disk.done), name, "1", card.told.append)
             ended = True
         except PowerCutError:
             ended = False
@@ -64,6 +65,67 @@ def test_a_cut_never_loses_a_secret_or_the_configuration(card: Card) -> None:
     else:
         pytest.fail("it never came to an end")
     assert after > 8
+
+
+SETUP = f"""
+hostname = "mail.example.org"
+domains = ["example.org"]
+
+{RELAY}
+[[setup.accounts]]
+name = "ana@example.org"
+password = "s3cret-of-ana"
+"""
+
+
+def first_start_cut(card: Card, after: int) -> list[str]:
+    """A first start that is cut after so many operations on either partition, and the next one, which must be well.
+
+    Returns the operations that were done before the cut, all of them where it came to its end.
+    """
+    card.put(SETUP)
+    disk = CutDisk(after)
+    with contextlib.suppress(PowerCutError):
+        card.boot(disk)
+    report = card.boot()
+    assert report.failures == ()
+    assert report.outcome.problems == ()
+    assert report.outcome.hostname == "mail.example.org"
+    assert report.outcome.accounts == ("ana@example.org",)
+    assert tomllib.loads(card.effective)["smarthost"]["hosts"][0]["password"] == "s3cret-relay"
+    on_card = card.snapshot()
+    assert set(on_card) == {"config.txt", CONFIG_NAME, STATUS_NAME}
+    assert not any(b"s3cret" in data for data, _ in on_card.values())
+    third = CutDisk(1000)
+    card.boot(third)
+    assert third.operations == []  # nothing was left to do
+    return disk.operations
+
+
+@pytest.mark.parametrize("after", [20, 38, 40, 41, 42, 48])
+def test_a_first_start_that_was_cut_is_finished_by_the_next(card: Card, after: int) -> None:
+    assert len(first_start_cut(card, after)) == after
+
+
+@pytest.mark.slow
+def test_a_first_start_may_be_cut_after_each_of_its_operations(card: Card) -> None:
+    fresh = card.snapshot()
+    for after in range(MOST):
+        done = first_start_cut(card, after)
+        if len(done) < after:
+            break
+        for name in card.snapshot():
+            (card.places.boot / name).unlink()
+        for name, (data, _) in fresh.items():
+            card.put(data, name)
+        for folder in (card.places.data, card.places.run, card.places.etc):
+            shutil.rmtree(folder)
+            folder.mkdir()
+    else:
+        pytest.fail("it never came to an end")
+    assert f"rename {CONFIG_NAME}" in done
+    assert f"wipe {CONFIG_NAME}" in done
+    assert f"rename {STATUS_NAME}" in done
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 5, 8])
