@@ -64,6 +64,10 @@ class Authenticator:
             raise ValueError(f"there is a SASL mechanism {name} already")
         self._brought[name] = mechanism
 
+    def get_ready(self) -> None:
+        """Prepare for the first login, in the background: for whoever is going to serve some."""
+        self._checks.pool.get_ready()
+
     def close(self) -> None:
         """Let the password threads end."""
         self._checks.pool.close()

@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from appliance.wire.sasl.prepare import prepare_password
 from appliance.wire.sasl.scram import MAX_ITERATIONS, MIN_ITERATIONS, SHA1, SHA256, ScramVerifier
 
-if TYPE_CHECKING:
-    from argon2 import PasswordHasher
-
 # OWASP's second choice for argon2id: 19 MiB suit a board with 1 GiB, and about 10 ms suit its processor.
 ARGON2_PASSES = 2
 ARGON2_MEMORY_KIB = 19 * 1024
-ARGON2_LANES = 1
 SALT_OCTETS = 16
 SCRAM_ITERATIONS = 15_000  # RFC 7677 section 4 asks for at least 4096; it is the client's work, once a login
 
 MAX_ARGON2_MEMORY_KIB = 128 * 1024  # of a verifier made elsewhere: two logins at once must fit a small board
 MAX_ARGON2_PASSES = 20
+MAX_ARGON2_CHARACTERS = 127  # of a whole verifier, as libsodium reads them
 
 ARGON2ID = "argon2id"
 PLAIN = "plain"  # the password itself, prepared: CRAM-MD5 and APOP cannot do with less
@@ -55,7 +51,7 @@ def make_credentials(password: str, *, weak: bool = False) -> list[tuple[str, by
     prepared = prepare_password(password)
     salt = secrets.token_bytes(SALT_OCTETS)
     made = [
-        (ARGON2ID, _hasher().hash(prepared).encode()),
+        (ARGON2ID, _argon2id(prepared)),
         (SHA256.kind, bytes(ScramVerifier.make(SHA256, prepared, salt, SCRAM_ITERATIONS))),
     ]
     if weak:
@@ -76,6 +72,8 @@ def read_verifiers(text: str) -> list[tuple[str, bytes]]:
         if (found := _ARGON2ID.fullmatch(part)) is not None:
             if int(found["memory"]) > MAX_ARGON2_MEMORY_KIB or int(found["passes"]) > MAX_ARGON2_PASSES:
                 raise ValueError(f"a login would take more than {MAX_ARGON2_MEMORY_KIB >> 10} MiB or too long")
+            if len(part) > MAX_ARGON2_CHARACTERS:
+                raise ValueError(f"an argon2id hash has at most {MAX_ARGON2_CHARACTERS} characters")
             made[ARGON2ID] = part.encode()
         elif part.startswith(SHA256.mechanism):
             verifier = ScramVerifier.parse(part.encode())
@@ -91,29 +89,21 @@ def read_verifiers(text: str) -> list[tuple[str, bytes]]:
 
 def password_matches(stored: bytes | None, password: str) -> bool:
     """Whether a prepared password is the one of an argon2id verifier. None takes the same time and is never right."""
-    from argon2.exceptions import InvalidHashError, VerificationError  # 4 MiB that the start can do without
+    from nacl.exceptions import InvalidkeyError
+    from nacl.pwhash import argon2id
 
     try:
-        return _hasher().verify(stored or _DUMMY, password) and stored is not None
-    except (VerificationError, InvalidHashError):
+        return argon2id.verify(stored or _DUMMY, password.encode()) and stored is not None
+    except (InvalidkeyError, ValueError):  # ValueError: a verifier that is too long
         return False
 
 
-_made: list[PasswordHasher] = []
+def _argon2id(password: str) -> bytes:
+    from nacl.pwhash import argon2id
+
+    return argon2id.str(password.encode(), opslimit=ARGON2_PASSES, memlimit=ARGON2_MEMORY_KIB << 10)
 
 
-def _hasher() -> PasswordHasher:
-    if not _made:
-        from argon2 import PasswordHasher, Type
-
-        _made.append(
-            PasswordHasher(
-                time_cost=ARGON2_PASSES,
-                memory_cost=ARGON2_MEMORY_KIB,
-                parallelism=ARGON2_LANES,
-                hash_len=32,
-                salt_len=SALT_OCTETS,
-                type=Type.ID,
-            )
-        )
-    return _made[0]
+def get_ready() -> None:
+    """Load the library that hashes: from a card that takes a while, which the first login should not have to wait."""
+    import nacl.pwhash  # noqa: F401 - libsodium, some MiB that commands which check no password can do without

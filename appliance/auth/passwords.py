@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from appliance.auth.credentials import get_ready
 from appliance.errors import ApplianceError
 
 P = ParamSpec("P")
@@ -15,9 +16,6 @@ T = TypeVar("T")
 
 THREADS = 2
 MAX_WAITING = 100  # logins; at 20 ms each the last one waits a second
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
-_GIVE_BACK_ABOVE = 4 * 1024 * 1024  # octets
 
 
 class TemporaryAuthError(ApplianceError):
@@ -28,7 +26,7 @@ class PasswordPool:
     """Runs blocking functions of `credentials` off the event loop."""
 
     def __init__(self, threads: int = THREADS, max_waiting: int = MAX_WAITING) -> None:
-        self._executor = ThreadPoolExecutor(threads, "password", initializer=_return_memory)
+        self._executor = ThreadPoolExecutor(threads, "password")
         self._free = threads + max_waiting
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -42,6 +40,10 @@ class PasswordPool:
         future.add_done_callback(lambda _: _call_soon(loop, self._release))
         return await asyncio.wrap_future(future)
 
+    def get_ready(self) -> None:
+        """Have a thread load what hashing needs, without waiting for it."""
+        self._executor.submit(get_ready)
+
     def close(self) -> None:
         """Let running calls finish and drop the waiting ones."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -53,13 +55,3 @@ class PasswordPool:
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop was closed while the thread still hashed: nobody counts any more
         loop.call_soon_threadsafe(callback)
-
-
-def _return_memory() -> None:
-    """Have glibc give argon2's 19 MiB back after each use; by its defaults each thread would keep them for good."""
-    import ctypes  # half a MiB that a start without logins can do without
-
-    with contextlib.suppress(OSError, AttributeError):  # another C library: it has its own ways
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, _GIVE_BACK_ABOVE)
-        libc.mallopt(_M_TRIM_THRESHOLD, _GIVE_BACK_ABOVE)

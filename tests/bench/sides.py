@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+from appliance.auth.credentials import ARGON2ID, make_credentials
 from tests.bench import generators
 
 generators.require()
@@ -127,7 +128,6 @@ listen_tls = []
 
 async def _make_accounts(config: Path) -> None:
     from appliance.app import load, opened
-    from appliance.auth import make_credentials
     from appliance.store.accounts import create_account
 
     credentials = make_credentials(PASSWORD)
@@ -142,9 +142,7 @@ class PostfixDovecot(peers.PostfixDovecot):  # type: ignore[misc]
     def write(self) -> None:
         """Their configuration, with a password file instead of one static password."""
         super().write()
-        hashed = subprocess.run(
-            [sys.executable, "-c", _ARGON2], input=PASSWORD, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        hashed = dict(make_credentials(PASSWORD))[ARGON2ID].decode()
         users = Path(self.base) / "users"
         users.write_text("".join(f"{user}:{{ARGON2ID}}{hashed}::::::\n" for user in USERS))
         users.chmod(0o644)
@@ -154,12 +152,6 @@ class PostfixDovecot(peers.PostfixDovecot):  # type: ignore[misc]
         if static not in text:
             raise SystemExit("the peer's configuration has changed; its password block was not found")
         config.write_text(text.replace(static, f"passdb {{\n  driver = passwd-file\n  args = {users}\n}}"))
-
-
-_ARGON2 = (
-    "import sys, argon2; "
-    "print(argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(sys.stdin.read()))"
-)
 
 
 def peer(folder: Path, kind: str, *, relay: bool = False, slow_us: int | None = None) -> Any:

@@ -22,10 +22,23 @@ def test_passwords_are_prepared_before_hashing() -> None:
     assert not password_matches(made["argon2id"], "cafe IX")
 
 
+@pytest.mark.parametrize(
+    "verifier",
+    [  # of the password "palomar", by the reference implementation
+        b"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$9ESMwOQIqELfz+XXuxB+vMXTnmTeRerD4LUiL0vNKjw",
+        b"$argon2id$v=19$m=64,t=3,p=4$cGVwcGVycGVwcGVy$E9Zsm8QSPktH33KlWBJcEg",
+    ],
+)
+def test_verifiers_of_another_implementation_are_understood(verifier: bytes) -> None:
+    assert password_matches(verifier, "palomar")
+    assert not password_matches(verifier, "palomas")
+
+
 def test_no_or_a_damaged_verifier_matches_nothing() -> None:
     assert not password_matches(None, "palomar")
     assert not password_matches(b"$argon2id$rubbish", "palomar")
     assert not password_matches(b"palomar", "palomar")
+    assert not password_matches(b"$argon2id$v=19$m=19456,t=2,p=1$" + b"c2Fs" * 40, "palomar")
 
 
 @pytest.mark.parametrize("password", ["", "a\0b", "x" * 1025])
