@@ -48,6 +48,10 @@ class ExistsError(StoreError):
     """Something of that name is there already."""
 
 
+class HasChildrenError(StoreError):
+    """The mailbox cannot go: there are others below it."""
+
+
 class QuotaError(StoreError):
     """The account's quota does not allow it (SMTP 552 5.2.2, IMAP OVERQUOTA)."""
 

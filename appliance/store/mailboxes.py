@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from appliance.errors import ExistsError, NotFoundError, StoreError
+from appliance.errors import ExistsError, HasChildrenError, NotFoundError, StoreError
 from appliance.store.database import Database
 from appliance.store.model import DELIMITER, FIRST_KEYWORD_BIT, MAX_KEYWORDS, Mailbox
 
@@ -120,7 +120,7 @@ def delete_mailbox(db: Database, account_id: int, name: str) -> None:
         raise StoreError("INBOX cannot be deleted")
     children = bool(_children(db, account_id, mailbox.name))
     if children and not mailbox.selectable:
-        raise StoreError(f"{mailbox.name} is only the place of the mailboxes below it")
+        raise HasChildrenError(f"{mailbox.name} is only the place of the mailboxes below it")
     detach_mailboxes(db, "id = ?", mailbox.id)
     if children:
         _insert(db, account_id, mailbox.name, selectable=False)

@@ -24,17 +24,26 @@ _AFTER_LOGIN = (
     "LIST-EXTENDED",
     "LIST-STATUS",
     "STATUS=SIZE",
+    "CONDSTORE",
+    "QRESYNC",
+    "OBJECTID",
+    "SAVEDATE",
+    "UIDONLY",
+    "UNAUTHENTICATE",
+    "INPROGRESS",
     "UIDPLUS",
     "MOVE",
     "UNSELECT",
     "MULTIAPPEND",
 )
+_REV2 = "IMAP4rev2"
+_REV2_NEEDS = frozenset({"ESEARCH", "SEARCHRES", "BINARY"})  # beside what is always there (RFC 9051 appendix E)
 _LOGGED_CHARACTERS = 200  # of what a client says about itself
 
 
 def capabilities(session: ImapSession) -> str:
     """What works in the present state, and nothing else (RFC 3501 section 6.1.1)."""
-    names = list(_BASE)
+    names = [*_BASE[:1], _REV2, *_BASE[1:]] if _REV2 in _offered() else list(_BASE)
     if session.machine.state is not State.NOT_AUTHENTICATED:
         return " ".join((*names, *_AFTER_LOGIN, f"APPENDLIMIT={session.config.max_append}"))
     facts = session.session
@@ -45,6 +54,12 @@ def capabilities(session: ImapSession) -> str:
     else:
         names.append("LOGINDISABLED")
     return " ".join(names)
+
+
+def _offered() -> frozenset[str]:
+    """What a client that has logged in can use, or enable."""
+    names = frozenset((*_BASE, *_AFTER_LOGIN))
+    return names | {_REV2} if names >= _REV2_NEEDS else names
 
 
 def greeting(session: ImapSession) -> bytes:
@@ -94,8 +109,17 @@ def _version() -> str:
 
 
 async def enable(session: ImapSession, command: Enable) -> str:
-    """ENABLE (RFC 5161): nothing that is offered needs to be enabled, and unknown names are ignored."""
-    session.connection.write(b"* ENABLED\r\n")
+    """ENABLE (RFC 5161). Names that are unknown, or need not be enabled, are passed over."""
+    enabled, selected = session.enabled, session.selected
+    knew_condstore = enabled.condstore
+    names = [name for word in command.names if (name := enabled.switch_on(word, _offered()))]
+    session.machine.utf8 = enabled.utf8
+    session.connection.write(" ".join(("* ENABLED", *names)).encode() + CRLF)
+    if selected is not None:
+        if enabled.rev2:
+            selected.stop_recent()
+        if enabled.condstore and not knew_condstore:
+            session.connection.write(selected.modseq_line())
     return "ENABLE completed"
 
 

@@ -18,11 +18,13 @@ from appliance.store.bodies import found_in
 from appliance.store.messages import structures
 from appliance.store.model import SEEN, MessageRow
 from plugins.imap4.batches import spans
-from plugins.imap4.fetch_plan import Batch, Plan, plain_structure
+from plugins.imap4.fetch_plan import Batch, Plan, plain_structure, save_dates
 from plugins.imap4.fetch_section import Piece, Stretch, reach, section_pieces
+from plugins.imap4.object_id import email_id, thread_id
 from plugins.imap4.protocol_command import Fetch
 from plugins.imap4.protocol_respond import internal_date
 from plugins.imap4.refusal import RefusalError
+from plugins.imap4.resync import changed_of, tell_vanished
 from plugins.imap4.store_flags import set_flags_of
 
 if TYPE_CHECKING:
@@ -45,9 +47,25 @@ async def fetch(session: ImapSession, command: Fetch) -> str:
     r"""Send data items. Those that set \Seen do so in one write before, and the answers tell the new flags."""
     selected = session.mailbox
     indexes = selected.view.select(command.members, by_uid=command.uid)
-    plan = Plan(command.items, with_uid=command.uid)
+    enabled, since = session.enabled, command.since
+    if since is not None:
+        if since.vanished and not enabled.qresync:
+            raise RefusalError("VANISHED needs QRESYNC enabled", status="BAD")
+        session.enable_condstore()
+        if since.vanished:
+            await tell_vanished(session, command.members, since)
+        indexes = await changed_of(session, indexes, since)
+    plan = Plan(
+        command.items,
+        with_uid=command.uid and not enabled.uidonly,
+        with_modseq=since is not None,
+        verb=b"UIDFETCH" if enabled.uidonly else b"FETCH",
+    )
+    if plan.tells_modseq:
+        session.enable_condstore()
     if plan.sets_seen and not selected.read_only and await _mark_seen(session, selected, indexes):
-        plan = plan.with_flags()
+        plan = plan.with_flags(with_modseq=enabled.condstore)
+        selected.own_changes_told()
     if plan.needs_texts:
         gone = await _send_texts(session, selected, plan, indexes)
     elif plan.needs_store:
@@ -69,12 +87,15 @@ async def _mark_seen(session: ImapSession, selected: Selected, indexes: Sequence
 
 def _batch(selected: Selected, indexes: Sequence[int]) -> Batch:
     view = selected.view
+    uids = view.uids_at(indexes)
     numbers: Sequence[int]
-    if isinstance(indexes, range):
+    if selected.uidonly:
+        numbers = uids  # in their place (RFC 9586 section 3.3)
+    elif isinstance(indexes, range):
         numbers = range(indexes.start + 1, indexes.stop + 1)
     else:
         numbers = [index + 1 for index in indexes]
-    return Batch(numbers, view.uids_at(indexes), view.flag_texts(indexes))
+    return Batch(numbers, uids, view.flag_texts(indexes), selected.modseq)
 
 
 async def _send_view(session: ImapSession, selected: Selected, plan: Plan, indexes: Sequence[int]) -> int:
@@ -131,7 +152,7 @@ async def _send_texts(session: ImapSession, selected: Selected, plan: Plan, inde
             await session.connection.drain()
         moved = made.moved
         if made.large is not None:
-            answer = Answer(plan, selected.mailbox_id, batch.numbers[made.done], batch.flags[made.done])
+            answer = Answer(plan, selected.mailbox_id, batch, made.done)
             gone += await _send_large(session, answer, made.large)
             start += 1
     return gone
@@ -172,7 +193,7 @@ def _portion(
     following = next(found, None)
     made: list[bytes] = []
     octets = gone = done = 0
-    for number, uid, flags in zip(batch.numbers, batch.uids, batch.flags, strict=True):
+    for place, uid in enumerate(batch.uids):
         if octets >= TEXT_BATCH:
             break
         if following is None or following.row.uid != uid:
@@ -181,7 +202,7 @@ def _portion(
             row = following.row
             try:
                 message = store.start_in(following, within_limit, at_once=at_once)
-                made.append(Answer(plan, mailbox_id, number, flags).whole(db, row, message))
+                made.append(Answer(plan, mailbox_id, batch, place).whole(db, row, message))
                 octets += len(made[-1])
             except _LargeError:
                 return Portion(b"".join(made), done, gone, large=row)
@@ -240,13 +261,14 @@ async def _octets(pieces: Iterable[Piece], message: StoredMessage) -> AsyncItera
 class Answer:
     """The response of one message whose text is needed."""
 
-    __slots__ = ("_flags", "_mailbox_id", "_number", "_plan")
+    __slots__ = ("_flags", "_mailbox_id", "_modseq", "_number", "_plan")
 
-    def __init__(self, plan: Plan, mailbox_id: int, number: int, flags: bytes) -> None:
+    def __init__(self, plan: Plan, mailbox_id: int, batch: Batch, place: int) -> None:
         self._plan = plan
         self._mailbox_id = mailbox_id
-        self._number = number
-        self._flags = flags
+        self._number = batch.numbers[place]
+        self._flags = batch.flags[place]
+        self._modseq = batch.modseq
 
     def whole(self, db: Database, row: MessageRow, message: Message) -> bytes:
         """All of it at once."""
@@ -254,7 +276,7 @@ class Answer:
 
     def pieces(self, db: Database, row: MessageRow, message: Message | StoredMessage) -> Iterator[Piece]:
         """All of it in pieces, which may be views into the message, or name stretches of a stored one."""
-        yield b"* %d FETCH " % self._number
+        yield b"* %d %b " % (self._number, self._plan.verb)
         separator = b"("
         for item in self._plan.items:
             yield separator
@@ -262,10 +284,10 @@ class Answer:
             if item.section is not None:
                 yield from section_pieces(item, message)
             else:
-                yield b"%b %b" % (item.label, self._value(item.name, db, row))
+                yield b"%b %b" % (item.label, self._value(item.name, db, row, message))
         yield b")\r\n"
 
-    def _value(self, name: str, db: Database, row: MessageRow) -> bytes:
+    def _value(self, name: str, db: Database, row: MessageRow, message: Message | StoredMessage) -> bytes:
         match name:
             case "UID":
                 return b"%d" % row.uid
@@ -277,5 +299,13 @@ class Answer:
                 return internal_date(row.internal_at)
             case "BODY":
                 return plain_structure(db, row.body_id)
+            case "MODSEQ":
+                return b"(%d)" % min(row.modseq, self._modseq)
+            case "SAVEDATE":
+                return save_dates(db, self._mailbox_id, [row])[0]
+            case "EMAILID":
+                return b"(%b)" % email_id(row.filing_id)
+            case "THREADID":
+                return b"(%b)" % thread_id(message.header, row.filing_id)
         _, envelope, bodystructure = next(iter(structures(db, self._mailbox_id, row.uid, row.uid)), (0, b"NIL", b"NIL"))
         return envelope if name == "ENVELOPE" else bodystructure

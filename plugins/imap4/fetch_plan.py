@@ -13,10 +13,13 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appliance.store.messages import Row, headers, list_rows, parts, structures
+from appliance.store.saved import SaveDates, saved_spans
 from appliance.wire.imap import bodystructure, unpack
 from plugins.imap4.batches import spans
 from plugins.imap4.fetch_section import header_section
+from plugins.imap4.object_id import email_id, thread_id
 from plugins.imap4.protocol_fetch import FetchItem
+from plugins.imap4.protocol_parse import MAX_NUMBER64
 from plugins.imap4.protocol_respond import internal_date, literal
 
 if TYPE_CHECKING:
@@ -29,45 +32,79 @@ T = TypeVar("T", bound=tuple[Any, ...])
 
 _UID = FetchItem("UID", b"UID")
 _FLAGS = FetchItem("FLAGS", b"FLAGS")
-_FRAGMENTS = {"UID": b"UID %d", "FLAGS": b"FLAGS (%b)", "RFC822.SIZE": b"RFC822.SIZE %d"}
-_FROM_ROWS = frozenset({"RFC822.SIZE", "INTERNALDATE", "BODY"})
+_MODSEQ = FetchItem("MODSEQ", b"MODSEQ")
+_FRAGMENTS = {
+    "UID": b"UID %d",
+    "FLAGS": b"FLAGS (%b)",
+    "RFC822.SIZE": b"RFC822.SIZE %d",
+    "MODSEQ": b"MODSEQ (%d)",
+    "EMAILID": b"EMAILID (%b)",
+    "THREADID": b"THREADID (%b)",
+}
+_FROM_ROWS = frozenset({"RFC822.SIZE", "INTERNALDATE", "BODY", "MODSEQ", "SAVEDATE", "EMAILID", "THREADID"})
+_FROM_HEADERS = frozenset({"BODY[]", "THREADID"})
 _FROM_STRUCTURES = frozenset({"ENVELOPE", "BODYSTRUCTURE"})
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some of the messages asked for: parallel columns of what the view knows about them."""
+    """Some of the messages asked for: parallel columns of what the view knows about them.
+
+    The flags are those of the mailbox's state `modseq`. A message that has changed since counts as changed by then, so
+    that a client which comes back later asks for its flags again.
+    """
 
     numbers: Sequence[int]
     uids: Sequence[int]
     flags: Sequence[bytes]
+    modseq: int = MAX_NUMBER64
 
     def part(self, start: int, stop: int) -> Batch:
         """Some of them."""
-        return Batch(self.numbers[start:stop], self.uids[start:stop], self.flags[start:stop])
+        return Batch(self.numbers[start:stop], self.uids[start:stop], self.flags[start:stop], self.modseq)
 
 
 class Plan:
-    """The items of one FETCH, sorted by where their values come from."""
+    """The items of one FETCH, sorted by where their values come from. `verb` names the response."""
 
-    __slots__ = ("items", "needs_headers", "needs_rows", "needs_structures", "needs_texts", "sets_seen", "template")
+    __slots__ = (
+        "items",
+        "needs_headers",
+        "needs_rows",
+        "needs_structures",
+        "needs_texts",
+        "sets_seen",
+        "template",
+        "verb",
+    )
 
-    def __init__(self, items: Sequence[FetchItem], *, with_uid: bool) -> None:
+    def __init__(
+        self, items: Sequence[FetchItem], *, with_uid: bool, with_modseq: bool = False, verb: bytes = b"FETCH"
+    ) -> None:
         if with_uid and _UID not in items:
             items = (_UID, *items)
+        if with_modseq and _MODSEQ not in items:
+            items = (*items, _MODSEQ)
+        self.verb = verb
         names = {item.name for item in items}
         self.items = tuple(items)
         self.sets_seen = any(item.sets_seen for item in items)
         self.needs_texts = any(_needs_text(item) for item in items)
-        self.needs_headers = "BODY[]" in names and not self.needs_texts
+        self.needs_headers = bool(names & _FROM_HEADERS) and not self.needs_texts
         self.needs_rows = bool(names & _FROM_ROWS) or self.needs_texts
         self.needs_structures = bool(names & _FROM_STRUCTURES)
         fragments = (_FRAGMENTS.get(item.name, item.label.replace(b"%", b"%%") + b" %b") for item in items)
-        self.template = b"* %d FETCH (" + b" ".join(fragments) + b")\r\n"
+        self.template = b"* %d " + verb + b" (" + b" ".join(fragments) + b")\r\n"
 
-    def with_flags(self) -> Plan:
+    def with_flags(self, *, with_modseq: bool = False) -> Plan:
         """The same with FLAGS, for a FETCH that has changed them."""
-        return self if _FLAGS in self.items else Plan((*self.items, _FLAGS), with_uid=False)
+        items = self.items if _FLAGS in self.items else (*self.items, _FLAGS)
+        return Plan(items, with_uid=False, with_modseq=with_modseq, verb=self.verb)
+
+    @property
+    def tells_modseq(self) -> bool:
+        """Whether modification sequences are asked for, which enables CONDSTORE (RFC 7162 section 3.1)."""
+        return _MODSEQ in self.items
 
     @property
     def needs_store(self) -> bool:
@@ -118,36 +155,60 @@ class Plan:
             numbers, flags = list(compress(numbers, keep)), list(compress(flags, keep))
             uids = list(compress(uids, keep))
             rows, shapes, heads = list(compress(rows, keep)), list(compress(shapes, keep)), list(compress(heads, keep))
-        columns = [self._column(item, db, uids, flags, rows, shapes, heads) for item in self.items]  # type: ignore[arg-type]
+        found = _Found(db, mailbox_id, batch.modseq, uids, flags, rows, shapes, heads)  # type: ignore[arg-type]
+        columns = [found.column(item) for item in self.items]
         template = self.template
         return b"".join([template % values for values in zip(numbers, *columns, strict=True)]), gone
 
-    def _column(
-        self,
-        item: FetchItem,
-        db: Database,
-        uids: Sequence[int],
-        flags: Sequence[bytes],
-        rows: Sequence[Row],
-        shapes: Sequence[tuple[int, bytes, bytes]],
-        heads: Sequence[tuple[int, bytes]],
-    ) -> Sequence[int | bytes]:
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was read of the messages of a batch: parallel columns, as far as they were asked for."""
+
+    db: Database
+    mailbox_id: int
+    modseq: int
+    uids: Sequence[int]
+    flags: Sequence[bytes]
+    rows: Sequence[Row]
+    shapes: Sequence[tuple[int, bytes, bytes]]
+    heads: Sequence[tuple[int, bytes]]
+
+    def column(self, item: FetchItem) -> Sequence[int | bytes]:
+        """The values of an item, for the template."""
+        rows = self.rows
         match item.name:
             case "UID":
-                return uids
+                return self.uids
             case "FLAGS":
-                return flags
+                return self.flags
             case "RFC822.SIZE":
                 return [row[3] for row in rows]
             case "INTERNALDATE":
                 return [internal_date(row[4]) for row in rows]
             case "ENVELOPE":
-                return [shape[1] for shape in shapes]
+                return [shape[1] for shape in self.shapes]
             case "BODYSTRUCTURE":
-                return [shape[2] for shape in shapes]
+                return [shape[2] for shape in self.shapes]
             case "BODY":
-                return [plain_structure(db, row[5]) for row in rows]
-        return [literal(header_section(item, header)) for _, header in heads]
+                return [plain_structure(self.db, row[5]) for row in rows]
+            case "MODSEQ":
+                return [min(row[2], self.modseq) for row in rows]
+            case "SAVEDATE":
+                return save_dates(self.db, self.mailbox_id, rows)
+            case "EMAILID":
+                return [email_id(row[6]) for row in rows]
+            case "THREADID":
+                return [thread_id(header, row[6]) for (_, header), row in zip(self.heads, rows, strict=True)]
+        return [literal(header_section(item, header)) for _, header in self.heads]
+
+
+def save_dates(db: Database, mailbox_id: int, rows: Sequence[Row]) -> list[bytes]:
+    """When the messages were saved, as SAVEDATE has it (RFC 8514 section 4.2). The rows are ascending."""
+    if not rows:
+        return []
+    noted = SaveDates(saved_spans(db, mailbox_id, rows[0][0], rows[-1][0]))
+    return [internal_date(noted.at(row[0], row[4])) for row in rows]
 
 
 def plain_structure(db: Database, body_id: int) -> bytes:

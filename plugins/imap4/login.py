@@ -65,6 +65,12 @@ async def authenticate(session: ImapSession, command: Authenticate) -> str:
     raise RefusalError(outcome.text, code, status="NO" if code else "BAD")
 
 
+async def unauthenticate(session: ImapSession, command: Command) -> str:
+    """UNAUTHENTICATE (RFC 8437): another account may log in on the same connection. TLS stays."""
+    session.log_out()
+    return f"[CAPABILITY {capabilities(session)}] Logged out of the account"
+
+
 def _enter(session: ImapSession, name: str, login_name: str) -> str:
     account = session.core.store.directory.account(name)
     if account is None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from appliance.errors import HasChildrenError
 from appliance.store import mailboxes
-from appliance.store.messages import list_flags
+from appliance.store.messages import count_deleted, list_flags
 from appliance.store.model import DELIMITER, Mailbox
+from plugins.imap4.object_id import mailbox_id
 from plugins.imap4.protocol_command import Create, ListNames, OnMailbox, Rename, Status
 from plugins.imap4.protocol_list import ListQuery, Patterns
-from plugins.imap4.protocol_respond import name_line, status_line
+from plugins.imap4.protocol_respond import name_line, old_name, status_line
 from plugins.imap4.refusal import RefusalError
 
 if TYPE_CHECKING:
@@ -32,8 +34,11 @@ async def create(session: ImapSession, command: Create) -> str:
         use = known.get(command.uses[0].lower(), "")
         if not use or len(command.uses) > 1:
             raise RefusalError("A mailbox has one special use of those in RFC 6154", "USEATTR")
-    await session.core.store.write(lambda db: mailboxes.create_mailbox(db, account, command.mailbox, special_use=use))
-    return "CREATE completed"
+    made = await session.core.store.write(
+        lambda db: mailboxes.create_mailbox(db, account, command.mailbox, special_use=use)
+    )
+    _tell_name(session, made.name, command.mailbox.rstrip(DELIMITER))
+    return f"[MAILBOXID ({mailbox_id(made.id)})] CREATE completed"
 
 
 async def delete(session: ImapSession, command: OnMailbox) -> str:
@@ -42,7 +47,10 @@ async def delete(session: ImapSession, command: OnMailbox) -> str:
     mailbox = store.peek(lambda db: mailboxes.get_mailbox(db, account, command.mailbox))
     if mailbox is not None and session.selected is not None and session.selected.mailbox_id == mailbox.id:
         session.deselect()
-    await store.write(lambda db: mailboxes.delete_mailbox(db, account, command.mailbox))
+    try:
+        await store.write(lambda db: mailboxes.delete_mailbox(db, account, command.mailbox))
+    except HasChildrenError as error:
+        raise RefusalError(str(error), "HASCHILDREN") from error
     return "DELETE completed"
 
 
@@ -50,8 +58,19 @@ async def rename(session: ImapSession, command: Rename) -> str:
     """RENAME (section 6.3.5)."""
     _check_name(command.target)
     account = session.account.id
-    await session.core.store.write(lambda db: mailboxes.rename_mailbox(db, account, command.mailbox, command.target))
+    made = await session.core.store.write(
+        lambda db: mailboxes.rename_mailbox(db, account, command.mailbox, command.target)
+    )
+    if command.mailbox != mailboxes.INBOX:  # which keeps its name, and gives its messages away
+        _tell_name(session, made.name, command.mailbox)
     return "RENAME completed"
+
+
+def _tell_name(session: ImapSession, name: str, old: str) -> None:
+    """Tell a client of IMAP4rev2 that what it knows as `old` has another name (RFC 9051 sections 6.3.4 and 6.3.6)."""
+    if session.rev2 and name != old:
+        utf8 = session.enabled.utf8
+        session.connection.write(name_line("LIST", (), name, old_name(old, utf8=utf8), utf8=utf8))
 
 
 async def subscribe(session: ImapSession, command: OnMailbox) -> str:
@@ -79,7 +98,7 @@ async def list_names(session: ImapSession, command: ListNames) -> str:
         return "LIST completed"
     account, recent = session.account.id, session.shared.recent
     names = await session.core.store.read(lambda db: _Names(db, account, subscriptions=_wants_subscriptions(query)))
-    for line in names.lines(query):
+    for line in names.lines(query, utf8=session.enabled.utf8):
         session.connection.write(line.octets)
         if query.status and line.mailbox is not None and line.mailbox.selectable:
             session.connection.write(await _status_line(session, recent, line.mailbox, query.status))
@@ -104,7 +123,7 @@ async def list_subscribed(session: ImapSession, command: ListNames) -> str:
         if parent not in found and patterns.match(parent)
     }
     for name, attributes in sorted({**places, **found}.items(), key=lambda item: _order(item[0])):
-        session.connection.write(name_line("LSUB", attributes, name))
+        session.connection.write(name_line("LSUB", attributes, name, utf8=session.enabled.utf8))
     return "LSUB completed"
 
 
@@ -128,7 +147,7 @@ class _Names:
         self._parents = {parent for name in self._mailboxes for parent in _parents(name)}
         self._subscribed = set(mailboxes.list_subscriptions(db, account_id)) if subscriptions else set()
 
-    def lines(self, query: ListQuery) -> Iterator[_Line]:
+    def lines(self, query: ListQuery, *, utf8: bool) -> Iterator[_Line]:
         """The responses to a LIST, in the order of the names."""
         patterns = Patterns(query.patterns)
         selected = self._selected(query)
@@ -141,7 +160,7 @@ class _Names:
         criteria = b" ".join(b'"%b"' % option.encode() for option in _CRITERIA if option in query.selection)
         for name in sorted(filter(patterns.match, selected | hidden), key=_order):
             childinfo = b' ("CHILDINFO" (%b))' % criteria if name in above else b""
-            line = name_line("LIST", self._attributes(name), name, childinfo)
+            line = name_line("LIST", self._attributes(name), name, childinfo, utf8=utf8)
             yield _Line(line, self._mailboxes.get(name))
 
     def _selected(self, query: ListQuery) -> set[str]:
@@ -191,15 +210,21 @@ async def status(session: ImapSession, command: Status) -> str:
 
 
 async def _status_line(session: ImapSession, recent: Recent, mailbox: Mailbox, items: tuple[str, ...]) -> bytes:
-    values = {
+    if "HIGHESTMODSEQ" in items:
+        session.enable_condstore()
+    values: dict[str, int | str] = {
         "MESSAGES": mailbox.messages,
         "UIDNEXT": mailbox.uidnext,
         "UIDVALIDITY": mailbox.uidvalidity,
         "UNSEEN": mailbox.unseen,
         "SIZE": mailbox.bytes,
         "RECENT": 0,
+        "HIGHESTMODSEQ": mailbox.highestmodseq,
+        "MAILBOXID": f"({mailbox_id(mailbox.id)})",
     }
+    if "DELETED" in items:
+        values["DELETED"], _ = await session.core.store.read(lambda db: count_deleted(db, mailbox.id))
     if "RECENT" in items and (first := recent.first(mailbox.id)) < mailbox.uidnext:
         rows = await session.core.store.read(lambda db: list_flags(db, mailbox.id, first - 1))
         values["RECENT"] = len(rows)
-    return status_line(mailbox.name, [(item, values[item]) for item in items])
+    return status_line(mailbox.name, [(item, values[item]) for item in items], utf8=session.enabled.utf8)

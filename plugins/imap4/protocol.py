@@ -89,8 +89,8 @@ Event = Command | Continue | BadCommand | Line | AppendMessage | MessageChunk | 
 class ImapServer:
     """Collects commands and knows what the bytes that come next are.
 
-    `state` is set by the session: it decides what is permitted and how much is read. While a message announced by
-    AppendMessage is neither taken nor refused, `next_event` returns None.
+    `state` is set by the session: it decides what is permitted and how much is read; so is `utf8`, see `Cursor`. While
+    a message announced by AppendMessage is neither taken nor refused, `next_event` returns None.
     """
 
     __slots__ = (
@@ -103,10 +103,12 @@ class ImapServer:
         "_scanned",
         "closed",
         "state",
+        "utf8",
     )
 
     def __init__(self) -> None:
         self.state = State.NOT_AUTHENTICATED
+        self.utf8 = False
         self.closed = False
         self._buffer = bytearray()
         self._scanned = 0  # where to look for the next line end
@@ -243,7 +245,7 @@ def _command_line(machine: ImapServer) -> Event | None:
     if machine.state in APPEND_STATES and _APPEND.match(machine._collected or line):
         head = bytes(machine._collected) + line[: marker.start()]
         try:
-            append = _append_head(head)
+            append = _append_head(head, utf8=machine.utf8)
         except GrammarError as error:
             return _refused(machine, head, size, is_coming, str(error))
         if append is not None:
@@ -261,7 +263,7 @@ def _complete(machine: ImapServer, line: bytes) -> Event | None:
     if len(data) > _max_command(machine):
         return BadCommand(tag_of(data), "command too long", too_big=True)
     try:
-        return parse_command(data, machine.state)
+        return parse_command(data, machine.state, utf8=machine.utf8)
     except GrammarError as error:
         tag = tag_of(data)
         if tag in _HTTP:
@@ -341,9 +343,9 @@ def _plain_line(machine: ImapServer) -> Event | None:
 # ── APPEND ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _append_head(head: bytes) -> tuple[bytes, AppendHead] | None:
+def _append_head(head: bytes, *, utf8: bool) -> tuple[bytes, AppendHead] | None:
     """Read `tag APPEND mailbox [flags] [date] `; None if the literal that follows is the mailbox name."""
-    cursor = Cursor(head)
+    cursor = Cursor(head, utf8=utf8)
     tag = cursor.tag()
     cursor.space()
     cursor.word()

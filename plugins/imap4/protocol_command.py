@@ -13,6 +13,7 @@ from plugins.imap4.protocol_fetch import FetchItem, parse_items
 from plugins.imap4.protocol_list import ListQuery, parse_list, parse_lsub, parse_status_items
 from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
 from plugins.imap4.protocol_search import Key, parse_program
+from plugins.imap4.protocol_sync import Known, Since, parse_select_parameters, parse_since, parse_unchangedsince
 
 MAX_ENABLE = 50  # names in one ENABLE
 MAX_ID_FIELDS = 30  # RFC 2971 section 3.3
@@ -67,9 +68,18 @@ class Enable(Command):
 
 @dataclass(frozen=True, slots=True)
 class OnMailbox(Command):
-    """SELECT, EXAMINE, DELETE, SUBSCRIBE, UNSUBSCRIBE."""
+    """DELETE, SUBSCRIBE, UNSUBSCRIBE."""
 
     mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Command):
+    """SELECT and EXAMINE (section 6.3.1), with what CONDSTORE and QRESYNC add."""
+
+    mailbox: str
+    condstore: bool = False
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,7 @@ class Fetch(Command):
     uid: bool
     members: SequenceSet
     items: tuple[FetchItem, ...]
+    since: Since | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,7 @@ class StoreFlags(Command):
     mode: str
     silent: bool
     flags: tuple[bytes, ...]
+    unchangedsince: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +231,11 @@ def _on_mailbox(cursor: Cursor, tag: bytes, verb: str) -> Command:
     return OnMailbox(tag, verb, cursor.mailbox())
 
 
+def _select(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return Select(tag, verb, cursor.mailbox(), *parse_select_parameters(cursor))
+
+
 def _create(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     mailbox = cursor.mailbox()
@@ -257,13 +274,15 @@ def _fetch(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     members = cursor.sequence_set()
     cursor.space()
-    return Fetch(tag, *_uid(verb), members, parse_items(cursor))
+    verb, uid = _uid(verb)
+    return Fetch(tag, verb, uid, members, parse_items(cursor), parse_since(cursor, uid=uid))
 
 
 def _store(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     members = cursor.sequence_set()
     cursor.space()
+    unchangedsince = parse_unchangedsince(cursor)
     mode = "+" if cursor.accept(b"+") else "-" if cursor.accept(b"-") else ""
     item = cursor.word()
     if item not in {"FLAGS", "FLAGS.SILENT"}:
@@ -277,7 +296,7 @@ def _store(cursor: Cursor, tag: bytes, verb: str) -> Command:
             found.append(cursor.flag())
             cursor.check_length(len(found))
         flags = tuple(found)
-    return StoreFlags(tag, *_uid(verb), members, mode, item == "FLAGS.SILENT", flags)
+    return StoreFlags(tag, *_uid(verb), members, mode, item == "FLAGS.SILENT", flags, unchangedsince)
 
 
 def _copy(cursor: Cursor, tag: bytes, verb: str) -> Command:
@@ -322,8 +341,9 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "LOGIN": (_BEFORE, _login),
     "AUTHENTICATE": (_BEFORE, _authenticate),
     "ENABLE": (_AFTER, _enable),
-    "SELECT": (_AFTER, _on_mailbox),
-    "EXAMINE": (_AFTER, _on_mailbox),
+    "UNAUTHENTICATE": (_AFTER, _bare),
+    "SELECT": (_AFTER, _select),
+    "EXAMINE": (_AFTER, _select),
     "CREATE": (_AFTER, _create),
     "DELETE": (_AFTER, _on_mailbox),
     "RENAME": (_AFTER, _rename),
@@ -362,9 +382,9 @@ def parse_verb(cursor: Cursor) -> str:
     return verb
 
 
-def parse_command(data: bytes, state: State) -> Command:
+def parse_command(data: bytes, state: State, *, utf8: bool = False) -> Command:
     """Read a whole command, without its last CRLF. Raises GrammarError, also for one that `state` does not permit."""
-    cursor = Cursor(data)
+    cursor = Cursor(data, utf8=utf8)
     tag = cursor.tag()
     cursor.space()
     verb = parse_verb(cursor)

@@ -18,7 +18,10 @@ _PARTIAL = re.compile(rb"<(\d{1,10})\.(\d{1,10})>")
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
 _PLAIN_NAME = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\]+")
 
-_ITEMS = frozenset({"UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE"})
+_ITEMS = frozenset(
+    {"UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE"}
+    | {"MODSEQ", "SAVEDATE", "EMAILID", "THREADID"}  # RFC 7162, 8514, 8474
+)
 _MACROS = {
     "ALL": ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"),
     "FAST": ("FLAGS", "INTERNALDATE", "RFC822.SIZE"),

@@ -10,7 +10,9 @@ from plugins.imap4.protocol_parse import MAX_MAILBOX, Cursor, GrammarError, mail
 MAX_PATTERNS = 50  # patterns of one LIST (RFC 5258)
 DELIMITER = "/"
 
-STATUS_ITEMS = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE")
+STATUS_ITEMS = (
+    "MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE", "DELETED", "HIGHESTMODSEQ", "MAILBOXID",
+)  # fmt: skip
 _SELECTION = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
 _RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE"})
 
@@ -55,9 +57,9 @@ def parse_list(cursor: Cursor) -> ListQuery:
         cursor.space()
         extended = True
         wanted, status = _return_options(cursor)
-    base = "" if not reference else mailbox_name(reference)
+    base = "" if not reference else mailbox_name(reference, utf8=cursor.utf8)
     asks_delimiter = raw == [b""] and not extended
-    patterns = tuple(_pattern(base, text) for text in raw)
+    patterns = tuple(_pattern(base, text, utf8=cursor.utf8) for text in raw)
     return ListQuery(base, patterns, selection, wanted, status, extended, asks_delimiter)
 
 
@@ -66,8 +68,8 @@ def parse_lsub(cursor: Cursor) -> ListQuery:
     reference = cursor.astring()
     cursor.space()
     raw = cursor.list_mailbox()
-    base = "" if not reference else mailbox_name(reference)
-    return ListQuery(base, (_pattern(base, raw),), asks_delimiter=raw == b"")
+    base = "" if not reference else mailbox_name(reference, utf8=cursor.utf8)
+    return ListQuery(base, (_pattern(base, raw, utf8=cursor.utf8),), asks_delimiter=raw == b"")
 
 
 def parse_status_items(cursor: Cursor) -> tuple[str, ...]:
@@ -131,11 +133,11 @@ def _patterns(cursor: Cursor) -> list[bytes]:
     return found
 
 
-def _pattern(base: str, wire: bytes) -> str:
+def _pattern(base: str, wire: bytes, *, utf8: bool) -> str:
     if len(wire) > MAX_MAILBOX:
         raise GrammarError("pattern too long")
     # Wildcards are no part of modified UTF-7's base64, so the whole pattern decodes like a name.
-    return base + (mailbox_name(wire) if wire else "")
+    return base + (mailbox_name(wire, utf8=utf8) if wire else "")
 
 
 class Pattern:

@@ -18,6 +18,7 @@ MAX_DEPTH = 100  # nested parentheses, NOTs and ORs (CVE-2026-27857)
 MAX_LIST = 2_000  # members of one parenthesised list
 MAX_RANGES = 20_000  # members of one sequence set
 MAX_NUMBER = 0xFFFF_FFFF  # RFC 3501 section 9, `number`
+MAX_NUMBER64 = 0x7FFF_FFFF_FFFF_FFFF  # RFC 9051 section 9, `number64`
 MAX_MAILBOX = 1_000  # octets of a mailbox name on the wire
 
 Range = tuple[int, int]  # first and last, both included; 0 stands for `*`
@@ -30,6 +31,7 @@ _LIST_MAILBOX = re.compile(rb"[^\x00-\x20\x7f-\xff(){\"\\]+")
 _QUOTED = re.compile(rb'"([^"\\\r\n\x00]*+(?>(?:\\["\\][^"\\\r\n\x00]*+)*))"')
 _ESCAPE = re.compile(rb'\\(["\\])')
 _LITERAL = re.compile(rb"\{(\d{1,10})\+?\}\r\n")
+_NUMBER64 = re.compile(rb"\d{1,19}")
 _NUMBER = re.compile(rb"\d{1,10}")
 _SET = re.compile(rb"[\d*:,]+")
 _RANGE = re.compile(rb"(\*|\d{1,10})(?::(\*|\d{1,10}))?")
@@ -45,14 +47,15 @@ class GrammarError(ApplianceError):
 
 
 class Cursor:
-    """Reads one command from left to right."""
+    """Reads one command from left to right. `utf8`: mailbox names come as UTF-8, as RFC 6855 and RFC 9051 have it."""
 
-    __slots__ = ("at", "data", "depth")
+    __slots__ = ("at", "data", "depth", "utf8")
 
-    def __init__(self, data: bytes, at: int = 0) -> None:
+    def __init__(self, data: bytes, at: int = 0, *, utf8: bool = False) -> None:
         self.data = data
         self.at = at
         self.depth = 0
+        self.utf8 = utf8
 
     # ── single octets ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -149,7 +152,7 @@ class Cursor:
 
     def mailbox(self) -> str:
         """A mailbox name as Unicode; INBOX in any case is "INBOX" (RFC 3501 section 5.1)."""
-        return mailbox_name(self.astring())
+        return mailbox_name(self.astring(), utf8=self.utf8)
 
     def list_mailbox(self) -> bytes:
         """The pattern of LIST: an astring that may hold `%` and `*` unquoted."""
@@ -165,6 +168,13 @@ class Cursor:
         """0 to 2^32 - 1."""
         number = int(self._take(_NUMBER, "a number")[0])
         if number > MAX_NUMBER:
+            raise GrammarError("number too large")
+        return number
+
+    def number64(self) -> int:
+        """0 to 2^63 - 1."""
+        number = int(self._take(_NUMBER64, "a number")[0])
+        if number > MAX_NUMBER64:
             raise GrammarError("number too large")
         return number
 
@@ -258,15 +268,15 @@ def _month(name: bytes) -> int:
         raise GrammarError("no such month") from None
 
 
-def mailbox_name(wire: bytes) -> str:
-    """Decode a mailbox name from modified UTF-7. Raises GrammarError."""
+def mailbox_name(wire: bytes, *, utf8: bool = False) -> str:
+    """Decode a mailbox name from modified UTF-7, or from UTF-8. Raises GrammarError."""
     if len(wire) > MAX_MAILBOX:
         raise GrammarError("mailbox name too long")
     if wire.upper() == b"INBOX":
         return "INBOX"
     try:
-        name = decode_mailbox(wire)
+        name = wire.decode() if utf8 else decode_mailbox(wire)
     except ValueError:
-        raise GrammarError("mailbox name is not modified UTF-7") from None
+        raise GrammarError(f"mailbox name is not {'UTF-8' if utf8 else 'modified UTF-7'}") from None
     # RFC 3501 section 5.1 leaves the case of children of INBOX to us: they follow their parent.
     return "INBOX" + name[5:] if name[:6].upper() == "INBOX/" else name

@@ -32,20 +32,28 @@ def one_line(text: str) -> str:
     return " ".join(text.split()) or "-"
 
 
-def mailbox(name: str) -> bytes:
-    """A mailbox name as an astring in modified UTF-7."""
-    return astring(encode_mailbox(name))
+def mailbox(name: str, *, utf8: bool = False) -> bytes:
+    """A mailbox name as an astring in modified UTF-7, or in UTF-8 for a client that has enabled it."""
+    if utf8 and not name.isascii():
+        return b'"' + name.encode().replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+    return astring(name.encode() if utf8 else encode_mailbox(name))
 
 
-def name_line(kind: str, attributes: Sequence[str], name: str, extended: bytes = b"") -> bytes:
+def name_line(kind: str, attributes: Sequence[str], name: str, extended: bytes = b"", *, utf8: bool = False) -> bytes:
     r"""A line of LIST or LSUB: `* LIST (\HasNoChildren) "/" INBOX`, with extended data items behind."""
-    return b'* %b (%b) "/" %b%b\r\n' % (kind.encode(), " ".join(attributes).encode(), mailbox(name), extended)
+    words = " ".join(attributes).encode()
+    return b'* %b (%b) "/" %b%b\r\n' % (kind.encode(), words, mailbox(name, utf8=utf8), extended)
 
 
-def status_line(name: str, items: Iterable[tuple[str, int]]) -> bytes:
+def old_name(name: str, *, utf8: bool) -> bytes:
+    """The extended data item that tells which name a mailbox had (RFC 9051 section 6.3.9.7)."""
+    return b' ("OLDNAME" (%b))' % mailbox(name, utf8=utf8)
+
+
+def status_line(name: str, items: Iterable[tuple[str, int | str]], *, utf8: bool = False) -> bytes:
     """`* STATUS INBOX (MESSAGES 3 UNSEEN 1)`."""
     values = " ".join(f"{item} {value}" for item, value in items).encode()
-    return b"* STATUS %b (%b)\r\n" % (mailbox(name), values)
+    return b"* STATUS %b (%b)\r\n" % (mailbox(name, utf8=utf8), values)
 
 
 def flags_line(keywords: Sequence[str]) -> bytes:
@@ -60,9 +68,10 @@ def permanent_flags_line(keywords: Sequence[str], *, read_only: bool, more: bool
     return untagged("OK", text, f"PERMANENTFLAGS ({' '.join(names)})")
 
 
-def search_line(numbers: Iterable[int]) -> bytes:
-    """`* SEARCH 2 3`."""
-    return b" ".join((b"* SEARCH", *[b"%d" % number for number in numbers])) + CRLF
+def search_line(numbers: Iterable[int], modseq: int = 0) -> bytes:
+    """`* SEARCH 2 3 (MODSEQ 7)`, without the modseq if it is 0."""
+    tail = b" (MODSEQ %d)" % modseq if modseq else b""
+    return b" ".join((b"* SEARCH", *[b"%d" % number for number in numbers])) + tail + CRLF
 
 
 def literal(octets: bytes) -> bytes:

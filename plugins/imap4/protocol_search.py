@@ -13,6 +13,7 @@ from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
 
 MAX_KEYS = 1_000  # keys of one search, all levels together
 MAX_TEXTS = 50  # BODY and TEXT keys of one search: each looks through every text
+MAX_LOOKUPS = 20  # keys of one search that look through all rows of the mailbox
 MAX_NEEDLE = 1_000  # characters of one string searched for
 CHARSETS = ("US-ASCII", "UTF-8")
 
@@ -87,6 +88,35 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class ModSeq:
+    """Changed at `modseq` or later (RFC 7162 section 3.1.5)."""
+
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """SAVEDBEFORE, SAVEDON, SAVEDSINCE (RFC 8514 section 4.3)."""
+
+    relation: Literal["BEFORE", "ON", "SINCE"]
+    day: int  # date.toordinal
+
+
+@dataclass(frozen=True, slots=True)
+class EmailId:
+    """One message, wherever its copies are (RFC 8474 section 6)."""
+
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadId:
+    """The messages of one conversation (RFC 8474 section 6)."""
+
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Not:
     """The opposite."""
 
@@ -108,7 +138,10 @@ class And:
     keys: tuple[Key, ...]
 
 
-Key = All | Flag | Recent | Numbers | Uids | Size | Date | Header | Text | Not | Or | And
+Key = (
+    All | Flag | Recent | Numbers | Uids | Size | Date | Header | Text | ModSeq | Saved | EmailId | ThreadId
+    | Not | Or | And
+)  # fmt: skip
 
 _FLAGS = {
     "ANSWERED": Flag(b"\\Answered", True), "UNANSWERED": Flag(b"\\Answered", False),
@@ -120,10 +153,14 @@ _FLAGS = {
 _SIMPLE: dict[str, Key] = {
     **_FLAGS,
     "ALL": All(),
+    "SAVEDATESUPPORTED": All(),
     "RECENT": Recent(True),
     "OLD": Recent(False),
     "NEW": And((Recent(True), Flag(b"\\Seen", False))),
 }
+_SAVED: dict[str, Literal["BEFORE", "ON", "SINCE"]] = {
+    "SAVEDBEFORE": "BEFORE", "SAVEDON": "ON", "SAVEDSINCE": "SINCE"
+}  # fmt: skip
 _FIELDS = {"FROM": b"from", "TO": b"to", "CC": b"cc", "BCC": b"bcc", "SUBJECT": b"subject"}
 _DATES: dict[str, tuple[Literal["BEFORE", "ON", "SINCE"], bool]] = {
     "BEFORE": ("BEFORE", False), "ON": ("ON", False), "SINCE": ("SINCE", False),
@@ -136,6 +173,7 @@ class _Budget:
     encoding: str
     keys: int = MAX_KEYS
     texts: int = MAX_TEXTS
+    lookups: int = MAX_LOOKUPS
 
 
 def parse_program(cursor: Cursor) -> tuple[str, Key | None]:
@@ -205,6 +243,8 @@ def _combination(name: str, cursor: Cursor, budget: _Budget) -> Key:
 def _argument(name: str, cursor: Cursor, budget: _Budget) -> Key:
     if name in _FIELDS:
         return Header(_FIELDS[name], _needle(cursor, budget))
+    if name in _LOOKUPS:
+        return _lookup(name, cursor, budget)
     if name in _DATES:
         relation, sent = _DATES[name]
         return Date(relation, sent, cursor.date())
@@ -228,6 +268,30 @@ def _argument(name: str, cursor: Cursor, budget: _Budget) -> Key:
         case "UID":
             return Uids(cursor.sequence_set())
     raise GrammarError("unknown search key")
+
+
+_LOOKUPS = frozenset({"MODSEQ", "EMAILID", "THREADID", *_SAVED})
+
+
+def _lookup(name: str, cursor: Cursor, budget: _Budget) -> Key:
+    budget.lookups -= 1
+    if budget.lookups < 0:
+        raise GrammarError("too many search keys")
+    match name:
+        case "MODSEQ":
+            if cursor.peek() == b'"':
+                # The entry of one flag, and whose: all flags of a message share its modseq here.
+                cursor.string()
+                cursor.space()
+                if cursor.word() not in {"ALL", "PRIV", "SHARED"}:
+                    raise GrammarError("expected all, priv or shared")
+                cursor.space()
+            return ModSeq(cursor.number64())
+        case "EMAILID":
+            return EmailId(cursor.atom())
+        case "THREADID":
+            return ThreadId(cursor.atom())
+    return Saved(_SAVED[name], cursor.date())
 
 
 def _needle(cursor: Cursor, budget: _Budget) -> str:

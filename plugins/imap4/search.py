@@ -22,6 +22,7 @@ from plugins.imap4.refusal import RefusalError
 from plugins.imap4.search_fields import Block, by_fields, header_keys, make_blocks
 from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_match import Subject, Test, compile_key, text_reach
+from plugins.imap4.search_stored import asks_modseq, highest_modseq, resolved
 from plugins.imap4.search_view import by_view
 
 if TYPE_CHECKING:
@@ -46,9 +47,13 @@ async def search(session: ImapSession, command: Search) -> str:
     if command.key is None:
         raise RefusalError("The charset is not supported", f"BADCHARSET ({' '.join(CHARSETS)})")
     selected = session.mailbox
-    indexes = await find(session, selected, command.key)
+    with_modseq = asks_modseq(command.key)
+    if with_modseq:
+        session.enable_condstore()
+    indexes = await find(session, selected, await resolved(session, selected, command.key))
     numbers = selected.view.uids_at(indexes) if command.uid else [index + 1 for index in indexes]
-    session.connection.write(search_line(numbers))
+    modseq = await highest_modseq(session, selected, indexes) if with_modseq else 0
+    session.connection.write(search_line(numbers, modseq))
     return f"{command.verb} completed"
 
 

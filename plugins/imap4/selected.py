@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
+from appliance.store.database import ranges
 from appliance.store.mailboxes import keyword_names, mailbox_by_id
-from appliance.store.messages import list_flags
+from appliance.store.messages import list_flags, list_modseqs
 from appliance.store.model import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SEEN, FlagEdit, Mailbox
-from plugins.imap4.protocol_respond import flags_line, permanent_flags_line, untagged
+from plugins.imap4 import object_id
+from plugins.imap4.batches import spans
+from plugins.imap4.protocol_respond import flags_line, name_line, permanent_flags_line, untagged
+from plugins.imap4.uid_spans import vanished_lines
+from plugins.imap4.unasked import flag_lines
 from plugins.imap4.view import View
 
 if TYPE_CHECKING:
     from appliance.store import Change, Store
     from appliance.store.database import Database
+    from plugins.imap4.enabled import Enabled
     from plugins.imap4.recent import Recent
 
 MAX_PENDING = 5_000  # uids and flags in notices that wait; above it the mailbox is read again instead
@@ -29,8 +35,11 @@ class Selected:
 
     __slots__ = (
         "_changed",
+        "_enabled",
         "_gone",
+        "_gone_since",
         "_new_keywords",
+        "_own",
         "_owner",
         "_pending",
         "_pending_size",
@@ -40,7 +49,9 @@ class Selected:
         "_told",
         "_unsubscribe",
         "_wake",
+        "_wanted",
         "mailbox_id",
+        "modseq",
         "name",
         "read_only",
         "uidnext",
@@ -53,6 +64,7 @@ class Selected:
         store: Store,
         recent: Recent,
         mailbox: Mailbox,
+        enabled: Enabled,
         *,
         read_only: bool,
         owner: object,
@@ -67,7 +79,9 @@ class Selected:
         self.read_only = read_only
         self.uidvalidity = mailbox.uidvalidity
         self.uidnext = mailbox.uidnext
+        self.modseq = 0  # of the state that the view shows
         self.view = View((), (), mailbox.keywords)
+        self._enabled = enabled
         self._store = store
         self._recent = recent
         self._owner = owner
@@ -76,7 +90,10 @@ class Selected:
         self._pending_size = 0
         self._stale = False  # notices were thrown away
         self._gone: set[int] = set()  # uids whose EXPUNGE waits
-        self._changed: set[int] = set()  # uids whose flags are to be told
+        self._gone_since = 0  # the modseq before the first of them
+        self._changed: dict[int, int] = {}  # uids whose flags others have changed, with their modseqs (0: unknown)
+        self._own: dict[int, int] = {}  # uids that this session has changed, if it hears of their modseqs
+        self._wanted: set[int] = set()  # uids whose flags are to be told in any case
         self._new_keywords = False
         self._told = (0, 0)  # EXISTS and RECENT as the client knows them
         self._unsubscribe = store.changes.subscribe(mailbox.id, self._notice)
@@ -84,7 +101,7 @@ class Selected:
     async def open(self) -> None:
         """Read the mailbox. Raises NotFoundError if it was deleted meanwhile."""
         mailbox, self.view = await self._store.read(self._look)
-        self.uidvalidity, self.uidnext = mailbox.uidvalidity, mailbox.uidnext
+        self.uidvalidity, self.uidnext, self.modseq = mailbox.uidvalidity, mailbox.uidnext, mailbox.highestmodseq
         self._claim(mailbox.uidnext)
         self._told = (len(self.view), self.view.count_recent())
 
@@ -96,29 +113,67 @@ class Selected:
             self._recent.release(self.mailbox_id)
 
     def greeting(self) -> bytes:
-        """What SELECT and EXAMINE answer before their completion (RFC 3501 section 6.3.1)."""
+        """What SELECT and EXAMINE answer before their completion.
+
+        RFC 3501 section 6.3.1, RFC 9051 section 6.3.2, RFC 7162 section 3.1.2.1, RFC 8474 section 4.2.
+        """
         exists, recent = self._told
-        unseen = next(iter(self.view.with_flags(range(exists), SEEN, present=False)), None)
-        lines = [self._flags_lines(), b"* %d EXISTS\r\n* %d RECENT\r\n" % (exists, recent)]
-        if unseen is not None:
-            lines.append(untagged("OK", "First unseen", f"UNSEEN {unseen + 1}"))
+        lines = [self._flags_lines(), b"* %d EXISTS\r\n" % exists]
+        if not self._enabled.rev2:
+            lines.append(b"* %d RECENT\r\n" % recent)
+            unseen = next(iter(self.view.with_flags(range(exists), SEEN, present=False)), None)
+            if unseen is not None and not self._enabled.uidonly:
+                lines.append(untagged("OK", "First unseen", f"UNSEEN {unseen + 1}"))
         lines.append(untagged("OK", "UIDs valid", f"UIDVALIDITY {self.uidvalidity}"))
         lines.append(untagged("OK", "Predicted next UID", f"UIDNEXT {self.uidnext}"))
+        lines.append(self.modseq_line())
+        lines.append(untagged("OK", "Stays with the mailbox", f"MAILBOXID ({object_id.mailbox_id(self.mailbox_id)})"))
+        if self._enabled.rev2:
+            lines.append(name_line("LIST", (), self.name, utf8=self._enabled.utf8))
         return b"".join(lines)
+
+    def modseq_line(self) -> bytes:
+        """`* OK [HIGHESTMODSEQ 5]`: up to where the client knows everything."""
+        return untagged("OK", "Highest", f"HIGHESTMODSEQ {self.settled_modseq}")
+
+    @property
+    def settled_modseq(self) -> int:
+        """The modseq up to which nothing is left to be told but what waits in the news."""
+        return min(self._gone_since, self.modseq) if self._gone else self.modseq
+
+    def modseq_without(self, gone: Collection[int]) -> int:
+        """The modseq up to which the client knows everything when it has been told that `gone` are gone."""
+        untold = self._changed or len(self.view) != self._told[0] or not self._gone.issubset(gone)
+        return self.settled_modseq if untold else self.modseq
+
+    @property
+    def uidonly(self) -> bool:
+        """Whether UIDs take the place of message numbers."""
+        return self._enabled.uidonly
+
+    def stop_recent(self) -> None:
+        """Let nothing be recent here any more: the client has switched to IMAP4rev2."""
+        self.view.forget_recent()
+        self._told = (self._told[0], 0)
 
     # ── notices ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def tell_flags_of(self, uids: Iterable[int]) -> None:
         """Tell the flags of these messages with the next `news`, whether they have changed or not.
 
-        The session's own changes of flags are not told by themselves: it may have asked for silence.
+        The session's own changes of flags are not told by themselves: it may have asked for silence. Their modseqs
+        are, once it knows of CONDSTORE (RFC 7162 section 3.1.3).
         """
-        self._changed.update(uids)
+        self._wanted.update(uids)
+
+    def own_changes_told(self) -> None:
+        """The modseqs of the session's own changes are in the answers that follow."""
+        self._own.clear()
 
     @property
     def has_news(self) -> bool:
         """Whether `news` may have something to tell."""
-        return bool(self._pending or self._stale or self._gone or self._changed)
+        return bool(self._pending or self._stale or self._gone or self._changed or self._wanted or self._own)
 
     def _notice(self, change: Change) -> None:
         if not self._stale:
@@ -149,8 +204,8 @@ class Selected:
         if told[1] != self._told[1]:
             lines.append(b"* %d RECENT\r\n" % told[1])
         self._told = told
-        if self._changed:
-            lines.append(self._tell_flags())
+        if self._changed or self._wanted or self._own:
+            lines.append(await self._tell_flags())
         return b"".join(lines)
 
     async def absorb(self) -> None:
@@ -162,19 +217,24 @@ class Selected:
 
     async def _take_in(self) -> None:
         """Apply the notices that wait, in their order. What is already in the view is passed over."""
-        pending, self._pending, self._pending_size = self._pending, [], 0
+        pending = [change for change in self._pending if change.modseq > self.modseq]
+        self._pending, self._pending_size = [], 0
+        if not pending:
+            return
         last = self.view.uids[-1] if len(self.view) else 0
         expunged = {uid for change in pending for uid in change.expunged}
         added = [uid for change in pending for uid in change.added if uid > last and uid not in expunged]
-        self._gone.update(uid for uid in expunged if self.view.index(uid) >= 0)
+        self._lose([uid for uid in expunged if self.view.index(uid) >= 0], _first_expunge(pending) - 1)
+        self.modseq = pending[-1].modseq
         if added:
             flags = {uid: flags for change in pending for uid, flags in change.flags}
             if not all(uid in flags for uid in added):
                 flags = dict(await self._store.read(lambda db: list_flags(db, self.mailbox_id, last)))
             self._add([(uid, flags[uid]) for uid in added if uid in flags])
         for change in pending:
-            self._update(change.flags, quietly=change.origin is self._owner)
-            self._edit(change.edits, quietly=change.origin is self._owner)
+            own = change.origin is self._owner
+            self._update(change.flags, change.modseq, own=own)
+            self._edit(change.edits, change.modseq, own=own)
 
     async def _resync(self) -> None:
         """Compare with what the store has now."""
@@ -182,8 +242,9 @@ class Selected:
         mailbox, rows = await self._store.read(self._read)
         self._take_keywords(mailbox.keywords)
         last = self.view.uids[-1] if len(self.view) else 0
-        self._gone = set(self.view.uids).difference(row[0] for row in rows)
-        self._update(rows, quietly=False)
+        self._lose(set(self.view.uids).difference(row[0] for row in rows), self.modseq)
+        self.modseq = mailbox.highestmodseq
+        self._update(rows, 0, own=False)
         self._add([row for row in rows if row[0] > last])
 
     def _add(self, rows: Sequence[tuple[int, int]]) -> None:
@@ -193,20 +254,34 @@ class Selected:
         self.view.append([row[0] for row in rows], [row[1] for row in rows])
         self._claim(rows[-1][0] + 1)
 
-    def _update(self, rows: Sequence[tuple[int, int]], *, quietly: bool) -> None:
+    def _lose(self, uids: Collection[int], since: int) -> None:
+        """Messages are gone; the modseq before the first of them was `since`."""
+        if uids and not self._gone:
+            self._gone_since = since
+        self._gone.update(uids)
+
+    def _update(self, rows: Sequence[tuple[int, int]], modseq: int, *, own: bool) -> None:
         if rows:
             self._check_keywords(rows)
-            changed = self.view.update(rows)
-            if not quietly:
-                self._changed.update(changed)
+            self._note(self.view.update(rows), modseq, own=own)
 
-    def _edit(self, edits: Sequence[FlagEdit], *, quietly: bool) -> None:
+    def _edit(self, edits: Sequence[FlagEdit], modseq: int, *, own: bool) -> None:
         for edit in edits:
             self._check_keywords([(0, edit.add)])
-            self._changed.update(self.view.edit(edit, quietly=quietly))
+            quietly = own and not self._enabled.condstore
+            self._note(self.view.edit(edit, quietly=quietly), modseq, own=own)
+
+    def _note(self, uids: Sequence[int], modseq: int, *, own: bool) -> None:
+        """Remember what is to be told of messages whose flags have changed."""
+        if not own:
+            self._changed.update(dict.fromkeys(uids, modseq))
+        elif self._enabled.condstore:
+            self._own.update(dict.fromkeys(uids, modseq))
 
     def _claim(self, uidnext: int) -> None:
         self.uidnext = max(self.uidnext, uidnext)
+        if self._enabled.rev2:
+            return
         if self.read_only:
             first = self._recent.first(self.mailbox_id)
         else:
@@ -234,27 +309,58 @@ class Selected:
     # ── telling ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _tell_expunged(self) -> bytes:
-        """EXPUNGE from the last to the first, so that no number changes while they are read."""
+        """EXPUNGE from the last to the first, so that no number changes while they are read; or VANISHED."""
         indexes = self._places(self._gone)
-        self._changed -= self._gone
+        uids = self.view.uids_at(indexes)
+        for waiting in (self._changed, self._own):
+            for uid in waiting.keys() & self._gone:
+                del waiting[uid]
+        self._wanted -= self._gone
         self._gone.clear()
         self.view.remove(indexes)
         self._told = (self._told[0] - len(indexes), self._told[1])
+        if self._enabled.vanished:
+            return vanished_lines(ranges(uids), earlier=False)
         return b"".join([b"* %d EXPUNGE\r\n" % (index + 1) for index in reversed(indexes)])
 
-    def _tell_flags(self) -> bytes:
-        view = self.view
-        indexes = self._places(self._changed)
-        self._changed.clear()
-        columns = zip(indexes, view.uids_at(indexes), view.flag_texts(indexes), strict=True)
-        return b"".join(
-            [b"* %d FETCH (UID %d FLAGS (%b))\r\n" % (index + 1, uid, text) for index, uid, text in columns]
-        )
+    async def _tell_flags(self) -> bytes:
+        """The flags that have changed or are wanted, and the modseqs of the session's own changes.
 
-    def _places(self, uids: set[int]) -> Sequence[int]:
+        While an EXPUNGE waits, a client with QRESYNC does not hear of what others did: it would take the modseq for
+        the state of the whole mailbox, and never learn of the message that is gone if it came back with that.
+        """
+        hold = bool(self._gone) and self._enabled.qresync
+        others = {} if hold else self._changed
+        modseqs = dict(self._own)
+        modseqs.update((uid, modseq) for uid, modseq in others.items() if modseq > modseqs.get(uid, -1))
+        loud = self._wanted.union(others, self._own.keys() & self._changed.keys())
+        silent = self._own.keys() - loud
+        self._wanted, self._own = set(), {}
+        self._changed = {uid: modseq for uid, modseq in self._changed.items() if uid not in loud} if hold else {}
+        lines = await self._lines_of(loud, modseqs, flags=True) if loud else b""
+        return lines + (await self._lines_of(silent, modseqs, flags=False) if silent else b"")
+
+    async def _lines_of(self, uids: Collection[int], modseqs: dict[int, int], *, flags: bool) -> bytes:
+        view = self.view
+        indexes = self._places(uids)
+        column = await self._modseqs(view.uids_at(indexes), modseqs) if self._enabled.condstore else ()
+        return flag_lines(self._enabled, view, indexes, column, flags=flags)
+
+    async def _modseqs(self, uids: Sequence[int], known: dict[int, int]) -> list[int]:
+        """The modseqs of messages; those that are not known, or only by a change that is still to be told, are read."""
+        missing = [uid for uid in uids if not known.get(uid)]
+        found: dict[int, int] = {}
+        if missing:
+            wanted, number = spans(missing), self.mailbox_id
+            found = await self._store.read(
+                lambda db: {row[0]: row[1] for span in wanted for row in list_modseqs(db, number, *span)}
+            )
+        return [known.get(uid) or min(found.get(uid, self.modseq), self.modseq) for uid in uids]
+
+    def _places(self, uids: Collection[int]) -> Sequence[int]:
         """The indexes of messages, ascending."""
         view = self.view
-        if len(uids) >= len(view) and uids.issuperset(view.uids):
+        if len(uids) >= len(view) and all(map(uids.__contains__, view.uids)):
             return range(len(view))
         if len(uids) * 8 > len(view):
             return [index for index, uid in enumerate(view.uids) if uid in uids]
@@ -270,3 +376,8 @@ class Selected:
         if mailbox is None:
             raise NotFoundError("the mailbox was deleted")
         return mailbox, list_flags(db, self.mailbox_id)
+
+
+def _first_expunge(changes: Iterable[Change]) -> int:
+    """The modseq of the first removal among changes; 0 if there is none."""
+    return next((change.modseq for change in changes if change.expunged), 0)

@@ -17,6 +17,8 @@ from appliance.store.model import Account
 from appliance.tlslink import TlsError
 from plugins.imap4 import append, basic, fetch, idle, login, mailboxes, opening, search, store_flags, transfer
 from plugins.imap4.config import Imap4Config
+from plugins.imap4.enabled import Enabled
+from plugins.imap4.numbers import holds_numbers, refuse_numbers
 from plugins.imap4.protocol import CONTINUE as CONTINUE_LINE
 from plugins.imap4.protocol import AppendMessage, BadCommand, Continue, ImapServer, Line
 from plugins.imap4.protocol_command import Command, State
@@ -40,6 +42,7 @@ HANDLERS: dict[str, Handler] = {
     "STARTTLS": login.starttls,
     "LOGIN": login.login,
     "AUTHENTICATE": login.authenticate,
+    "UNAUTHENTICATE": login.unauthenticate,
     "SELECT": opening.select,
     "EXAMINE": opening.select,
     "CLOSE": opening.close,
@@ -61,8 +64,6 @@ HANDLERS: dict[str, Handler] = {
     "UID EXPUNGE": transfer.expunge,
     "IDLE": idle.idle,
 }
-# Message numbers must not move under these; their forms with UID do not use any (RFC 3501 section 7.4.1).
-_BY_NUMBER = frozenset({"FETCH", "STORE", "SEARCH"})
 
 
 class ImapSession:
@@ -75,6 +76,7 @@ class ImapSession:
         "config",
         "connection",
         "core",
+        "enabled",
         "errors",
         "hostname",
         "is_idle",
@@ -106,6 +108,7 @@ class ImapSession:
         self._account: Account | None = None
         self._unwatch: Callable[[], None] | None = None
         self.selected: Selected | None = None
+        self.enabled = Enabled()
         self.open = True
         self.is_idle = False
         self.errors = 0  # bad commands in a row
@@ -127,10 +130,7 @@ class ImapSession:
             raise
         finally:
             self.deselect()
-            if self._account is not None:
-                self.shared.leave(self._account.id)
-            if self._unwatch is not None:
-                self._unwatch()
+            self._leave()
 
     # ── for the commands ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -153,6 +153,35 @@ class ImapSession:
         self.auth_failures = 0
         self.machine.state = State.AUTHENTICATED
         self._unwatch = self.core.store.directory.watch(account.name, self.connection.stop)
+
+    def log_out(self) -> None:
+        """Return to the state before the login, with nothing enabled (RFC 8437 section 4)."""
+        self.deselect()
+        self._leave()
+        self.session.account, self.session.login = None, ""
+        self.enabled = Enabled()
+        self.machine.utf8 = False
+        self.machine.state = State.NOT_AUTHENTICATED
+
+    def _leave(self) -> None:
+        if self._account is not None:
+            self.shared.leave(self._account.id)
+            self._account = None
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+
+    @property
+    def rev2(self) -> bool:
+        """Whether the client has enabled IMAP4rev2 (RFC 9051)."""
+        return self.enabled.rev2
+
+    def enable_condstore(self) -> None:
+        """From now on the client hears of modseqs (RFC 7162 section 3.1); first of the one up to which it knows all."""
+        if not self.enabled.condstore:
+            self.enabled.condstore = True
+            if self.selected is not None:
+                self.connection.write(self.selected.modseq_line())
 
     def select(self, selected: Selected) -> None:
         """Enter the selected state."""
@@ -211,6 +240,8 @@ class ImapSession:
 
     async def _command(self, command: Command) -> None:
         try:
+            if self.enabled.uidonly:
+                refuse_numbers(command)
             text = await HANDLERS[command.verb](self, command)
         except (ProtocolError, ConnectionLostError, TlsError, IdleTimeoutError):
             raise
@@ -229,8 +260,7 @@ class ImapSession:
 
     async def finish(self, command: Command, line: bytes) -> None:
         """Tell what has changed, then complete the command."""
-        by_number = command.verb in _BY_NUMBER and not getattr(command, "uid", False)
-        await self.tell_news(expunges=not by_number)
+        await self.tell_news(expunges=not holds_numbers(command))
         if self.open or command.verb == "LOGOUT":
             self.connection.write(line)
 

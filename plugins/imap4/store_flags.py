@@ -10,6 +10,7 @@ from appliance.store.model import ALL_FLAGS, SYSTEM_FLAGS
 from plugins.imap4.batches import spans
 from plugins.imap4.protocol_command import StoreFlags
 from plugins.imap4.refusal import RefusalError
+from plugins.imap4.store_condition import store_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,8 @@ async def store(session: ImapSession, command: StoreFlags) -> str:
         raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
     indexes = selected.view.select(command.members, by_uid=command.uid)
     system, keywords = flag_bits(command.flags)
+    if command.unchangedsince is not None:
+        return await store_unchanged(session, command, indexes, system, keywords)
     await set_flags_of(session, indexes, command.mode, system, keywords, tell=not command.silent)
     return "STORE completed"
 

@@ -8,6 +8,7 @@ from appliance.errors import NotFoundError
 from appliance.store import messages
 from appliance.store.mailboxes import get_mailbox, mailbox_by_id
 from appliance.store.model import DELETED
+from plugins.imap4.progress import Progress
 from plugins.imap4.protocol_command import Command, Copy, UidExpunge
 from plugins.imap4.protocol_parse import SequenceSet
 from plugins.imap4.protocol_respond import untagged
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from appliance.store import Database, Mailbox
     from plugins.imap4.session import ImapSession
 
+MANY = 2_000  # messages of one COPY or MOVE from which on signs of life are sent meanwhile
 EXPUNGE_AT_ONCE = 5_000  # messages removed by one write, so that nobody waits long for the writer
 
 
 async def copy(session: ImapSession, command: Copy) -> str:
     """COPY: all of them or none, in one write."""
     source, uids, target = _parties(session, command)
-    pairs = await _write(session, lambda db: messages.copy(db, source, uids, target.id)) if uids else []
+    pairs = await _write(session, command, len(uids), lambda db: messages.copy(db, source, uids, target.id))
     if not pairs:
         return "COPY completed, no messages found"
     _notify_moved(session, target, pairs)
@@ -38,12 +40,12 @@ async def move(session: ImapSession, command: Copy) -> str:
     if session.mailbox.read_only:
         raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
     source, uids, target = _parties(session, command)
-    pairs = await _write(session, lambda db: messages.move(db, source, uids, target.id)) if uids else []
+    pairs = await _write(session, command, len(uids), lambda db: messages.move(db, source, uids, target.id))
     if not pairs:
         return "MOVE completed, no messages found"
     session.connection.write(untagged("OK", "Moved", _copyuid(target, pairs)))
     _notify_moved(session, target, pairs)
-    return "MOVE completed"
+    return f"{await _highest(session)}MOVE completed"
 
 
 async def expunge(session: ImapSession, command: Command) -> str:
@@ -51,12 +53,21 @@ async def expunge(session: ImapSession, command: Command) -> str:
     if session.mailbox.read_only:
         raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
     members = command.members if isinstance(command, UidExpunge) else None
-    await expunge_deleted(session, members)
-    return f"{command.verb} completed"
+    await session.tell_news(expunges=True)  # a message that the client does not know has no number to be told by
+    gone = await expunge_deleted(session, members)
+    return f"{await _highest(session) if gone else ''}{command.verb} completed"
 
 
-async def expunge_deleted(session: ImapSession, members: SequenceSet | None) -> None:
-    r"""Remove the messages that are \Deleted, of some UIDs or of all."""
+async def _highest(session: ImapSession) -> str:
+    """The code for a client with CONDSTORE whose messages are gone, after it was told (RFC 7162 section 3.2.7)."""
+    if not session.enabled.condstore:
+        return ""
+    await session.tell_news(expunges=True)
+    return f"[HIGHESTMODSEQ {session.mailbox.settled_modseq}] "
+
+
+async def expunge_deleted(session: ImapSession, members: SequenceSet | None) -> list[int]:
+    r"""Remove the messages that are \Deleted, of some UIDs or of all; returns their UIDs."""
     selected = session.mailbox
     await selected.absorb()
     view = selected.view
@@ -71,6 +82,7 @@ async def expunge_deleted(session: ImapSession, members: SequenceSet | None) -> 
         )
     if gone:
         session.core.dispatch.message_expunged(account=session.account.name, mailbox=_present_name(session), uids=gone)
+    return gone
 
 
 def _parties(session: ImapSession, command: Copy) -> tuple[int, Sequence[int], Mailbox]:
@@ -83,9 +95,17 @@ def _parties(session: ImapSession, command: Copy) -> tuple[int, Sequence[int], M
     return selected.mailbox_id, list(selected.view.uids_at(indexes)), target
 
 
-async def _write(session: ImapSession, work: Callable[[Database], list[tuple[int, int]]]) -> list[tuple[int, int]]:
+async def _write(
+    session: ImapSession, command: Copy, count: int, work: Callable[[Database], list[tuple[int, int]]]
+) -> list[tuple[int, int]]:
+    """Copy or move so many messages in one write: (old uid, new uid) of those that were there."""
+    if not count:
+        return []
+    writing = session.core.store.write(work, origin=session)
     try:
-        return await session.core.store.write(work, origin=session)
+        if count < MANY:
+            return await writing
+        return await Progress(session, command.tag).during(writing, count)
     except NotFoundError as error:
         raise RefusalError("The mailbox was deleted", "TRYCREATE") from error
 

@@ -127,6 +127,10 @@ class View:
         else:
             self._recent.append((first, last))
 
+    def forget_recent(self) -> None:
+        """Let nothing be recent any more, as IMAP4rev2 has it."""
+        self._recent.clear()
+
     def is_recent(self, uid: int) -> bool:
         """Whether a UID is recent in this session."""
         return any(first <= uid <= last for first, last in self._recent)

@@ -107,8 +107,10 @@ def show(event: Command | AppendMessage | AppendEnd) -> str:
         return f"{event.tag.decode()} APPEND{more} {compact(event.head)} {event.size}"
     fields = [
         compact(getattr(event, name))
-        for name in type(event).__dataclass_fields__
-        if name not in {"tag", "verb"} and not (name == "uid" and not getattr(event, name))
+        for name, declared in type(event).__dataclass_fields__.items()
+        if name not in {"tag", "verb"}
+        and not (name == "uid" and not getattr(event, name))
+        and getattr(event, name) != declared.default
     ]
     verb = f"UID {event.verb}" if getattr(event, "uid", False) else event.verb
     return " ".join([event.tag.decode(), verb, *(field for field in fields if field != "True")])

@@ -48,7 +48,8 @@ async def test_keywords_are_made_up_and_told_before_they_are_used(here: Office) 
     ]
     assert await other.ok("SEARCH KEYWORD $work") == [b"* SEARCH 1 2"]
     assert await other.ok("SEARCH UNKEYWORD later NOT KEYWORD none") == [b"* SEARCH 2 3 4 5"]
-    assert (await other.ok("SELECT INBOX"))[:2] == [
+    assert (await other.ok("SELECT INBOX"))[:3] == [
+        b"* OK [CLOSED] The mailbox before is left",
         b"* FLAGS (\\Seen \\Answered \\Flagged \\Deleted \\Draft $Work Later)",
         permitted % b"$Work Later ",
     ]

@@ -107,7 +107,7 @@ async def test_small_commands(here: Office) -> None:
     client = await here.login("INBOX")
     assert await client.ok("NOOP") == []
     assert await client.ok("CHECK") == []
-    assert await client.ok("ENABLE CONDSTORE") == [b"* ENABLED"]
+    assert await client.ok("ENABLE X-NONE UIDPLUS") == [b"* ENABLED"]
     assert await client.ok("NAMESPACE") == [b'* NAMESPACE (("" "/")) NIL NIL']
     (line,) = await client.ok('ID ("name" "test")')
     assert line.startswith(b'* ID ("name" "Palomar"')

@@ -19,6 +19,8 @@ async def test_what_select_answers(here: Office) -> None:
         b"* OK [UNSEEN 2] First unseen",
         b"* OK [UIDVALIDITY %b] UIDs valid" % validity,
         b"* OK [UIDNEXT 4] Predicted next UID",
+        b"* OK [HIGHESTMODSEQ 3] Highest",
+        b"* OK [MAILBOXID (M%d)] Stays with the mailbox" % here.mailbox_id(),
     ]
     assert completion == b"OK [READ-WRITE] SELECT completed"
 
