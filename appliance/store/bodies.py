@@ -12,7 +12,7 @@ from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message, Part
 from appliance.store.frames import FRAME, table
 from appliance.store.model import MessageRow
-from appliance.store.packing import packed
+from appliance.store.packing import packed, packed_attachment
 from appliance.store.segments import Extent, Record, Segments
 from appliance.store.texts import FRAMES, RAW, ZSTD, Place, Text
 from appliance.wire import imap
@@ -64,7 +64,7 @@ def prepare(message: Message, segments: Segments, *, compress: bool = True) -> P
     """
     part = message.structure
     text = message.text
-    codec, chunks = _compressed(text, _attached(part)) if compress else (RAW, [text])
+    codec, chunks = _compressed(text, _attached(part, len(text))) if compress else (RAW, [text])
     stored = sum(map(len, chunks))
     extent = segments.append(chunks) if stored >= SEGMENT_THRESHOLD else None
     return PreparedBody(
@@ -80,22 +80,24 @@ def prepare(message: Message, segments: Segments, *, compress: bool = True) -> P
     )
 
 
-def _attached(structure: Part) -> int:
-    """Where the first attachment begins. What people read stands before it, and is often asked for alone."""
-    return next((part.header_start for part in structure.walk() if part.type not in _READ), 0)
+def _attached(structure: Part, size: int) -> int:
+    """Where the first attachment begins, or the end. What people read stands before it, and is often asked for alone.
+
+    Little that is attached is kept together with the rest.
+    """
+    start = next((part.header_start for part in structure.walk() if part.type not in _READ), size)
+    return start if size - start >= MIN_ATTACHED else size
 
 
 def _compressed(text: bytes | memoryview, attached: int) -> tuple[int, Sequence[bytes | memoryview]]:
     size = len(text)
     if size < MIN_COMPRESS:
         return RAW, [text]
-    if size > PROBE and not _pays(len(packed(text[:PROBE])), PROBE):
+    if attached == size > PROBE and not _pays(len(packed(text[:PROBE])), PROBE):
         return RAW, [text]
-    if size - attached < MIN_ATTACHED:
-        attached = 0
     starts = [*range(0, attached, FRAME), *range(attached, size, FRAME), size]
-    frames = [packed(text[start:end]) for start, end in pairwise(starts)]
-    if not _pays(sum(map(len, frames)), size):
+    frames = [(packed if start < attached else packed_attachment)(text[start:end]) for start, end in pairwise(starts)]
+    if attached == size and not _pays(sum(map(len, frames)), size):
         return RAW, [text]
     if len(frames) == 1:
         return ZSTD, frames
@@ -111,10 +113,12 @@ _PLACE = "b.codec, b.text_size, b.segment, b.position, b.stored, b.text"
 _FROM = "FROM body b LEFT JOIN filing f ON f.id = ? WHERE b.id = ?"
 _BODY = f"SELECT b.header, f.prefix, {_PLACE} {_FROM}"
 _BODY_AND_PARTS = f"SELECT b.header, f.prefix, {_PLACE}, b.parts {_FROM}"
-_MESSAGES = (
-    "SELECT m.uid, m.flags, m.modseq, m.size, m.internal_at, m.body_id, m.filing_id,"
-    f" f.prefix, b.header, {_PLACE}, b.parts FROM message m CROSS JOIN filing f ON f.id = m.filing_id"
-    " CROSS JOIN body b ON b.id = m.body_id WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid"
+_ROW_AND_PLACE = f"SELECT m.uid, m.flags, m.modseq, m.size, m.internal_at, m.body_id, m.filing_id, {_PLACE}"
+_OF_MAILBOX = "WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid"
+_MESSAGES = f"{_ROW_AND_PLACE}, {{}} FROM message m CROSS JOIN body b ON b.id = m.body_id {_OF_MAILBOX}"
+_MESSAGES_WITH_HEADERS = (
+    f"{_ROW_AND_PLACE}, {{}}, f.prefix, b.header FROM message m CROSS JOIN filing f ON f.id = m.filing_id"
+    f" CROSS JOIN body b ON b.id = m.body_id {_OF_MAILBOX}"
 )
 _HEADER = f"SELECT b.header, f.prefix {_FROM}"
 
@@ -172,22 +176,42 @@ def _start(
 
 
 class Found(NamedTuple):
-    """One message of a mailbox, with all that the database has of it."""
+    """One message of a mailbox, with what was asked for."""
 
     row: MessageRow
-    stored: tuple[Any, ...]
+    place: Place
+    header: bytes  # with the filing's own lines in front
+    parts: bytes
+
+    @property
+    def structure(self) -> Part:
+        """The MIME tree, as it was stored."""
+        return imap.unpack(self.parts)
 
     def start(self, segments: Segments, reach: Callable[[Part], int], *, at_once: bool = False) -> Message:
         """What `load_start` loads."""
-        prefix, header, *_, parts = self.stored
-        return _start(segments, self.row.body_id, prefix + header, Place(*self.stored[2:8]), parts, reach, at_once)
+        return _start(segments, self.row.body_id, self.header, self.place, self.parts, reach, at_once)
+
+    def stretch(self, segments: Segments, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
+        """Octets of the text, see `Place.stretch`."""
+        try:
+            return self.place.stretch(segments, start, end, at_once=at_once)
+        except StoreError as error:
+            raise _about(self.row.body_id, error) from error
 
 
-def found_in(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> Iterator[Found]:
-    """The messages of a range of uids, ascending: one look at the database for all, and one in memory at a time."""
-    make = MessageRow._make
-    for values in db.execute(_MESSAGES, (mailbox_id, first_uid, last_uid)):
-        yield Found(make(values[:7]), values[7:])
+def found_in(
+    db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int, *, headers: bool = True, parts: bool = True
+) -> Iterator[Found]:
+    """The messages of a range of uids, ascending: one look at the database for all, and one in memory at a time.
+
+    Without `headers` or without `parts` these are empty: nobody looks for them.
+    """
+    query = (_MESSAGES_WITH_HEADERS if headers else _MESSAGES).format("b.parts" if parts else "x''")
+    make, place = MessageRow._make, Place._make
+    for values in db.execute(query, (mailbox_id, first_uid, last_uid)):
+        header = values[14] + values[15] if headers else b""
+        yield Found(make(values[:7]), place(values[7:13]), header, values[13])
 
 
 @dataclass(frozen=True, slots=True)

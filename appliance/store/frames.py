@@ -7,7 +7,7 @@ a table of their sizes in a frame that other readers skip. `zstd -d` unpacks it 
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
@@ -34,7 +34,7 @@ class Frames:
 
     __slots__ = ("_places", "_starts", "_take", "size")
 
-    def __init__(self, take: Callable[[int, int], bytes], stored: int, size: int) -> None:
+    def __init__(self, take: Callable[[int, int], bytes | memoryview], stored: int, size: int) -> None:
         """Read the table. Raises StoreError if it does not fit, and what `take` raises."""
         self._take = take
         self.size = size
@@ -50,14 +50,35 @@ class Frames:
         number = bisect_right(self._starts, start) - 1
         first, last = self._starts[number : number + 2]
         place, behind = self._places[number : number + 2]
-        try:
-            octets = unpacked(self._take(place, behind - place), last - first)
-        except StoreError as error:
-            raise type(error)(f"frame {number}: {error}") from error
+        octets = self._unpacked(number, self._take(place, behind - place))
         return octets if (start, min(end, last)) == (first, last) else octets[start - first : end - first]
 
+    def stretch(self, start: int, end: int) -> list[bytes | memoryview]:
+        """The octets from `start` to `end`, a piece from each frame; all that is stored of them is read at once.
 
-def _sizes(take: Callable[[int, int], bytes], stored: int) -> tuple[int, ...]:
+        0 <= start < end <= size. Raises StoreError at damage.
+        """
+        first, behind = bisect_right(self._starts, start) - 1, bisect_left(self._starts, end)
+        base = self._places[first]
+        stored = memoryview(self._take(base, self._places[behind] - base))
+        pieces: list[bytes | memoryview] = [
+            self._unpacked(number, stored[self._places[number] - base : self._places[number + 1] - base])
+            for number in range(first, behind)
+        ]
+        if end < self._starts[behind]:
+            pieces[-1] = memoryview(pieces[-1])[: end - self._starts[behind]]
+        if start > self._starts[first]:
+            pieces[0] = memoryview(pieces[0])[start - self._starts[first] :]
+        return pieces
+
+    def _unpacked(self, number: int, stored: bytes | memoryview) -> bytes:
+        try:
+            return unpacked(stored, self._starts[number + 1] - self._starts[number])
+        except StoreError as error:
+            raise type(error)(f"frame {number}: {error}") from error
+
+
+def _sizes(take: Callable[[int, int], bytes | memoryview], stored: int) -> tuple[int, ...]:
     """The entries of the table: octets of a frame, octets of its text, and so on."""
     tail = take(max(0, stored - _TAIL), min(stored, _TAIL))
     if len(tail) < _FOOT.size:

@@ -181,18 +181,16 @@ class Segments:
                 if file is not None and file not in self._lanes.values():
                     self._close(file)
 
-    def read(self, segment: int, position: int, length: int) -> bytes:
-        """The octets of one record. Raises NotFoundError without the file, StoreError if the record is damaged."""
-        head = self._pread(segment, position, _RECORD.size)
-        octets = self._pread(segment, position + _RECORD.size, length)
-        return self._checked(head, octets, segment, position, length)
+    def read(self, segment: int, position: int, length: int, *, at_once: bool = False) -> memoryview:
+        """The octets of one record. Raises NotFoundError without the file, StoreError if the record is damaged.
 
-    def read_at_once(self, segment: int, position: int, length: int) -> bytes:
-        """`read` for the event loop: raises NotCachedError instead of waiting for the disk."""
-        octets = self._pread_at_once(segment, position, _RECORD.size + length)
+        `at_once` is for the event loop: raises NotCachedError instead of waiting for the disk.
+        """
+        pread = self._pread_at_once if at_once else self._pread
+        octets = memoryview(pread(segment, position, _RECORD.size + length))
         return self._checked(octets[: _RECORD.size], octets[_RECORD.size :], segment, position, length)
 
-    def take(self, extent: Extent, start: int, count: int, *, at_once: bool = False) -> bytes:
+    def take(self, extent: Extent, start: int, count: int, *, at_once: bool = False) -> bytes | memoryview:
         """Some octets of a record, unchecked, fewer where the file ends: for what carries checksums of its own.
 
         Raises NotFoundError without the file, StoreError if it cannot be read; NotCachedError if it is to be
@@ -267,7 +265,7 @@ class Segments:
         """Whether records are on their way into a file, or may come: the last file of the run before is continued."""
         return number in self._in_flight or number in self._open or number == self._resume
 
-    def _checked(self, head: bytes, octets: bytes, segment: int, position: int, length: int) -> bytes:
+    def _checked(self, head: memoryview, octets: memoryview, segment: int, position: int, length: int) -> memoryview:
         if head != _RECORD.pack(_MAGIC, zlib.crc32(octets), length) or len(octets) != length:
             raise StoreError(f"the record at {position} of segment {segment} is damaged")
         return octets
@@ -281,7 +279,7 @@ class Segments:
         except OSError as error:
             raise StoreError(f"segment {segment} cannot be read: {error}") from error
 
-    def _pread_at_once(self, segment: int, position: int, length: int) -> bytes:
+    def _pread_at_once(self, segment: int, position: int, length: int) -> memoryview:
         octets = bytearray(length)
         try:
             found = os.preadv(self._descriptor(segment).fd, [octets], position, os.RWF_NOWAIT)
@@ -289,7 +287,7 @@ class Segments:
             raise NotCachedError(f"segment {segment} is not at hand") from error
         if found < length:
             raise NotCachedError(f"some of segment {segment} is not at hand")
-        return bytes(octets)
+        return memoryview(octets).toreadonly()
 
     def _descriptor(self, segment: int) -> _Descriptor:
         found = self._descriptors.get(segment)

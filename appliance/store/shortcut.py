@@ -45,7 +45,7 @@ class Shortcut:
     def take(self, fn: Callable[[Database], T]) -> T | None:
         """What `fn` returns, or None: then ask on a thread, which also tells what is wrong.
 
-        `fn` must not wait for files by itself, see `Segments.read_at_once`. That SQLite waits for its own is only
+        `fn` must not wait for files by itself, see `Segments.read`. That SQLite waits for its own is only
         known afterwards; then the way is closed for a while.
         """
         started = self._clock()

@@ -222,6 +222,13 @@ class Store:
         """
         return found.start(self._segments, reach, at_once=at_once)
 
+    def stretch_in(self, found: Found, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
+        """Octets of the text of one message of `found_in`, in pieces, for use inside `read`, or `at_once`.
+
+        Raises NotFoundError if compaction has moved its text since the snapshot: then another `read` finds it.
+        """
+        return found.stretch(self._segments, start, end, at_once=at_once)
+
     async def each(
         self,
         rows: Sequence[MessageRow],

@@ -16,7 +16,10 @@ from appliance.store.segments import Extent, NotCachedError, Record, Segments
 
 RAW, ZSTD, FRAMES = 0, 1, 2  # `body.codec`: as it is; one zstd frame; several, each unpacked without the others
 PIECE = FRAME  # octets of one text that are in memory at once
-QUICK = FRAME  # octets of text, unpacked out of as many at most: 0.3 ms, for which no thread is woken
+QUICK = FRAME  # octets of text, unpacked out of as many at most: 0.2 ms, for which no thread is woken
+QUICK_PLAIN = 2 * FRAME  # the same where there is little to unpack
+QUICK_UNPACKED = 90  # per cent of a text that are stored at least, if there is little
+HELD = 1 << 20  # octets of a stored text that are read at once, if all of it is wanted
 
 
 class Text(Protocol):
@@ -92,7 +95,7 @@ class Place(NamedTuple):
         Raises NotFoundError if compaction has moved it, StoreError if it is damaged.
         """
         if self.codec == ZSTD or (self.codec == RAW and self.segment is None):
-            return HeldText(self.short(segments, self.size)), None
+            return HeldText(bytes(self.short(segments, self.size))), None
         if self.segment is None:
             return self._frames_of_row(), None
         record = segments.record(self.segment, self.position, self.stored)
@@ -106,14 +109,13 @@ class Place(NamedTuple):
             record.close()
             raise
 
-    def short(self, segments: Segments, wanted: int, *, at_once: bool = False) -> bytes:
+    def short(self, segments: Segments, wanted: int, *, at_once: bool = False) -> bytes | memoryview:
         """The first `wanted` octets of a text that is stored in one go. Raises as `start` does."""
+        octets: bytes | memoryview
         if self.segment is None:
             octets = self.octets or b""
-        elif at_once:
-            octets = segments.read_at_once(self.segment, self.position, self.stored)
         else:
-            octets = segments.read(self.segment, self.position, self.stored)
+            octets = segments.read(self.segment, self.position, self.stored, at_once=at_once)
         if self.codec == ZSTD:
             octets = unpacked(octets, self.size)
         elif len(octets) != self.size:
@@ -125,24 +127,67 @@ class Place(NamedTuple):
 
         `at_once`: raises NotCachedError where that would take long, or where the disk would have to be waited for.
         """
-        if at_once and (wanted > QUICK or (self.stored > QUICK and self.codec != FRAMES)):
-            raise NotCachedError("too long a text")
+        if at_once:
+            self._refuse_unless_quick(wanted)
         if not wanted:
             return b""
         if self.codec != FRAMES:
             return self.short(segments, wanted, at_once=at_once)
-        return _gathered(self._frames(segments, at_once=at_once), wanted)
+        return _gathered(self._frames(segments, whole=wanted == self.size, at_once=at_once), wanted)
 
-    def _frames(self, segments: Segments, *, at_once: bool) -> Frames:
-        """For whoever takes them now: compaction may remove the file, which makes reading further a NotFoundError."""
+    def stretch(self, segments: Segments, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
+        """The octets from `start` to `end`, in as many pieces as the text is stored in: nothing else is unpacked.
+
+        0 <= start <= end <= size. What lies in a file as it is goes unchecked, unless it is the whole. Raises, and
+        `at_once` means, what it does for `start`.
+        """
+        if at_once:
+            self._refuse_unless_quick(end - start)
+        if start == end:
+            return []
+        whole = end - start == self.size
+        if self.codec == FRAMES:
+            return self._frames(segments, whole=whole, at_once=at_once).stretch(start, end)
+        if self.codec == RAW and self.segment is not None and not whole:
+            return [self._unchecked(segments, self.segment, start, end, at_once=at_once)]
+        octets = self.short(segments, self.size, at_once=at_once)
+        return [octets if whole else memoryview(octets)[start:end]]
+
+    def _refuse_unless_quick(self, wanted: int) -> None:
+        hardly_packed = self.stored * 100 > self.size * QUICK_UNPACKED
+        unpacked_at_least = wanted if self.codec == FRAMES else max(wanted, self.stored)
+        if unpacked_at_least > (QUICK_PLAIN if hardly_packed else QUICK):
+            raise NotCachedError("too long a text")
+
+    def _unchecked(
+        self, segments: Segments, segment: int, start: int, end: int, *, at_once: bool
+    ) -> bytes | memoryview:
+        if self.stored != self.size:
+            raise StoreError(f"there are {self.stored} octets of text instead of {self.size}")
+        octets = segments.take(Extent(segment, self.position, self.stored), start, end - start, at_once=at_once)
+        if len(octets) != end - start:
+            raise StoreError("the end of the text is missing")
+        return octets
+
+    def _frames(self, segments: Segments, *, whole: bool, at_once: bool) -> Frames:
+        """For whoever takes them now: compaction may remove the file, which makes reading further a NotFoundError.
+
+        Where the `whole` text is wanted, and it is not large, its table is read together with its frames.
+        """
         if self.segment is None:
             return self._frames_of_row()
         extent = Extent(self.segment, self.position, self.stored)
+        if whole and self.stored <= HELD:
+            return _frames_of(segments.take(extent, 0, self.stored, at_once=at_once), self.size)
         return Frames(lambda start, count: segments.take(extent, start, count, at_once=at_once), self.stored, self.size)
 
     def _frames_of_row(self) -> Frames:
-        octets = self.octets or b""
-        return Frames(lambda start, count: octets[start : start + count], len(octets), self.size)
+        return _frames_of(self.octets or b"", self.size)
+
+
+def _frames_of(octets: bytes | memoryview, size: int) -> Frames:
+    stored = memoryview(octets)
+    return Frames(lambda start, count: stored[start : start + count], len(octets), size)
 
 
 def _gathered(text: Text, wanted: int) -> bytes | memoryview:

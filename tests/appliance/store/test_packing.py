@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import random
 
 import pytest
 import zstandard
 
 from appliance.errors import StoreError
-from appliance.store.packing import packed, unpacked
+from appliance.store.packing import packed, packed_attachment, unpacked
 
 TEXT = random.Random(1).randbytes(5000).hex().encode()
 
@@ -54,3 +55,15 @@ def test_what_other_writers_of_zstd_made_is_read() -> None:
     frame = writer.compress(TEXT[:3000]) + writer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
     frame += writer.compress(TEXT[3000:]) + writer.flush()
     assert unpacked(frame, len(TEXT)) == TEXT
+
+
+def test_of_attachments_only_what_repeats_is_packed() -> None:
+    """Base64 of a photo would shrink by a quarter, but only by codes that take long to read."""
+    photo = base64.encodebytes(random.Random(2).randbytes(90_000)).replace(b"\n", b"\r\n")
+    frame = packed_attachment(photo)
+    assert len(packed(photo)) < len(photo) * 0.8 < len(frame) < len(photo) + 40
+    assert unpacked(frame, len(photo)) == photo
+    assert zstandard.get_frame_parameters(frame).has_checksum
+    table = b"".join(b"%d;a name;%d.%02d EUR\r\n" % (row, row * 7, row % 100) for row in range(3000))
+    assert packed_attachment(memoryview(table)) == packed(table)
+    assert unpacked(packed_attachment(b""), 0) == b""

@@ -188,13 +188,13 @@ async def test_a_reader_follows_a_text_that_is_moved(store: Store, ana: Account)
     real = store._segments.read
     moved: list[int] = []
 
-    def read(segment: int, position: int, length: int) -> bytes:
+    def read(segment: int, position: int, length: int, *, at_once: bool) -> memoryview:
         if not moved:
             moved.append(segment)
             store._segments.path(segment).rename(store.folder / "aside")
             raise NotFoundError("gone while we looked")
         (store.folder / "aside").rename(store._segments.path(segment)) if (store.folder / "aside").exists() else None
-        return real(segment, position, length)
+        return real(segment, position, length, at_once=at_once)
 
     store._segments.read = read  # type: ignore[method-assign]
     assert bytes((await store.load_many([row]))[0]) == PREFIX + bytes(message(1, 100_000))

@@ -97,18 +97,18 @@ async def test_what_is_missing_or_damaged_is_told_as_ever(store: Store, ana: Acc
 def test_a_record_that_is_not_in_memory_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = Segments(tmp_path / "segments")
     extent = files.append([b"some octets"])
-    assert files.read_at_once(extent.segment, extent.position, extent.length) == b"some octets"
+    assert files.read(extent.segment, extent.position, extent.length, at_once=True) == b"some octets"
     with pytest.raises(NotCachedError):
-        files.read_at_once(extent.segment, extent.position, extent.length + 1)
+        files.read(extent.segment, extent.position, extent.length + 1, at_once=True)
     with pytest.raises(NotCachedError):
-        files.read_at_once(9, 0, 1)
+        files.read(9, 0, 1, at_once=True)
 
     def absent(*_: object) -> int:
         raise BlockingIOError(11, "not now")
 
     monkeypatch.setattr(os, "preadv", absent)
     with pytest.raises(NotCachedError):
-        files.read_at_once(extent.segment, extent.position, extent.length)
+        files.read(extent.segment, extent.position, extent.length, at_once=True)
     assert files.read(extent.segment, extent.position, extent.length) == b"some octets"
 
 

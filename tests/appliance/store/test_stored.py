@@ -21,7 +21,7 @@ from appliance.store import Account, Store, frames, messages, texts
 from appliance.store.bodies import prepare
 from appliance.store.frames import FRAME, Frames, table
 from appliance.store.packing import packed
-from appliance.store.segments import Segments
+from appliance.store.segments import NotCachedError, Segments
 from appliance.store.stored import StoredMessage
 from appliance.store.texts import FRAMES, PIECE, RAW, ZSTD, HeldText, Place, PlainText
 from tests.appliance.store.samples import PREFIX, accept, box, message, rows, swept
@@ -94,6 +94,9 @@ def test_any_stretch(tmp_path_factory: pytest.TempPathFactory, data: st.DataObje
         while start + len(made) < end:
             made += opened.piece(start + len(made), end)
         assert made == text[start:end]
+        assert b"".join(place.stretch(segments, start, end)) == text[start:end]
+        with contextlib.suppress(NotCachedError):
+            assert b"".join(place.stretch(segments, start, end, at_once=True)) == text[start:end]
     if record is not None:
         record.close()
 
@@ -159,6 +162,28 @@ def test_any_flipped_bit_of_frames_is_found_and_no_other_frame_suffers() -> None
 def test_tables_that_do_not_fit(octets: bytes, size: int) -> None:
     with pytest.raises(StoreError):
         Frames(reading(octets), len(octets), size)
+
+
+def test_damage_in_a_stretch_is_found(tmp_path: Path) -> None:
+    text, _, _ = TEXTS["frames in a file"]
+    segments, place = stored(tmp_path, text)
+    assert place.segment is not None
+    path = segments.path(place.segment)
+    octets = bytearray(path.read_bytes())
+    octets[place.position + 1000] ^= 1
+    path.write_bytes(octets)
+    for start, end in ((0, len(text)), (5, 6), (10, FRAME + 10)):
+        with pytest.raises(StoreError, match="frame 0"):
+            place.stretch(segments, start, end)
+    assert b"".join(place.stretch(segments, FRAME, len(text))) == text[FRAME:]
+    plain = Place(RAW, place.stored, place.segment, place.position, place.stored, None)
+    assert b"".join(plain.stretch(segments, 1000, 1001)) == octets[place.position + 16 + 1000 :][:1]
+    with pytest.raises(StoreError, match="damaged"):
+        plain.stretch(segments, 0, place.stored)
+    with pytest.raises(StoreError, match="missing"):
+        plain._replace(position=place.position + 100).stretch(segments, 1, place.stored)
+    with pytest.raises(StoreError, match="instead of"):
+        plain._replace(size=5).stretch(segments, 1, 4)
 
 
 def test_a_frame_that_holds_more_than_it_says_is_not_unpacked() -> None:
