@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -45,11 +45,12 @@ def load(names: Sequence[str], folder: Path | None = None) -> tuple[pluggy.Plugi
     manager = pluggy.PluginManager("palomar")
     manager.add_hookspecs(hookspecs)
     problems = []
+    announced = _entry_points()  # once: it reads a file of every installed distribution
     for name in reversed(names):  # pluggy calls the last registered first
         try:
             if manager.has_plugin(name):
                 raise PluginError("is named twice")
-            register(manager, name, _find(name, folder))
+            register(manager, name, _find(name, folder, announced))
         except PluginError as error:
             problems.append((name, str(error)))
     return manager, problems[::-1]
@@ -85,13 +86,13 @@ def _misfits(manager: pluggy.PluginManager, plugin: object) -> list[str]:
     return wrong if hooks else ["implements no hook"]
 
 
-def _find(name: str, folder: Path | None) -> ModuleType:
+def _find(name: str, folder: Path | None, announced: Mapping[str, importlib.metadata.EntryPoint]) -> ModuleType:
     if not _NAME.fullmatch(name):
         raise UnknownPluginError("is no plugin name (lower-case words, dots between them)")
     finders: list[Callable[[], ModuleType]] = []
     if _is_builtin(name):
         finders.append(lambda: importlib.import_module(f"plugins.{name}"))
-    if (entry := _entry_points().get(name)) is not None:
+    if (entry := announced.get(name)) is not None:
         finders.append(entry.load)
     file = folder / f"{name}.py" if folder is not None else None
     if file is not None and file.is_file():

@@ -37,7 +37,8 @@ SOCKET = Path("/run/palomar-hw/hw.sock")
 RELEASE_FILE = Path("/usr/lib/palomar-release.json")  # only on the image, where palomar-hw may be starting just now
 SOCKET_VARIABLE = "PALOMAR_HW_SOCKET"
 ALIVE_EVERY_S = 5.0
-FIRST_PAUSE_S = 1.0  # before the socket is tried again; doubles
+FIRST_PAUSE_S = 0.125  # before the socket is tried again; doubles
+PATIENCE_S = 4.0  # without a socket; palomar-hw may be starting beside us
 LONGEST_PAUSE_S = 30.0
 CONNECT_S = 5.0
 READ_OCTETS = 65_536
@@ -76,6 +77,8 @@ class HwLink:
             try:
                 await self._talk()
                 reason = self._refused or "it closed the connection"
+            except FileNotFoundError:
+                reason = "there is no such socket" if pause >= PATIENCE_S else ""
             except (OSError, TimeoutError) as error:
                 reason = str(error) or "it does not answer"
             except ProtocolError as error:
@@ -83,7 +86,7 @@ class HwLink:
             if self.connected:
                 pause, told = FIRST_PAUSE_S, ""
             self.connected = False
-            if reason != told:
+            if reason and reason != told:
                 log.warning("no palomar-hw at %s: %s", self._path, reason)
                 told = reason
             await self._sleep(pause)

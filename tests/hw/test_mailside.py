@@ -113,7 +113,7 @@ async def test_the_clock_is_in_doubt_until_the_watcher_speaks(tmp_path: Path) ->
 async def test_without_palomar_hw_it_tries_for_ever_with_growing_pauses(tmp_path: Path) -> None:
     core = FakeCore()
     async with running(core, tmp_path / "s") as bench:
-        for number, pause in enumerate((1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)):
+        for number, pause in enumerate((0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)):
             await until(lambda number=number: len(bench.slept) == number + 1)
             assert bench.slept[-1] == pause
             bench.turn(pause)
