@@ -37,7 +37,6 @@ class Selected:
         "_changed",
         "_enabled",
         "_gone",
-        "_gone_since",
         "_new_keywords",
         "_own",
         "_owner",
@@ -54,6 +53,7 @@ class Selected:
         "modseq",
         "name",
         "read_only",
+        "settled_modseq",
         "uidnext",
         "uidvalidity",
         "view",
@@ -80,6 +80,7 @@ class Selected:
         self.uidvalidity = mailbox.uidvalidity
         self.uidnext = mailbox.uidnext
         self.modseq = 0  # of the state that the view shows
+        self.settled_modseq = 0  # of the last state that the client was told of completely
         self.view = View((), (), mailbox.keywords)
         self._enabled = enabled
         self._store = store
@@ -90,7 +91,6 @@ class Selected:
         self._pending_size = 0
         self._stale = False  # notices were thrown away
         self._gone: set[int] = set()  # uids whose EXPUNGE waits
-        self._gone_since = 0  # the modseq before the first of them
         self._changed: dict[int, int] = {}  # uids whose flags others have changed, with their modseqs (0: unknown)
         self._own: dict[int, int] = {}  # uids that this session has changed, if it hears of their modseqs
         self._wanted: set[int] = set()  # uids whose flags are to be told in any case
@@ -101,7 +101,8 @@ class Selected:
     async def open(self) -> None:
         """Read the mailbox. Raises NotFoundError if it was deleted meanwhile."""
         mailbox, self.view = await self._store.read(self._look)
-        self.uidvalidity, self.uidnext, self.modseq = mailbox.uidvalidity, mailbox.uidnext, mailbox.highestmodseq
+        self.uidvalidity, self.uidnext = mailbox.uidvalidity, mailbox.uidnext
+        self.modseq = self.settled_modseq = mailbox.highestmodseq
         self._claim(mailbox.uidnext)
         self._told = (len(self.view), self.view.count_recent())
 
@@ -136,11 +137,6 @@ class Selected:
         """`* OK [HIGHESTMODSEQ 5]`: up to where the client knows everything."""
         return untagged("OK", "Highest", f"HIGHESTMODSEQ {self.settled_modseq}")
 
-    @property
-    def settled_modseq(self) -> int:
-        """The modseq up to which nothing is left to be told but what waits in the news."""
-        return min(self._gone_since, self.modseq) if self._gone else self.modseq
-
     def modseq_without(self, gone: Collection[int]) -> int:
         """The modseq up to which the client knows everything when it has been told that `gone` are gone."""
         untold = self._changed or len(self.view) != self._told[0] or not self._gone.issubset(gone)
@@ -173,7 +169,8 @@ class Selected:
     @property
     def has_news(self) -> bool:
         """Whether `news` may have something to tell."""
-        return bool(self._pending or self._stale or self._gone or self._changed or self._wanted or self._own)
+        waiting = self._pending or self._stale or self._gone or self._changed or self._wanted or self._own
+        return bool(waiting) or self.modseq != self.settled_modseq
 
     def _notice(self, change: Change) -> None:
         if not self._stale:
@@ -206,6 +203,8 @@ class Selected:
         self._told = told
         if self._changed or self._wanted or self._own:
             lines.append(await self._tell_flags())
+        if not self._gone and not self._changed:
+            self.settled_modseq = self.modseq
         return b"".join(lines)
 
     async def absorb(self) -> None:
@@ -224,7 +223,7 @@ class Selected:
         last = self.view.uids[-1] if len(self.view) else 0
         expunged = {uid for change in pending for uid in change.expunged}
         added = [uid for change in pending for uid in change.added if uid > last and uid not in expunged]
-        self._lose([uid for uid in expunged if self.view.index(uid) >= 0], _first_expunge(pending) - 1)
+        self._gone.update(uid for uid in expunged if self.view.index(uid) >= 0)
         self.modseq = pending[-1].modseq
         if added:
             flags = {uid: flags for change in pending for uid, flags in change.flags}
@@ -242,7 +241,7 @@ class Selected:
         mailbox, rows = await self._store.read(self._read)
         self._take_keywords(mailbox.keywords)
         last = self.view.uids[-1] if len(self.view) else 0
-        self._lose(set(self.view.uids).difference(row[0] for row in rows), self.modseq)
+        self._gone = set(self.view.uids).difference(row[0] for row in rows)
         self.modseq = mailbox.highestmodseq
         self._update(rows, 0, own=False)
         self._add([row for row in rows if row[0] > last])
@@ -253,12 +252,6 @@ class Selected:
         self._check_keywords(rows)
         self.view.append([row[0] for row in rows], [row[1] for row in rows])
         self._claim(rows[-1][0] + 1)
-
-    def _lose(self, uids: Collection[int], since: int) -> None:
-        """Messages are gone; the modseq before the first of them was `since`."""
-        if uids and not self._gone:
-            self._gone_since = since
-        self._gone.update(uids)
 
     def _update(self, rows: Sequence[tuple[int, int]], modseq: int, *, own: bool) -> None:
         if rows:
@@ -376,8 +369,3 @@ class Selected:
         if mailbox is None:
             raise NotFoundError("the mailbox was deleted")
         return mailbox, list_flags(db, self.mailbox_id)
-
-
-def _first_expunge(changes: Iterable[Change]) -> int:
-    """The modseq of the first removal among changes; 0 if there is none."""
-    return next((change.modseq for change in changes if change.expunged), 0)
