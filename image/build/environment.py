@@ -82,8 +82,6 @@ def make_palomar(work: Work, output: Path) -> None:
     _install(work, [wheel], target)
     for scratch in (source, wheels, target / "bin"):
         shutil.rmtree(scratch, ignore_errors=True)
-    for record in target.glob("*.dist-info/direct_url.json"):
-        record.unlink()  # names a path of this machine
     _plain(target)
     compile_tree(work, output / "root", PLACE)
 
@@ -99,6 +97,8 @@ def compile_tree(work: Work, root: Path, place: str) -> None:
 
 def _install(work: Work, wheels: list[Path], target: Path) -> None:
     _pip(work, "install", "--no-compile", "--no-index", "--target", target, *wheels)
+    for record in target.glob("*.dist-info/direct_url.json"):
+        record.unlink()  # names a path of this machine
 
 
 def _pip(work: Work, verb: str, *arguments: str | os.PathLike[str]) -> None:
