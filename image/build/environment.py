@@ -27,6 +27,8 @@ _ONLY_FOR_BUILDS = (
     "image/unique.py",
     "hw/fake.py",
 )
+# Beside the metadata of each package: what names pip, or a path of this machine.
+_OF_THE_INSTALLER = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")
 # A second engine of zstandard, for interpreters without the first, is as large as all our code.
 _UNUSED_FILES = ("*.pyi", "*.c", "*.h", "*.pyx", "*.pxd", "zstandard/_cffi*.so")
 _NOT_FOR_SERVERS = ("tests", "test", "testing")
@@ -97,8 +99,6 @@ def compile_tree(work: Work, root: Path, place: str) -> None:
 
 def _install(work: Work, wheels: list[Path], target: Path) -> None:
     _pip(work, "install", "--no-compile", "--no-index", "--target", target, *wheels)
-    for record in target.glob("*.dist-info/direct_url.json"):
-        record.unlink()  # names a path of this machine
 
 
 def _pip(work: Work, verb: str, *arguments: str | os.PathLike[str]) -> None:
@@ -113,7 +113,7 @@ def _pip(work: Work, verb: str, *arguments: str | os.PathLike[str]) -> None:
 def _plain(tree: Path) -> None:
     """Take away what tells where and by whom a wheel was installed, and give everything plain permissions."""
     for path in tree.rglob("*"):
-        if path.name in ("INSTALLER", "REQUESTED", "RECORD") and path.parent.suffix == ".dist-info":
+        if path.name in _OF_THE_INSTALLER and path.parent.suffix == ".dist-info":
             path.unlink()
         elif path.is_dir():
             path.chmod(0o755)
