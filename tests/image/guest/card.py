@@ -8,20 +8,29 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from image.build.toolroot import ToolRoot
-from image.qemu import BUILT, TOOLS
+from image.qemu import BUILT, CHECKOUT, TOOLS
 
+BOOT_SCRIPT = CHECKOUT / "image/bootloader/boot.cmd"
 SECTOR = 512
 PARTITION_TABLE = 446  # its offset in the first sector
 MTOOLS = {"MTOOLS_SKIP_CHECK": "1"}
 
 
+def place(image: Path, number: int) -> tuple[int, int]:
+    """Offset and size of a partition, in bytes; 1 to 4."""
+    with image.open("rb") as file:
+        entry = file.read(SECTOR)[PARTITION_TABLE + 16 * (number - 1) :][:16]
+    start, sectors = int.from_bytes(entry[8:12], "little"), int.from_bytes(entry[12:16], "little")
+    return start * SECTOR, sectors * SECTOR
+
+
 class Card:
     """A raw image file that stands for the SD card."""
 
-    def __init__(self, path: Path, size: int = 4 << 30) -> None:
-        """Copy the built image and make it `size` bytes, as a card is larger than what is written to it."""
+    def __init__(self, path: Path, size: int = 4 << 30, *, source: Path | None = None) -> None:
+        """Copy the built image (or `source`) and make it `size` bytes: a card is larger than what is written to it."""
         self.path = path
-        source = next((BUILT / "whole").glob("palomar-*.img"))
+        source = source or next((BUILT / "whole").glob("palomar-*.img"))
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", source, path], check=True)
         with path.open("r+b") as file:
             file.truncate(size)
@@ -34,10 +43,7 @@ class Card:
 
     def place(self, number: int) -> tuple[int, int]:
         """Offset and size of a partition, in bytes; 1 to 4."""
-        with self.path.open("rb") as file:
-            entry = file.read(SECTOR)[PARTITION_TABLE + 16 * (number - 1) :][:16]
-        start, sectors = int.from_bytes(entry[8:12], "little"), int.from_bytes(entry[12:16], "little")
-        return start * SECTOR, sectors * SECTOR
+        return place(self.path, number)
 
     def digest(self, number: int) -> str:
         """SHA-256 of a partition."""
@@ -70,6 +76,13 @@ class Card:
         target.unlink(missing_ok=True)
         self._tools.run("mcopy", "-n", "-i", f"{self.path}@@{self.place(1)[0]}", f"::{name}", target, env=MTOOLS)
         return target.read_bytes()
+
+    def set_kernel_options(self, options: str, scratch: Path) -> None:
+        """Replace the boot script by the same one with more words on the kernel's line."""
+        source, target = scratch / "boot.cmd", scratch / "boot.scr"
+        source.write_text(f"setenv palomar_extra {options}\n{BOOT_SCRIPT.read_text()}")
+        self._tools.run("mkimage", *("-A", "arm64", "-T", "script", "-C", "none", "-d", source, target))
+        self.put_bytes("boot.scr", target.read_bytes(), scratch)
 
     def fill(self, number: int, pieces: Iterable[bytes]) -> None:
         """Write over the beginning of a partition."""

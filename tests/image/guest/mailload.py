@@ -10,6 +10,7 @@ import re
 import smtplib
 import ssl
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -57,6 +58,11 @@ class Promises:
         with self.lock:
             self.unsure.discard(number)
 
+    def copy(self) -> Promises:
+        """What stands at this moment."""
+        with self.lock:
+            return Promises(set(self.promised), set(self.unsure), self.next_number)
+
     def lost(self, found: Counter[int]) -> list[int]:
         return sorted(self.promised - set(found))
 
@@ -68,24 +74,28 @@ class Promises:
 
 
 class Load:
-    """Clients that send one message after the other until the guest is gone."""
+    """Clients that send one message after the other until the guest is gone, or until it has taken `enough`."""
 
-    def __init__(self, port: int, promises: Promises, clients: int = 3) -> None:
+    def __init__(self, port: int, promises: Promises, clients: int = 6, *, enough: int | None = None) -> None:
         self._port = port
         self._promises = promises
+        self._enough = enough
         self._ended = threading.Event()
         self.first = threading.Event()  # some message of this span had its 250
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
         for thread in self._threads:
             thread.start()
 
+    def _is_over(self) -> bool:
+        return self._ended.is_set() or (self._enough is not None and len(self._promises.promised) >= self._enough)
+
     def _run(self) -> None:
-        while not self._ended.is_set():
+        while not self._is_over():
             with (
                 contextlib.suppress(OSError, smtplib.SMTPException),
                 smtplib.SMTP(HOST, self._port, timeout=ANSWER_S) as client,
             ):
-                while not self._ended.is_set():
+                while not self._is_over():
                     self._send(client)
 
     def _send(self, client: smtplib.SMTP) -> None:
@@ -97,6 +107,13 @@ class Load:
             raise
         self._promises.keep(number)
         self.first.set()
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait until the guest has taken enough."""
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            assert not thread.is_alive(), f"only {len(self._promises.promised)} messages within {timeout_s:g} s"
 
     def stop(self) -> None:
         """To be called when the guest is dead: its connections end the clients."""

@@ -1,14 +1,19 @@
 """Power cuts under load: no message with a 250 is lost or doubled, and the card comes up by itself every time.
 
-`CUTS=1000 .venv/bin/pytest -m image tests/image/guest/test_power_cut.py` for more of them; `CUT_SEED=N` repeats the
-choices of a run (moments and losses; the guest's own timing is not repeatable).
+The card decides the moment: in its N-th write or flush from now on it stands still, and with it the guest. Then the
+guest is killed, and a random part of what no flush had covered is gone. Before that, at `PICTURES` further moments of
+each start, the same is done to a copy of the card, which is examined outside QEMU while the guest goes on.
+
+    CUTS=1000 .venv/bin/pytest -m image tests/image/guest/test_power_cut.py
+
+for more starts; `CUT_SEED=N` repeats the choices of a run (moments and losses; the guest's own timing is not
+repeatable). `CUT_LIE=N` has the card answer every N-th flush without doing it: the test must fail then.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,32 +21,25 @@ from typing import Any
 
 import pytest
 
-from image.qemu import Guest, Setup
-from tests.image.cutdisk.disk import CutDisk, Tally, build
+from image.qemu import Guest
+from tests.image.cutdisk.disk import CutDisk
+from tests.image.cutdisk.panel import Moment
 from tests.image.guest.card import Card
-from tests.image.guest.mailload import ACCOUNT, PASSWORD, Load, Promises, found_in_inbox
+from tests.image.guest.cutting import FIRST_S, Appliance
+from tests.image.guest.mailload import Load, found_in_inbox
 
 pytestmark = [pytest.mark.image, pytest.mark.programs("nbdkit", "gcc")]
 
-CUTS = int(os.environ.get("CUTS", "5"))
-BOOT_S = 300.0
-SPAN_S = (0.5, 12.0)  # from the first 250 to the cut
-FLUSH_US = 20_000  # as a slow card; the shorter, the fewer cuts meet a write that is not flushed
+CUTS = int(os.environ.get("CUTS", "5"))  # starts that end in a cut
+PICTURES = int(os.environ.get("CUT_PICTURES", "7"))
+LIE = int(os.environ.get("CUT_LIE", "0"))
 EARLY_CUTS = 0.2  # this share of the cuts comes while it still boots
-
-FIRST_BOOT = f"""
-hostname = "mail.example.org"
-domains = ["example.org"]
-
-[[setup.accounts]]
-name = "{ACCOUNT}"
-password = "{PASSWORD}"
-"""
-Say = Callable[[str], None]
+READ_BACK = 10  # cuts after which everything is read from the guest too
+LIES = 500  # writes to the card that lies
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     def say(text: str) -> None:
         with capsys.disabled():
             print(text, flush=True)
@@ -49,98 +47,74 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
     return say
 
 
-class Appliance:
-    """The card, and one guest after the other on it."""
-
-    def __init__(self, card: Card, folder: Path, seed: int) -> None:
-        self._folder = folder
-        self._chance = random.Random(seed)
-        self._plugin = build(folder)
-        self._card = card
-        card.put("palomar.toml", FIRST_BOOT, folder)
-        self.promises = Promises()
-        self.total = Tally()
-
-    def power(self) -> tuple[CutDisk, Guest]:
-        disk = CutDisk(self._plugin, self._card.path, seed=self._chance.getrandbits(32), flush_us=FLUSH_US)
-        disk.start()
-        folder = self._folder / "guest"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return disk, Guest(Setup(disk=disk.uri), folder)
-
-    def up(self) -> tuple[CutDisk, Guest]:
-        """Power on and wait for mail. What comes up must do so without anybody's help."""
-        disk, guest = self.power()
-        try:
-            guest.banner("smtp", BOOT_S)
-        except BaseException:
-            guest.kill()
-            disk.close()
-            raise
-        return disk, guest
-
-    def cut(self, disk: CutDisk, guest: Guest, load: Load | None = None) -> Tally:
-        guest.kill()
-        if load is not None:
-            load.stop()
-        tally = disk.cut()
-        self.total.add(tally)
-        return tally
-
-    def cut_under_load(self) -> Tally:
-        disk, guest = self.up()
-        load = Load(guest.ports["smtp"], self.promises)
-        assert load.first.wait(120), "no message was accepted within two minutes"
-        time.sleep(self._chance.uniform(*SPAN_S))  # the moment of the cut is the test's own
-        return self.cut(disk, guest, load)
-
-    def cut_while_booting(self, boot_s: float) -> Tally:
-        disk, guest = self.power()
-        time.sleep(self._chance.uniform(0.1, boot_s))
-        return self.cut(disk, guest)
-
-    def next_is_early(self) -> bool:
-        return self._chance.random() < EARLY_CUTS
-
-
-def test_power_cuts_under_load(card: Card, tmp_path: Path, say: Say, report: dict[str, Any]) -> None:
+@pytest.fixture
+def appliance(card: Card, tmp_path: Path, say: Callable[[str], None]) -> Appliance:
     seed = int(os.environ.get("CUT_SEED") or random.SystemRandom().getrandbits(32))
-    say(f"\n{CUTS} power cuts, CUT_SEED={seed}")
-    appliance = Appliance(card, tmp_path, seed)
-    promises = appliance.promises
+    say(f"\n{CUTS} starts, each with {PICTURES} copies and a power cut, CUT_SEED={seed}")
+    return Appliance(card, tmp_path, random.Random(seed), say, lie=LIE)
+
+
+def test_power_cuts_under_load(appliance: Appliance, report: dict[str, Any]) -> None:
     started = time.monotonic()
-    disk, guest = appliance.up()  # first boot: grows the card, makes the account
-    boot_s = time.monotonic() - started
-    appliance.cut(disk, guest)
-    lost: set[int] = set()
-    doubled: set[int] = set()
-    for number in range(1, CUTS + 1):
-        early = number > 1 and appliance.next_is_early()
-        tally = appliance.cut_while_booting(boot_s) if early else appliance.cut_under_load()
-        kind = "booting" if early else "load"
-        say(
-            f"  cut {number:4} ({kind}): {len(promises.promised)} promised, {tally.held} writes unflushed:"
-            f" {tally.whole} kept, {tally.torn} torn, {tally.dropped} dropped"
-        )
-        if number % 5 == 0 or number == CUTS:
-            disk, guest = appliance.up()
-            found = found_in_inbox(guest.ports["imaps"])
-            lost |= set(promises.lost(found))
-            doubled |= set(promises.doubled(found))
-            assert not promises.invented(found)
-            appliance.cut(disk, guest)
-            say(f"  read back: {sum(found.values())} messages, {len(lost)} lost, {len(doubled)} twice")
+    for number in range(1, CUTS + 1):  # the first start grows the card and makes the account
+        if number > 1 and appliance.chance.random() < EARLY_CUTS:
+            appliance.cut_while_booting()
+        else:
+            appliance.cuts_under_load(PICTURES)
+        if number % READ_BACK == 0 and number < CUTS:
+            _read_back(appliance)
+    _read_back(appliance, show_a_card_that_lies=not LIE)
+    toll = appliance.toll
     report.update(
         {
-            "cuts": CUTS,
-            "lost": len(lost),
-            "doubled": len(doubled),
-            "promised": len(promises.promised),
-            "unflushed_writes": appliance.total.held,
-            "cut_seed": seed,
+            "cuts": toll.cuts,
+            "cuts_booted": CUTS,
+            "lost": len(toll.lost),
+            "doubled": len(toll.doubled),
+            "promised": len(appliance.promises.promised),
+            "unflushed_writes": toll.unflushed,
+            "unflushed_dropped": toll.dropped,
+            "unflushed_torn": toll.torn,
         }
     )
-    assert not lost, f"{sorted(lost)[:20]} had a 250 and are gone (CUT_SEED={seed})"
-    assert not doubled, f"{sorted(doubled)[:20]} are there twice (CUT_SEED={seed})"
-    assert appliance.total.held, "no cut met an unflushed write: this run proved nothing"
+    appliance.say(
+        f"  {toll.cuts} cuts, {toll.met} of them met {toll.unflushed} unflushed writes: {toll.dropped} dropped,"
+        f" {toll.torn} torn, {toll.lost_bytes >> 10} KiB gone; {len(appliance.promises.promised)} messages promised,"
+        f" {len(toll.lost)} lost, {len(toll.doubled)} twice; {(time.monotonic() - started) / 60:.0f} minutes"
+    )
+    assert not toll.lost, f"{sorted(toll.lost)[:20]} had a 250 and are gone"
+    assert not toll.doubled, f"{sorted(toll.doubled)[:20]} are there twice"
+    assert not toll.invented, f"{sorted(toll.invented)[:20]} were refused and are there"
+    assert toll.met > toll.cuts / 2, "hardly any cut met an unflushed write: this run proved little"
+
+
+def _read_back(appliance: Appliance, *, show_a_card_that_lies: bool = False) -> None:
+    """Read everything from the guest itself. At the end the same judge must see what a card that lies loses."""
+    disk, guest = appliance.up()
+    try:
+        found = found_in_inbox(guest.ports["imaps"])
+        appliance.say(f"  read from the guest: {appliance.toll.judge(appliance.promises, found)}")
+        if show_a_card_that_lies:
+            _see_a_lie(appliance, disk, guest)
+    finally:
+        guest.kill()
+        disk.close()
+
+
+def _see_a_lie(appliance: Appliance, disk: CutDisk, guest: Guest) -> None:
+    before = appliance.promises.copy()
+    disk.lie(loses_all=True)
+    disk.order(Moment(writes=LIES))
+    load = Load(guest.ports["smtp"], appliance.promises)
+    try:
+        assert disk.stands_still(FIRST_S), "there was no load"
+        image, _ = disk.lost_copy()
+        then = appliance.promises.copy()
+        lost = set(then.lost(appliance.crashed(image).mail()))
+    finally:
+        guest.kill()
+        load.stop()
+    made = len(then.promised) - len(before.promised)
+    appliance.say(f"  a card that lies: {made} messages promised, {len(lost)} are seen to be lost")
+    assert lost, "the loss of a card that lies was not seen"
+    assert not lost & before.promised
