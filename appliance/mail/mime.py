@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from copy import copy
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -33,6 +35,7 @@ _DEFAULT_PARAMETERS: Parameters = (("charset", "us-ascii"),)
 _DELIMITER_END = re.compile(rb"(?>(--)?)[ \t]*+(?:\r\n|\Z)")
 _MESSAGE_TYPES = frozenset(("rfc822", "global"))
 _OPAQUE = frozenset(("base64", "x-uuencode"))  # no offset can point into a message that is encoded like this
+_CACHED_OCTETS = 256  # a part's header up to this length is kept: each mail program writes the same ones all the time
 
 
 class Part(msgspec.Struct, array_like=True, omit_defaults=True):
@@ -220,6 +223,10 @@ class _Scanner:
         empty_line = find(text, b"\r\n\r\n", start, end)
         body_start = empty_line + 4 if empty_line >= 0 else end
         header = bytes(text[start : min(body_start, start + MAX_PART_HEADER)])
+        if len(header) <= _CACHED_OCTETS and not envelope:
+            part = copy(_described_once(header, digest))
+            part.header_start, part.body_start, part.end = start, body_start, end
+            return part
         fields = scan_fields(header)
         part = _described(fields, start, body_start, end, digest=digest)
         if envelope:
@@ -250,6 +257,12 @@ def _described(fields: Sequence[Field], start: int, body_start: int, end: int, *
     if len(content) > (value is not None):
         _describe_further(part, content)
     return part
+
+
+@lru_cache(maxsize=256)
+def _described_once(header: bytes, digest: bool) -> Part:
+    """A part with this header, to be copied: it has no place yet."""
+    return _described(scan_fields(header), 0, 0, 0, digest=digest)
 
 
 def _describe_further(part: Part, content: dict[bytes, bytes]) -> None:

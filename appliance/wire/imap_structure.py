@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -16,6 +17,7 @@ from appliance.mail.parameters import Parameters
 from appliance.wire.imap_strings import nstring, string
 
 MAX_ADDRESSES = 10_000  # addresses of one field that ENVELOPE lists
+_CACHED_OCTETS = 256  # what parts with a header up to this length become is kept
 
 # The forms nearly every field has: a name or none, one plain address, a comma or the end. The characters are such
 # that what matched can be put between quotes as it is.
@@ -28,6 +30,8 @@ _SIMPLE = re.compile(
     re.VERBOSE,
 )
 _NO_FIELDS = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
+
+Kind = tuple[str, str, Parameters, str | None, str | None, str]  # type, subtype, parameters, id, description, encoding
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Part)
@@ -96,27 +100,41 @@ def bodystructure(part: Part, *, extended: bool = True) -> bytes:
         children = b"".join([bodystructure(child, extended=extended) for child in part.parts])
         if not extended:
             return b"(%b %b)" % (children, string(part.subtype))
-        return b"(%b %b %b %b)" % (children, string(part.subtype), _params(part.params), _extension(part))
-    out = [
-        b"%b %b %b %b %b %b %d"
-        % (
-            string(part.type),
+        return b"(%b %b %b %b)" % (
+            children,
             string(part.subtype),
             _params(part.params),
-            nstring(part.id),
-            nstring(part.description),
-            string(part.encoding),
-            part.size,
+            _extension(part.disposition, part.language, part.location),
         )
-    ]
+    # Many parts have the same few short headers. That of the whole message is not counted here, and may be long.
+    short = 0 < part.body_start - part.header_start <= _CACHED_OCTETS
+    kind = part.type, part.subtype, part.params, part.id, part.description, part.encoding
+    before, behind = (_cached_leaf if short else _leaf)(kind, part.md5, part.disposition, part.language, part.location)
+    out = [b"%b %d" % (before, part.size)]
     if part.message is not None:
         inner = bodystructure(part.message, extended=extended)
         out.append(b"%b %b %d" % (_envelope(scan_fields(part.message.envelope_fields)), inner, part.lines))
     elif part.type == "text":
         out.append(b"%d" % part.lines)
     if extended:
-        out.append(b"%b %b" % (nstring(part.md5), _extension(part)))
+        out.append(behind)
     return b"(%b)" % b" ".join(out)
+
+
+def _leaf(
+    kind: Kind,
+    md5: str | None,
+    disposition: tuple[str, Parameters] | None,
+    language: tuple[str, ...],
+    location: str | None,
+) -> tuple[bytes, bytes]:
+    """What BODYSTRUCTURE says of a single part before its size and behind its lines."""
+    type_, subtype, params, id_, description, encoding = kind
+    before = (string(type_), string(subtype), _params(params), nstring(id_), nstring(description), string(encoding))
+    return b" ".join(before), b"%b %b" % (nstring(md5), _extension(disposition, language, location))
+
+
+_cached_leaf = lru_cache(maxsize=256)(_leaf)
 
 
 def _params(params: Parameters) -> bytes:
@@ -125,18 +143,16 @@ def _params(params: Parameters) -> bytes:
     return b"(%b)" % b" ".join([b"%b %b" % (string(name), string(value)) for name, value in params])
 
 
-def _extension(part: Part) -> bytes:
+def _extension(disposition: tuple[str, Parameters] | None, language: tuple[str, ...], location: str | None) -> bytes:
     """Disposition, language and location."""
-    disposition, language = b"NIL", b"NIL"
-    if part.disposition is not None:
-        disposition = b"(%b %b)" % (string(part.disposition[0]), _params(part.disposition[1]))
-    elif not part.language and part.location is None:
+    if disposition is None and not language and location is None:
         return b"NIL NIL NIL"
-    if len(part.language) == 1:
-        language = string(part.language[0])
-    elif part.language:
-        language = b"(%b)" % b" ".join(map(string, part.language))
-    return b"%b %b %b" % (disposition, language, nstring(part.location))
+    languages = [string(one) for one in language]
+    return b"%b %b %b" % (
+        b"NIL" if disposition is None else b"(%b %b)" % (string(disposition[0]), _params(disposition[1])),
+        b"NIL" if not languages else languages[0] if len(languages) == 1 else b"(%b)" % b" ".join(languages),
+        nstring(location),
+    )
 
 
 def pack(part: Part) -> bytes:

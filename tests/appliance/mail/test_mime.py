@@ -196,3 +196,12 @@ def test_an_inner_message_keeps_the_lines_of_its_envelope():
     part = structure(b"Content-Type: message/rfc822", *inner)
     assert part.message is not None
     assert part.message.envelope_fields == b"Subject: a\r\n\tb\r\nTo: y\r\n"
+
+
+def test_parts_with_the_same_header_are_apart():
+    header = b"Content-Type: multipart/mixed; boundary=in\r\n\r\n"
+    whole, broken = header + b"--in\r\n\r\na\r\n--in--", header + b"no part begins here"
+    text = b"--out\r\n" + broken + b"\r\n--out\r\n" + whole + b"\r\n--out\r\n" + broken + b"\r\n--out--\r\n"
+    parts = Message(b"Content-Type: multipart/mixed; boundary=out\r\n\r\n", text).structure.parts
+    assert [kinds(part) for part in parts] == ["text/plain", ["multipart/mixed", "text/plain"], "text/plain"]
+    assert [text[part.header_start : part.end] for part in parts] == [broken, whole, broken]
