@@ -1,7 +1,7 @@
 """The FAT boot partition: mounted read-only, and writable only while something on it really changes.
 
 FAT knows no journal. A file is written beside the old one, synced and renamed over it; a cut leaves one of the two,
-or a leftover that the next start removes.
+or a leftover that the next start removes, after the initramfs has let fsck.vfat put names and room in order.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from appliance.errors import ApplianceError
 
@@ -72,7 +73,7 @@ class BootPartition:
         if self.read(name, len(data)) == data:
             return False
         with self._writable(name), contextlib.ExitStack() as stack:
-            old = stack.enter_context(open(path, "r+b", buffering=0)) if wipe and path.exists() else None
+            old = stack.enter_context(self._kept(path, "r+b" if wipe else "rb"))
             with open(draft, "wb", buffering=0) as file:
                 file.write(data)
                 self._done(f"write {draft.name}")
@@ -81,7 +82,7 @@ class BootPartition:
             os.replace(draft, path)
             self._sync()
             self._done(f"rename {name}")
-            if old is not None:  # its room is still ours, as long as it is open
+            if wipe and old is not None:  # its room is still ours, as long as it is open
                 size = os.fstat(old.fileno()).st_size
                 old.seek(0)
                 old.write(b"\0" * size)
@@ -92,7 +93,7 @@ class BootPartition:
     def remove(self, name: str) -> None:
         """Remove a file, if it is there. Raises BootPartError."""
         if (spelled := self.find(name)) is not None:
-            with self._writable(spelled):
+            with self._writable(spelled), self._kept(self._folder / spelled, "rb"):
                 os.unlink(self._folder / spelled)
                 self._sync()
                 self._done(f"remove {spelled}")
@@ -102,6 +103,19 @@ class BootPartition:
         for name in self.names():
             if name.endswith(DRAFT):
                 self.remove(name)
+
+    @contextlib.contextmanager
+    def _kept(self, path: Path, mode: str) -> Iterator[IO[bytes] | None]:
+        """Hold a file open while its name goes, or None without it.
+
+        FAT gives a file's room back when nobody has it open any more. If that came to the card before the name went
+        (nothing orders the two), a cut would leave a name that leads into another file's room.
+        """
+        if not path.exists():
+            yield None
+            return
+        with open(path, mode, buffering=0) as file:
+            yield file
 
     @contextlib.contextmanager
     def _writable(self, name: str) -> Iterator[None]:
@@ -122,9 +136,15 @@ class BootPartition:
         if not os.path.ismount(self._folder) or not os.statvfs(self._folder).f_flag & os.ST_RDONLY:
             yield
             return
+        # Linux marks a FAT that is writable, and the next start checks one that has the mark. Nothing but a flush keeps
+        # mark and changes in order: it has to be on the card before them, and they before it goes.
         self._mount("remount,rw")
         try:
-            yield
+            self._sync()
+            try:
+                yield
+            finally:
+                self._sync()
         finally:
             self._mount("remount,ro")
 
