@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hw.messages import ClientMessage, Hello, State, encode, server_messages
+from tests.hw.netns.cable import Cable, Peer, Tap
 
 ROOT = Path(__file__).parents[3]
+ROUTER = "ip link set lo up; sysctl -qw net.ipv6.conf.all.forwarding=1"
 ROUTER_V4 = "10.9.{n}.1"
 
 
@@ -24,6 +26,7 @@ class Namespaces:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.cables: list[Cable] = []
         self._started: list[subprocess.Popen[bytes]] = []
 
     def namespace(self, script: str) -> int:
@@ -54,8 +57,21 @@ class Namespaces:
         common += ["--log-facility=-", "--dhcp-authoritative"]
         return self.background(pid, *common, *options, log="dnsmasq.log")
 
+    def address(self, pid: int, number: int) -> None:
+        """Give a router its addresses on lan0."""
+        for command in (
+            # No waiting for duplicates at this end: dnsmasq could not bind meanwhile.
+            "sysctl -qw net.ipv6.conf.lan0.accept_dad=0",
+            f"ip addr add {ROUTER_V4.format(n=number)}/24 dev lan0",
+            f"ip addr add fd00:{number + 9}::1/64 dev lan0",
+            "ip link set lan0 up",
+        ):
+            self.within(pid, *command.split())
+
     def close(self) -> None:
         """End everything."""
+        for cable in self.cables:
+            cable.close()
         for process in reversed(self._started):
             process.send_signal(signal.SIGTERM)
         for process in reversed(self._started):
@@ -80,14 +96,20 @@ class Lab(Namespaces):
 
     def router(self, number: int = 0) -> int:
         """A router at the other end of the board's interface eth<number>, with an address, without a DHCP server."""
-        pid = self.namespace("ip link set lo up; sysctl -qw net.ipv6.conf.all.forwarding=1")
+        pid = self.namespace(ROUTER)
         self.within(self.box, *f"ip link add eth{number} type veth peer name lan0 netns {pid}".split())
-        # No waiting for duplicates at this end: dnsmasq could not bind meanwhile.
-        self.within(pid, "sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0")
-        self.within(pid, *f"ip addr add {ROUTER_V4.format(n=number)}/24 dev lan0".split())
-        self.within(pid, *f"ip addr add fd00:{number + 9}::1/64 dev lan0".split())
-        self.within(pid, *["ip", "link", "set", "lan0", "up"])
+        self.address(pid, number)
         return pid
+
+    def bad_line(self, loss: float, number: int = 0) -> tuple[int, Cable]:
+        """A router as above, and the cable to it, which loses packets."""
+        pid = self.namespace(ROUTER)
+        near, far = Peer(f"palomar{number}", self.box, f"eth{number}"), Tap(f"palomar{number}tap")
+        far.move(pid, "lan0")
+        cable = Cable(far, near, loss=loss, seed=number)
+        self.cables.append(cable)
+        self.address(pid, number)
+        return pid, cable
 
     def cable(self, pid: int, *, plugged: bool) -> None:
         self.within(pid, "ip", "link", "set", "lan0", "up" if plugged else "down")
@@ -159,6 +181,19 @@ class Watch:
                 if what(message):
                     return message
         return self.state
+
+    def never(self, what: Callable[[State], object], seconds: float) -> State | None:
+        """Watch for so long; the first state that is so after all, else None."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self._socket], [], [], left)[0]:
+                self._messages.receive(self._socket.recv(65536))
+                while (message := self._messages.next_message()) is not None:
+                    assert isinstance(message, State), message
+                    self.state = message
+                    if what(message):
+                        return message
+        return None
 
     def close(self) -> None:
         self._socket.close()

@@ -1,4 +1,4 @@
-"""palomar-hw as a whole on the kernel's own network, against Debian's dnsmasq. VLANs and loss are for the guest's."""
+"""palomar-hw as a whole on the kernel's own network, against Debian's dnsmasq. VLANs are for the guest's kernel."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.hw.netns.lab import Lab, active, addresses
 
 pytestmark = [pytest.mark.root(users=True), pytest.mark.programs("dnsmasq", "nft", "ip", "nsenter")]
 
+STEADY_S = 60.0
 RANGE = "--dhcp-range=10.9.0.50,10.9.0.99,2m"
 
 
@@ -147,6 +148,29 @@ def test_a_silent_ipv6_router_gives_way_to_one_that_speaks(lab: Lab) -> None:
     lab.within(first, "nft", "delete table inet silence")
     watch.until(lambda state: active(state) == "eth0", 60)
     assert "dev eth0" in lab.route_of("2001:db8::1", "eth0")
+
+
+LOSS = 0.3
+
+
+def test_two_bad_lines_are_no_dead_ones(lab: Lab) -> None:
+    """Addresses come all the same, and no uplink fails for lost packets."""
+    for number in (0, 1):
+        pid, _ = lab.bad_line(LOSS, number)
+        lab.dnsmasq(pid, f"--dhcp-range=10.9.{number}.50,10.9.{number}.99,2m", "--enable-ra",
+                    f"--dhcp-range=fd00:{number + 9}::,ra-only", "--ra-param=lan0,high,10,600")  # fmt: skip
+    watch = lab.start()
+    for nic in ("eth0", "eth1"):
+        watch.until(lambda state: addresses(state, "dhcp", nic) and addresses(state, "ra", nic), 120)  # noqa: B023
+    watch.until(lambda state: len([one for one in state.uplinks if one.alive]) == 2)
+    failed = watch.never(lambda state: not all(one.alive for one in state.uplinks), STEADY_S)
+    assert not failed, failed
+    assert active(watch.state) == "eth0"
+    assert min(cable.lost for cable in lab.cables) > 10
+    lab.cables[0].loss = 1.0
+    watch.until(lambda state: active(state) == "eth1", 60)
+    lab.cables[0].loss = LOSS
+    watch.until(lambda state: active(state) == "eth0", 90)
 
 
 def test_search_domains_are_those_of_lease_and_router(lab: Lab) -> None:
