@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from appliance.errors import NotFoundError, QuotaError, StoreError
 from appliance.mail.envelope import Envelope
@@ -18,12 +19,15 @@ from appliance.store.model import SEEN, Accepted, Filed, Filing, QueueWish
 from appliance.store.queue import entry_rows, queued_row, settle
 from appliance.store.saved import SAME_S, note_saved
 
-_ADD_BODY = "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ADD_EXTENT = "INSERT INTO extent VALUES (?, ?, ?, ?)"
-_ADD_FILING = "INSERT INTO filing VALUES (?, ?, ?, ?)"
-_ADD_MESSAGE = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_ADD_QUEUED = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ADD_ENTRY = "INSERT INTO queue_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = {"body": 12, "extent": 4, "filing": 4, "message": 8, "queued": 11, "queue_entry": 14}
+# Rows of one statement: every statement lets go of the interpreter and has to win it back. Few lengths, so that
+# SQLite compiles few statements.
+_LENGTHS = (32, 8, 4, 2, 1)
+_ADD = {
+    (table, length): f"INSERT INTO {table} VALUES " + ", ".join([f"({', '.join('?' * columns)})"] * length)
+    for table, columns in _COLUMNS.items()
+    for length in _LENGTHS
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,25 +165,26 @@ class _Group:
         return Accepted(body_id, tuple(filed), body_id)
 
     def write(self) -> None:
-        """Insert all rows, one call per table: every call lets go of the interpreter and has to win it back.
-
-        Then the entries go that are settled by it.
-        """
+        """Insert all rows; then the entries go that are settled by it."""
         rows = self.rows
-        for statement, values in (
-            (_ADD_BODY, rows.bodies),
-            (_ADD_EXTENT, rows.extents),
-            (_ADD_FILING, rows.filings),
-            (_ADD_MESSAGE, rows.messages),
-            (_ADD_QUEUED, rows.queued),
-            (_ADD_ENTRY, rows.entries),
-        ):
-            if values:
-                self._db.executemany(statement, values)
+        self._insert("body", rows.bodies)
+        self._insert("extent", rows.extents)
+        self._insert("filing", rows.filings)
+        self._insert("message", rows.messages)
+        self._insert("queued", rows.queued)
+        self._insert("queue_entry", rows.entries)
         for mailbox_id, uid in rows.saved:
             note_saved(self._db, mailbox_id, uid, uid, self._db.now)
         if self._settled:
             settle(self._db, self._settled)
+
+    def _insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
+        start = 0
+        for length in _LENGTHS:
+            while len(rows) - start >= length:
+                values = list(chain.from_iterable(rows[start : start + length]))
+                self._db.execute(_ADD[table, length], values)
+                start += length
 
     def _target(self, filing: Filing) -> _Target:
         key = (filing.account_id, filing.mailbox)

@@ -230,3 +230,15 @@ async def test_an_entry_may_become_others(store: Store) -> None:
     (entry,) = await waiting(store, "ana@palomar.test")
     await store.accept(message(), [], [wish("ana@elsewhere.test")], ENVELOPE, trace_id="t", settles=[entry])
     assert [str(one.recipient.address) for _, one in store.peek(queue.list_queue)] == ["ana@elsewhere.test"]
+
+
+async def test_each_message_of_a_group_keeps_what_is_its_own(store: Store, ana: Account, luis: Account) -> None:
+    sent = [message(number) for number in range(47)]  # by statements of 32, 8, 4, 2 and 1 rows
+    groups = store._writer.groups
+    accepted = await asyncio.gather(*(accept(store, one, ana if n % 3 else luis) for n, one in enumerate(sent)))
+    assert store._writer.groups == groups + 1
+    for n, (one, answer) in enumerate(zip(sent, accepted, strict=True)):
+        assert bytes(await store.load(answer.body_id)) == bytes(one)
+        assert answer.filed[0].account_id == (ana.id if n % 3 else luis.id)
+    assert await stored(store, ana) == [PREFIX + bytes(one) for n, one in enumerate(sent) if n % 3]
+    assert await stored(store, luis) == [PREFIX + bytes(one) for one in sent[::3]]
