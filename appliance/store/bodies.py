@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message, Part
@@ -113,11 +113,11 @@ _PLACE = "b.codec, b.text_size, b.segment, b.position, b.stored, b.text"
 _FROM = "FROM body b LEFT JOIN filing f ON f.id = ? WHERE b.id = ?"
 _BODY = f"SELECT b.header, f.prefix, {_PLACE} {_FROM}"
 _BODY_AND_PARTS = f"SELECT b.header, f.prefix, {_PLACE}, b.parts {_FROM}"
-_ROW_AND_PLACE = f"SELECT m.uid, m.flags, m.modseq, m.size, m.internal_at, m.body_id, m.filing_id, {_PLACE}"
+_ROW_AND_PLACE = f"SELECT m.uid, m.flags, m.modseq, m.size, m.internal_at, m.body_id, m.filing_id, {{}}, {_PLACE}"
 _OF_MAILBOX = "WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid"
-_MESSAGES = f"{_ROW_AND_PLACE}, {{}} FROM message m CROSS JOIN body b ON b.id = m.body_id {_OF_MAILBOX}"
+_MESSAGES = f"{_ROW_AND_PLACE} FROM message m CROSS JOIN body b ON b.id = m.body_id {_OF_MAILBOX}"
 _MESSAGES_WITH_HEADERS = (
-    f"{_ROW_AND_PLACE}, {{}}, f.prefix, b.header FROM message m CROSS JOIN filing f ON f.id = m.filing_id"
+    f"{_ROW_AND_PLACE}, f.prefix, b.header FROM message m CROSS JOIN filing f ON f.id = m.filing_id"
     f" CROSS JOIN body b ON b.id = m.body_id {_OF_MAILBOX}"
 )
 _HEADER = f"SELECT b.header, f.prefix {_FROM}"
@@ -175,29 +175,38 @@ def _start(
     return Message(header, text, structure)
 
 
-class Found(NamedTuple):
-    """One message of a mailbox, with what was asked for."""
+class Found:
+    """One message of a mailbox, with what was asked for of it. `header` has the filing's own lines in front."""
 
-    row: MessageRow
-    place: Place
-    header: bytes  # with the filing's own lines in front
-    parts: bytes
+    __slots__ = ("_values", "header", "uid")
+
+    def __init__(self, values: tuple[Any, ...], header: bytes) -> None:
+        self.uid: int = values[0]
+        self.header = header
+        self._values = values
+
+    @property
+    def row(self) -> MessageRow:
+        """Its row in the mailbox."""
+        return MessageRow(*self._values[:7])
 
     @property
     def structure(self) -> Part:
         """The MIME tree, as it was stored."""
-        return imap.unpack(self.parts)
+        return imap.unpack(self._values[7])
 
-    def start(self, segments: Segments, reach: Callable[[Part], int], *, at_once: bool = False) -> Message:
-        """What `load_start` loads."""
-        return _start(segments, self.row.body_id, self.header, self.place, self.parts, reach, at_once)
+    @property
+    def text_size(self) -> int:
+        """Octets of the text."""
+        size: int = self._values[9]
+        return size
 
     def stretch(self, segments: Segments, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
         """Octets of the text, see `Place.stretch`."""
         try:
-            return self.place.stretch(segments, start, end, at_once=at_once)
+            return Place(*self._values[8:14]).stretch(segments, start, end, at_once=at_once)
         except StoreError as error:
-            raise _about(self.row.body_id, error) from error
+            raise _about(self._values[5], error) from error
 
 
 def found_in(
@@ -207,11 +216,9 @@ def found_in(
 
     Without `headers` or without `parts` these are empty: nobody looks for them.
     """
-    query = (_MESSAGES_WITH_HEADERS if headers else _MESSAGES).format("b.parts" if parts else "x''")
-    make, place = MessageRow._make, Place._make
+    query = (_MESSAGES_WITH_HEADERS if headers else _MESSAGES).format("b.parts" if parts else "NULL")
     for values in db.execute(query, (mailbox_id, first_uid, last_uid)):
-        header = values[14] + values[15] if headers else b""
-        yield Found(make(values[:7]), place(values[7:13]), header, values[13])
+        yield Found(values, values[14] + values[15] if headers else b"")
 
 
 @dataclass(frozen=True, slots=True)

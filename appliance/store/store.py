@@ -214,14 +214,6 @@ class Store:
             return [bodies.load_header(db, row.body_id, row.filing_id) for row in rows]
         return [bodies.load(db, self._segments, row.body_id, row.filing_id) for row in rows]
 
-    def start_in(self, found: Found, reach: Callable[[Part], int], *, at_once: bool = False) -> Message:
-        """One message of `found_in`, for use inside `read`, or `at_once`: its text only as far as `reach` says.
-
-        What `reach` raises is raised here. Raises NotFoundError if compaction has moved its text since the snapshot:
-        then another `read` finds it.
-        """
-        return found.start(self._segments, reach, at_once=at_once)
-
     def stretch_in(self, found: Found, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
         """Octets of the text of one message of `found_in`, in pieces, for use inside `read`, or `at_once`.
 

@@ -16,10 +16,10 @@ from appliance.store.messages import Row, headers, list_rows, parts, structures
 from appliance.store.saved import SaveDates, saved_spans
 from appliance.wire.imap import bodystructure, unpack
 from plugins.imap4.batches import spans
+from plugins.imap4.fetch_batch import Batch
 from plugins.imap4.fetch_section import header_section
 from plugins.imap4.object_id import email_id, thread_id
 from plugins.imap4.protocol_fetch import FetchItem
-from plugins.imap4.protocol_parse import MAX_NUMBER64
 from plugins.imap4.protocol_respond import internal_date, literal
 
 if TYPE_CHECKING:
@@ -44,24 +44,6 @@ _FRAGMENTS = {
 _FROM_ROWS = frozenset({"RFC822.SIZE", "INTERNALDATE", "BODY", "MODSEQ", "SAVEDATE", "EMAILID", "THREADID"})
 _FROM_HEADERS = frozenset({"BODY[]", "THREADID"})
 _FROM_STRUCTURES = frozenset({"ENVELOPE", "BODYSTRUCTURE"})
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some of the messages asked for: parallel columns of what the view knows about them.
-
-    The flags are those of the mailbox's state `modseq`. A message that has changed since counts as changed by then, so
-    that a client which comes back later asks for its flags again.
-    """
-
-    numbers: Sequence[int]
-    uids: Sequence[int]
-    flags: Sequence[bytes]
-    modseq: int = MAX_NUMBER64
-
-    def part(self, start: int, stop: int) -> Batch:
-        """Some of them."""
-        return Batch(self.numbers[start:stop], self.uids[start:stop], self.flags[start:stop], self.modseq)
 
 
 class Plan:
@@ -105,6 +87,16 @@ class Plan:
     def tells_modseq(self) -> bool:
         """Whether modification sequences are asked for, which enables CONDSTORE (RFC 7162 section 3.1)."""
         return _MODSEQ in self.items
+
+    @property
+    def texts_need_headers(self) -> bool:
+        """Whether, of messages whose texts are read, the headers are needed as well."""
+        return any(item.name == "THREADID" or _needs_header(item) for item in self.items)
+
+    @property
+    def texts_need_parts(self) -> bool:
+        """Whether it must be known which octets are which part."""
+        return any(item.section is not None and bool(item.section.path) for item in self.items)
 
     @property
     def needs_store(self) -> bool:
@@ -220,6 +212,11 @@ def _needs_text(item: FetchItem) -> bool:
     """Whether an item cannot be answered from the header alone."""
     section = item.section
     return section is not None and (bool(section.path) or section.text in {"", "TEXT"})
+
+
+def _needs_header(item: FetchItem) -> bool:
+    section = item.section
+    return section is not None and not section.path and section.text != "TEXT"
 
 
 def _aligned(

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 from appliance.mail.headers import select_fields
-from appliance.mail.message import Message, Part
-from appliance.mail.mime import locate
+from appliance.mail.mime import Part, locate
 from plugins.imap4.protocol_fetch import FetchItem, Section
 
-if TYPE_CHECKING:
-    from appliance.store.stored import StoredMessage
 
-_NIL = b" NIL"
+class Source(Protocol):
+    """A message whose text is still in the store."""
+
+    header: bytes
+
+    @property
+    def text_size(self) -> int:
+        """Octets of the text."""
+
+    @property
+    def structure(self) -> Part:
+        """The MIME tree."""
 
 
-class Stretch:
-    """Octets of a text that is still in the store."""
+S = TypeVar("S", bound=Source)
 
-    __slots__ = ("end", "start")
-
-    def __init__(self, start: int, end: int) -> None:
-        self.start = start
-        self.end = end
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-    def __getitem__(self, part: slice) -> Stretch:
-        start, stop, _ = part.indices(len(self))
-        return Stretch(self.start + start, self.start + max(start, stop))
-
+Stretch = range
+"""Octets of a text that is still in the store: from start to stop."""
 
 Piece = bytes | memoryview | Stretch
 Octets = list[Piece]  # pieces that follow one another
@@ -49,22 +45,15 @@ def header_section(item: FetchItem, header: bytes) -> bytes:
     return header
 
 
-def section_pieces(item: FetchItem, message: Message | StoredMessage) -> Iterator[Piece]:
-    """An item with its label as it goes over the wire: ` NIL` where the message has no such part.
+def section_octets(
+    section: Section, partial: tuple[int, int] | None, source: S, read: Callable[[S, int, int], bytes]
+) -> Octets | None:
+    """The octets of a section, or some of them, its text only named; None where the message has no such part.
 
-    Text of a stored message is named, not read, except for header fields of a part.
+    The header of a part is in the text: what has to be looked for in it is read by `read(source, start, end)`.
     """
-    section = item.section
-    assert section is not None
-    yield item.label
-    octets = _section(section, message)
-    if octets is None:
-        yield _NIL
-        return
-    if item.partial is not None:
-        octets = cut(octets, *item.partial)
-    yield b" {%d}\r\n" % sum(map(len, octets))
-    yield from octets
+    octets = _section(section, source, read)
+    return octets if octets is None or partial is None else cut(octets, *partial)
 
 
 def cut(octets: Octets, first: int, count: int) -> Octets:
@@ -79,45 +68,19 @@ def cut(octets: Octets, first: int, count: int) -> Octets:
     return found
 
 
-def reach(items: Sequence[FetchItem], structure: Part) -> int:
-    """How many octets of the text have to be there for these items."""
-    return max((_reach(item, structure) for item in items if item.section is not None), default=0)
-
-
-def _reach(item: FetchItem, structure: Part) -> int:
-    section = item.section
-    assert section is not None
-    if section.path:
-        span = locate(structure, section.path, _piece(section))
-        return 0 if span is None else span.end
-    if section.text not in {"", "TEXT"}:
-        return 0
-    return structure.end if item.partial is None else min(structure.end, sum(item.partial))
-
-
-def _piece(section: Section) -> str:
-    return "HEADER" if section.fields else section.text
-
-
-def _section(section: Section, message: Message | StoredMessage) -> Octets | None:
+def _section(section: Section, source: S, read: Callable[[S, int, int], bytes]) -> Octets | None:
     if not section.path:
         if section.text == "":
-            return [message.header, _text(message)]
+            return [source.header, Stretch(0, source.text_size)]
         if section.text == "TEXT":
-            return [_text(message)]
-        return [_fields(section, message.header)]
-    span = locate(message.structure, section.path, _piece(section))
+            return [Stretch(0, source.text_size)]
+        return [_fields(section, source.header)]
+    span = locate(source.structure, section.path, "HEADER" if section.fields else section.text)
     if span is None:
         return None
-    if not section.fields:
-        return [_text(message)[span.start : span.end]]
-    if isinstance(message, Message):
-        return [_fields(section, bytes(message.text[span.start : span.end]))]
-    return [_fields(section, message.octets(span.start, span.end))]
-
-
-def _text(message: Message | StoredMessage) -> memoryview | Stretch:
-    return memoryview(message.text) if isinstance(message, Message) else Stretch(0, message.text_size)
+    if section.fields:
+        return [_fields(section, read(source, span.start, span.end))]
+    return [Stretch(span.start, span.end)]
 
 
 def _fields(section: Section, header: bytes) -> bytes:

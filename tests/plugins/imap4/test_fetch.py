@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 from pathlib import Path
@@ -15,9 +16,10 @@ from appliance.mail.headers import select_fields
 from appliance.mail.message import Message
 from appliance.store.messages import expunge
 from appliance.store.model import Change, FlagEdit
-from appliance.store.segments import Record
 from appliance.store.texts import PIECE
-from plugins.imap4 import fetch, fetch_plan
+from plugins.imap4 import fetch, fetch_plan, fetch_portion, fetch_texts
+from plugins.imap4.fetch_batch import SLICE
+from plugins.imap4.fetch_portion import LARGE
 from plugins.imap4.fetch_section import cut, header_section
 from plugins.imap4.protocol_fetch import parse_items
 from plugins.imap4.protocol_parse import Cursor
@@ -198,8 +200,8 @@ async def test_peeking_and_read_only_mailboxes_do_not_set_seen(here: Office) -> 
 
 
 async def test_large_messages_go_out_in_slices(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "SLICE", 1000)
-    large = PLAIN_HEADER + b"0123456789abcdef" * (fetch.TEXT_BATCH // 16)
+    monkeypatch.setattr(fetch_texts, "SLICE", 1000)
+    large = PLAIN_HEADER + b"0123456789abcdef" * (LARGE // 16)
     await here.put(large, PLAIN)
     client = await here.login("INBOX")
     lines = await client.ok("FETCH 1:2 (UID BODY.PEEK[] FLAGS)")
@@ -214,17 +216,17 @@ async def test_large_messages_go_out_in_slices(here: Office, monkeypatch: pytest
 
 async def test_of_a_large_message_only_what_is_asked_for_is_read(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients fetch such a message in many small pieces: reading it anew for each would cost the square of its size."""
-    text = random.Random(1).randbytes(fetch.TEXT_BATCH // 2).hex().encode()
+    text = random.Random(1).randbytes(LARGE // 2).hex().encode()
     await here.put(PLAIN_HEADER + text)
     client = await here.login("INBOX")
     read: list[int] = []
-    real = Record.take
+    real = os.pread
 
-    def take(record: Record, start: int, count: int) -> bytes:
+    def pread(descriptor: int, count: int, position: int) -> bytes:
         read.append(count)
-        return real(record, start, count)
+        return real(descriptor, count, position)
 
-    monkeypatch.setattr(Record, "take", take)
+    monkeypatch.setattr(os, "pread", pread)
     for start in (0, 70_000, 900_000, len(text) - 5):
         read.clear()
         octets = text[start : start + 70_000]
@@ -266,8 +268,23 @@ async def test_sections_of_a_large_message(tmp_path: Path, section: str) -> None
             assert line == b"* 1 FETCH (BODY[%b]<%d> %b)" % (label, start, answer)
 
 
+async def test_stretches_of_one_text(here: Office) -> None:
+    """Side by side, far apart, one inside the other, and empty ones."""
+    parts = [b"first", b"", random.Random(7).randbytes(150_000).hex().encode(), b"last"]
+    octets = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n"
+    octets += b"".join(b"--x\r\nContent-Type: image/png\r\n\r\n%b\r\n" % part for part in parts) + b"--x--\r\n"
+    await here.put(octets)
+    client = await here.login("INBOX")
+    text = octets.partition(b"\r\n\r\n")[2]
+    expected = {str(number).encode(): part for number, part in enumerate(parts, 1)} | {b"": octets, b"TEXT": text}
+    for asked in ([b"2"], [b"1", b"2"], [b"4", b"1"], [b"TEXT", b"2"], [b"1", b"2", b"3", b"4"], [b"", b"3", b"2"]):
+        items = b" ".join(b"BODY.PEEK[%b]" % label for label in asked).decode()
+        answer = b" ".join(b"BODY[%b] %b" % (label, literal(expected[label])) for label in asked)
+        assert await one(client, f"FETCH 1 ({items})") == b"* 1 FETCH (%b)" % answer
+
+
 async def test_several_items_of_a_large_message(here: Office) -> None:
-    octets = PLAIN_HEADER + random.Random(3).randbytes(fetch.TEXT_BATCH).hex().encode()
+    octets = PLAIN_HEADER + random.Random(3).randbytes(LARGE).hex().encode()
     await here.put(octets)
     client = await here.login("INBOX")
     line = await one(client, "FETCH 1 (BODY.PEEK[HEADER] UID BODY.PEEK[TEXT]<5.9> BODY.PEEK[] RFC822.SIZE)")
@@ -301,7 +318,7 @@ async def test_a_large_message_that_is_expunged_on_its_way_comes_whole(here: Off
 @pytest.mark.parametrize("frame", [0, 5])
 async def test_a_large_message_that_is_damaged(here: Office, caplog: pytest.LogCaptureFixture, frame: int) -> None:
     """What is found before anything is sent is answered; behind that only the connection's end says it."""
-    await here.put(PLAIN, PLAIN_HEADER + random.Random(5).randbytes(fetch.TEXT_BATCH).hex().encode())
+    await here.put(PLAIN, PLAIN_HEADER + random.Random(5).randbytes(LARGE).hex().encode())
     [number] = here.store._segments.numbers()
     path = here.store._segments.path(number)
     stored = bytearray(path.read_bytes())
@@ -378,8 +395,8 @@ async def test_long_headers_make_short_batches(here: Office, monkeypatch: pytest
 
 
 async def test_more_messages_than_one_batch(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("VIEW_BATCH", "STORE_BATCH", "TEXT_BATCH_MESSAGES"):
-        monkeypatch.setattr(fetch, name, 3)
+    for module, name in ((fetch, "VIEW_BATCH"), (fetch, "STORE_BATCH"), (fetch_texts, "BATCH")):
+        monkeypatch.setattr(module, name, 3)
     await here.put(*[b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(1, 12)])
     client = await here.login("INBOX")
     everything = range(1, 12)
@@ -394,7 +411,8 @@ async def test_more_messages_than_one_batch(here: Office, monkeypatch: pytest.Mo
 
 
 async def test_an_answer_goes_out_when_it_is_long_enough(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "TEXT_BATCH", 1000)
+    monkeypatch.setattr(fetch_portion, "TEXT_BATCH", 1000)
+    monkeypatch.setattr(fetch_portion, "LARGE", 1500)
     texts = [b"%d" % n * 300 for n in range(9)]
     texts[4] *= 10
     mime = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n"
@@ -424,16 +442,16 @@ async def test_a_text_that_is_not_where_it_stood_is_looked_for_once_more(
 ) -> None:
     await here.put(*[b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(1, 5)])
     client = await here.login("INBOX")
-    start_in = here.store.start_in
+    stretch_in = here.store.stretch_in
     failures = [3] * times
 
-    def moved(found: Any, reach: Any, *, at_once: bool = False) -> Message:
+    def moved(found: Any, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
         if found.row.uid in failures:
             failures.remove(found.row.uid)
             raise NotFoundError("compaction has moved it")
-        return start_in(found, reach, at_once=at_once)
+        return stretch_in(found, start, end, at_once=at_once)
 
-    monkeypatch.setattr(here.store, "start_in", moved)
+    monkeypatch.setattr(here.store, "stretch_in", moved)
     lines, completion = await client.command(f"FETCH {asked} BODY.PEEK[TEXT]")
     found = [n for n in range(1, 5) if (n == 3 or asked == "1:*") and (n != 3 or times == 1)]
     assert lines == [b"* %d FETCH (BODY[TEXT] %b)" % (n, literal(b"%d\r\n" % n)) for n in found]
@@ -487,7 +505,7 @@ async def test_a_client_that_does_not_read_holds_up_only_itself(tmp_path: Path) 
             await other.ok("NOOP")
             sizes = [connection._transport.get_write_buffer_size() for connection in here.listeners[0].connections]
             waiting = [size for size in sizes if size]
-        assert max(waiting) < 2 * fetch.SLICE
+        assert max(waiting) < 2 * SLICE
         slow.writer.transport.resume_reading()
         lines, _ = await slow.until(b"x")
         assert lines == [b"* 1 FETCH (BODY[] %b)" % literal(large)]

@@ -1,0 +1,160 @@
+"""FETCH of items that need texts: the responses of some messages, made on a reader thread (RFC 3501 section 7.4.2).
+
+A response is first put together with stretches of texts that are only named. So it is known how long it will be before
+anything is read, and of the text nothing is read but what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Generic, NamedTuple, cast
+
+from appliance.errors import NotFoundError
+from appliance.store.bodies import Found, found_in
+from appliance.store.messages import structures
+from appliance.store.model import MessageRow
+from plugins.imap4.batches import spans
+from plugins.imap4.fetch_batch import Batch
+from plugins.imap4.fetch_plan import Plan, plain_structure, save_dates
+from plugins.imap4.fetch_section import Piece, S, Stretch, cut, section_octets
+from plugins.imap4.object_id import email_id, thread_id
+from plugins.imap4.protocol_respond import internal_date
+
+if TYPE_CHECKING:
+    from appliance.store import Database, Store
+
+TEXT_BATCH = 512 * 1024  # octets of responses after which they go out
+LARGE = 1 << 20  # octets of a response; what has as many is not held in memory
+APART = 128 * 1024  # octets between stretches of one text above which they are not read together
+
+Read = Callable[[Found, int, int], list[bytes | memoryview]]
+
+
+class Portion(NamedTuple):
+    """The responses that one read has made of a batch."""
+
+    data: bytes
+    done: int  # messages answered, and those found gone
+    gone: int
+    large: MessageRow | None = None  # the next one, if it is not to be held in memory whole
+    moved: bool = False  # the next one's text was not where it stood: it is gone if that happens again
+
+
+def make_portion(
+    store: Store, plan: Plan, mailbox_id: int, batch: Batch, moved: bool, db: Database, *, at_once: bool = False
+) -> Portion:
+    """Answer for messages until it is enough. For a reader thread.
+
+    `at_once` is for the event loop, see `Store.at_once`.
+    """
+    read: Read = partial(store.stretch_in, at_once=at_once)
+    responses: Responses[Found] = Responses(plan, mailbox_id, batch, lambda *stretch: b"".join(read(*stretch)))
+    found = _found(db, plan, mailbox_id, batch.uids)
+    following = next(found, None)
+    made: list[bytes | memoryview] = []
+    octets = gone = done = 0
+    for place, uid in enumerate(batch.uids):
+        if following is None or following.uid != uid:
+            gone += 1
+            done += 1
+            continue
+        row = following.row
+        try:
+            pieces, length = responses.pieces(db, place, row, following)
+            if length >= LARGE:
+                return Portion(b"".join(made), done, gone, large=row)
+            if octets + length > LARGE:
+                break
+            made += _filled(read, following, pieces)
+            octets += length
+        except NotFoundError:
+            if done or not moved:
+                return Portion(b"".join(made), done, gone, moved=True)
+            gone += 1
+        done += 1
+        if octets >= TEXT_BATCH:
+            break
+        following = next(found, None)
+    return Portion(b"".join(made), done, gone)
+
+
+def _found(db: Database, plan: Plan, mailbox_id: int, uids: Sequence[int]) -> Iterator[Found]:
+    """The rows of these messages. Only ranges without gaps are asked for: there is much in a row."""
+    headers, parts = plan.texts_need_headers, plan.texts_need_parts
+    return chain.from_iterable(
+        found_in(db, mailbox_id, *span, headers=headers, parts=parts) for span in spans(uids, gap=1)
+    )
+
+
+def _filled(read: Read, found: Found, pieces: list[Piece]) -> list[bytes | memoryview]:
+    """A response with the octets in place of the stretches that were named. Those that lie together are read once."""
+    places = [place for place, piece in enumerate(pieces) if type(piece) is Stretch]
+    filled = cast("list[bytes | memoryview]", pieces)
+    if not places:
+        return filled
+    stretches = [cast(Stretch, pieces[place]) for place in places]
+    if len(stretches) == 1:
+        filled[places[0] : places[0] + 1] = read(found, stretches[0].start, stretches[0].stop)
+        return filled
+    start, end = min(stretch.start for stretch in stretches), max(stretch.stop for stretch in stretches)
+    together = read(found, start, end) if end - start - sum(map(len, stretches)) <= APART else None
+    for place, stretch in zip(reversed(places), reversed(stretches), strict=True):
+        if together is None:
+            octets = read(found, stretch.start, stretch.stop)
+        else:
+            octets = cast("list[bytes | memoryview]", cut([*together], stretch.start - start, len(stretch)))
+        filled[place : place + 1] = octets
+    return filled
+
+
+class Responses(Generic[S]):
+    """How the messages of a batch are answered. `read(source, start, end)` gives octets of a text."""
+
+    __slots__ = ("_batch", "_items", "_mailbox_id", "_read", "_verb")
+
+    def __init__(self, plan: Plan, mailbox_id: int, batch: Batch, read: Callable[[S, int, int], bytes]) -> None:
+        self._batch = batch
+        self._items = [(b" " + item.label if place else item.label, item) for place, item in enumerate(plan.items)]
+        self._mailbox_id = mailbox_id
+        self._read = read
+        self._verb = plan.verb
+
+    def pieces(self, db: Database, place: int, row: MessageRow, source: S) -> tuple[list[Piece], int]:
+        """The response of one message, `place` being its place in the batch, and how many octets it has."""
+        pieces: list[Piece] = [b"* %d %b (" % (self._batch.numbers[place], self._verb)]
+        for label, item in self._items:
+            section = item.section
+            if section is None:
+                pieces.append(b"%b %b" % (label, self._value(item.name, db, place, row, source)))
+            elif (octets := section_octets(section, item.partial, source, self._read)) is None:
+                pieces.append(label + b" NIL")
+            else:
+                pieces.append(b"%b {%d}\r\n" % (label, sum(map(len, octets))))
+                pieces += octets
+        pieces.append(b")\r\n")
+        return pieces, sum(map(len, pieces))
+
+    def _value(self, name: str, db: Database, place: int, row: MessageRow, source: S) -> bytes:
+        match name:
+            case "UID":
+                return b"%d" % row.uid
+            case "FLAGS":
+                return b"(%b)" % self._batch.flags[place]
+            case "RFC822.SIZE":
+                return b"%d" % row.size
+            case "INTERNALDATE":
+                return internal_date(row.internal_at)
+            case "BODY":
+                return plain_structure(db, row.body_id)
+            case "MODSEQ":
+                return b"(%d)" % min(row.modseq, self._batch.modseq)
+            case "SAVEDATE":
+                return save_dates(db, self._mailbox_id, [row])[0]
+            case "EMAILID":
+                return b"(%b)" % email_id(row.filing_id)
+            case "THREADID":
+                return b"(%b)" % thread_id(source.header, row.filing_id)
+        _, envelope, bodystructure = next(iter(structures(db, self._mailbox_id, row.uid, row.uid)), (0, b"NIL", b"NIL"))
+        return envelope if name == "ENVELOPE" else bodystructure
