@@ -78,9 +78,12 @@ class BootPartition:
                 file.write(data)
                 self._done(f"write {draft.name}")
                 os.fsync(file.fileno())
-            self._done(f"sync {draft.name}")
-            os.replace(draft, path)
-            self._sync()
+                self._done(f"sync {draft.name}")
+                os.replace(draft, path)
+                self._sync()
+                os.fsync(
+                    file.fileno()
+                )  # where a name that was there leads to is the file's, not the folder's, in Linux
             self._done(f"rename {name}")
             if wipe and old is not None:  # its room is still ours, as long as it is open
                 size = os.fstat(old.fileno()).st_size
