@@ -81,9 +81,7 @@ class BootPartition:
                 self._done(f"sync {draft.name}")
                 os.replace(draft, path)
                 self._sync()
-                os.fsync(
-                    file.fileno()
-                )  # where a name that was there leads to is the file's, not the folder's, in Linux
+                os.fsync(file.fileno())  # in Linux, where a name of FAT leads to is written with the file, not the folder
             self._done(f"rename {name}")
             if wipe and old is not None:  # its room is still ours, as long as it is open
                 size = os.fstat(old.fileno()).st_size
