@@ -81,7 +81,7 @@ class BootPartition:
                 self._done(f"sync {draft.name}")
                 os.replace(draft, path)
                 self._sync()
-                os.fsync(file.fileno())  # in Linux, where a name of FAT leads to is written with the file, not the folder
+                os.fsync(file.fileno())  # in Linux, where a name leads to is written with the file
             self._done(f"rename {name}")
             if wipe and old is not None:  # its room is still ours, as long as it is open
                 size = os.fstat(old.fileno()).st_size
