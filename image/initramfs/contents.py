@@ -6,7 +6,7 @@ from pathlib import Path
 
 from image.bootstate import SLOTS, BootState, other
 
-PROGRAMS = ("/usr/bin/busybox", "/usr/sbin/dmsetup", "/usr/sbin/e2fsck")
+PROGRAMS = ("/usr/bin/busybox", "/usr/sbin/dmsetup", "/usr/sbin/e2fsck", "/usr/sbin/fsck.vfat")
 """Programs of the arm64 root; the libraries they need come with them."""
 
 
