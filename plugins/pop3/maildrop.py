@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from array import array
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, TypeVar
 
 from appliance.errors import NotFoundError
 from appliance.mail.message import Message
 from appliance.store import Store
+from appliance.store.bodies import Found, found_in
 from appliance.store.database import Database
 from appliance.store.mailboxes import get_mailbox
-from appliance.store.messages import expunge, list_rows, list_sizes, set_flags
+from appliance.store.messages import expunge, headers, list_rows, list_sizes, set_flags
 from appliance.store.model import SEEN, Account, Mailbox, MessageRow
 from appliance.store.stored import StoredMessage
+from plugins.pop3.ahead import Ahead
+from plugins.pop3.protocol_text import retrieved
 
-# Clients fetch in order. While they take one batch of messages, a reader thread makes the next one ready; so at most
-# two batches are in memory.
-READ_AHEAD_BYTES = 160 * 1024  # of one batch; a larger message is a batch of its own, and not read ahead
+T = TypeVar("T")
+
+READ_AHEAD_BYTES = 512 * 1024  # of one batch; a larger message is not held in memory
 READ_AHEAD_MESSAGES = 64
+FEW = READ_AHEAD_MESSAGES // 2  # messages that are left of a batch when the next one is read
 UPDATE_AT_ONCE = 500  # messages in one transaction at QUIT
 
 
@@ -36,9 +40,14 @@ class Maildrop:
         self._deleted: set[int] = set()
         self._fetched: set[int] = set()
         self._unseen: set[int] = set()  # of the messages that were read, those that nobody had seen before
-        self._ahead: dict[int, Message] = {}
-        self._ahead_headers = False  # whether what was read ahead are headers only
-        self._coming: tuple[list[int], asyncio.Task[dict[int, Message]]] | None = None  # what is being read ahead
+        self._responses = Ahead(
+            partial(self._load, lambda found: retrieved(found.header, self._text(found))), self._following, FEW
+        )
+        self._messages = Ahead(
+            partial(self._load, lambda found: Message(found.header, b"".join(self._text(found)))), self._following, FEW
+        )
+        self._headers = Ahead(self._load_headers, partial(self._following, whole=False), FEW)
+        self._in_use: Ahead[Any] | None = None  # the one of these three that has something
         self._last = 0  # the number that was read last
         self._octets = sum(sizes)
 
@@ -90,18 +99,22 @@ class Maildrop:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def response(self, number: int) -> bytes:
+        """All that RETR answers. Raises NotFoundError when it was removed by another client meanwhile, StoreError."""
+        return await self._take(self._responses, number)
+
     async def fetch(self, number: int) -> Message:
-        """One whole message. Raises NotFoundError when it was removed by another client meanwhile, StoreError."""
-        return await self._read(number, headers_only=False)
+        """One whole message. Raises as `response` does."""
+        return await self._take(self._messages, number)
 
     async def fetch_header(self, number: int) -> Message:
-        """One message with an empty text. Raises as `fetch` does."""
-        return await self._read(number, headers_only=True)
+        """One message with an empty text. Raises as `response` does."""
+        return await self._take(self._headers, number)
 
     @asynccontextmanager
     async def reading(self, number: int) -> AsyncIterator[StoredMessage]:
         """One message to be sent piece by piece, see `Store.reading`: for those that are `large`."""
-        self._forget(headers_only=False)
+        self._use(None)
         self._last = number
         uid = self._uids[number - 1]
         rows = self._store.peek(lambda db: list_rows(db, self._mailbox.id, uid - 1, uid))
@@ -117,74 +130,56 @@ class Maildrop:
         """Whether a message is too large to be held in memory for a client that takes its time."""
         return self.size(number) > READ_AHEAD_BYTES
 
-    async def _read(self, number: int, *, headers_only: bool) -> Message:
+    async def _take(self, ahead: Ahead[T], number: int) -> T:
         follows = number == self._last + 1
-        if headers_only is not self._ahead_headers or not (follows or number in self._ahead):
-            self._forget(headers_only=headers_only)
+        self._use(ahead, keep=follows or number in ahead)
         self._last = number
-        message = self._ahead.pop(number, None)
-        if message is None:
-            message = await self._take(number, follows=follows)
-        if follows:
-            self._look_ahead()
-        return message
-
-    async def _take(self, number: int, *, follows: bool) -> Message:
-        """A message that is not there yet, and those that are read along with it."""
-        coming, self._coming = self._coming, None
-        if coming is not None and number in coming[0]:
-            self._ahead = await coming[1]
-        else:
-            numbers = [number, *(self._following(number) if follows else ())]
-            self._ahead = await self._load(numbers)
-        message = self._ahead.pop(number, None)
-        if message is None:
+        found = await ahead.take(number, follows=follows)
+        if found is None:
             raise NotFoundError(f"no message {self._uids[number - 1]}")
-        return message
+        return found
 
-    def _look_ahead(self) -> None:
-        """Have the next batch read as soon as the client is at its last but one."""
-        if self._coming is not None or len(self._ahead) > READ_AHEAD_MESSAGES // 2:
-            return
-        numbers = self._following(max(self._ahead, default=self._last))
-        if numbers:
-            task = asyncio.ensure_future(self._load(numbers))
-            task.add_done_callback(_looked_at)
-            self._coming = numbers, task
+    def _use(self, ahead: Ahead[Any] | None, *, keep: bool = False) -> None:
+        """Read ahead in one way only: give up what was read in another, or (not `keep`) in this one."""
+        if self._in_use is not None and not (keep and self._in_use is ahead):
+            self._in_use.forget()
+        self._in_use = ahead
 
-    def _following(self, number: int) -> list[int]:
+    def _following(self, number: int, *, whole: bool = True) -> list[int]:
         """The messages behind `number` that are worth reading at once."""
         numbers, octets = [], 0
         for following in range(number + 1, min(len(self._uids), number + READ_AHEAD_MESSAGES) + 1):
-            octets += 0 if self._ahead_headers else self.size(following)
+            octets += self.size(following) if whole else 0
             if octets > READ_AHEAD_BYTES:
                 break
             if following not in self._deleted:
                 numbers.append(following)
         return numbers
 
-    async def _load(self, numbers: Sequence[int]) -> dict[int, Message]:
-        """These messages by their numbers, without those that are gone. Raises StoreError."""
+    async def _load(self, make: Callable[[Found], T], numbers: Sequence[int]) -> dict[int, T]:
+        """What `make` makes of these messages on a reader thread, without those that are gone. Raises StoreError."""
         wanted = {self._uids[number - 1]: number for number in numbers}
-        headers_only = self._ahead_headers
 
-        def read(db: Database) -> tuple[list[MessageRow], list[Message]]:
-            found = list_rows(db, self._mailbox.id, min(wanted) - 1, max(wanted))
-            rows = [MessageRow(*row) for row in found if row[0] in wanted]
-            return rows, self._store.load_in(db, rows, headers_only=headers_only)
+        def read(db: Database) -> list[tuple[int, int, T]]:
+            rows = found_in(db, self._mailbox.id, min(wanted), max(wanted), parts=False)
+            return [(wanted[one.uid], one.row.flags, make(one)) for one in rows if one.uid in wanted]
 
         try:
-            rows, messages = await self._store.read(read)
+            found = await self._store.read(read)
         except NotFoundError:  # compaction moved a text between the look at the row and at the file
-            rows, messages = await self._store.read(read)
-        self._unseen.update(wanted[row.uid] for row in rows if not row.flags & SEEN)
-        return {wanted[row.uid]: message for row, message in zip(rows, messages, strict=True)}
+            found = await self._store.read(read)
+        self._unseen.update(number for number, flags, _ in found if not flags & SEEN)
+        return {number: made for number, _, made in found}
 
-    def _forget(self, *, headers_only: bool) -> None:
-        """Give up what was read ahead."""
-        self._ahead = {}
-        self._coming = None
-        self._ahead_headers = headers_only
+    async def _load_headers(self, numbers: Sequence[int]) -> dict[int, Message]:
+        wanted = {self._uids[number - 1]: number for number in numbers}
+        found = await self._store.read(
+            lambda db: [row for row in headers(db, self._mailbox.id, min(wanted), max(wanted)) if row[0] in wanted]
+        )
+        return {wanted[uid]: Message(header, b"") for uid, header in found}
+
+    def _text(self, found: Found) -> list[bytes | memoryview]:
+        return self._store.stretch_in(found, 0, found.text_size)
 
     def mark_fetched(self, number: int) -> None:
         """Note that the client has got a message by RETR. TOP does not count: who uses it does not want it noted."""
@@ -220,9 +215,3 @@ def _portions(uids: Sequence[int]) -> Iterator[Sequence[int]]:
     """A transaction is shared with others, so none of ours may be long."""
     for start in range(0, len(uids), UPDATE_AT_ONCE):
         yield uids[start : start + UPDATE_AT_ONCE]
-
-
-def _looked_at(task: asyncio.Task[dict[int, Message]]) -> None:
-    """Whoever asks for one of the messages gets the error; if nobody does, it is of no interest."""
-    if not task.cancelled():
-        task.exception()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 END = b".\r\n"
 _BLOCK = 64 * 1024  # octets of text in which lines are counted at once
@@ -24,26 +24,36 @@ def listing(text: str, lines: Iterable[str]) -> bytes:
     return "".join((f"+OK {text}\r\n", *(f"{line}\r\n" for line in lines), ".\r\n")).encode()
 
 
-def stuffed(data: bytes) -> bytes:
+def retrieved(header: bytes, text: Sequence[bytes | memoryview]) -> bytes:
+    """The whole response to RETR; the text may be in pieces."""
+    head = b"+OK %d octets\r\n" % (len(header) + sum(map(len, text)))
+    return stuffed(head, header, *text)  # the line before it ends like all others, so it goes through with the rest
+
+
+def stuffed(*pieces: bytes | memoryview) -> bytes:
     """A whole message with its dots doubled, its last line ended, and the final line with the single dot."""
-    data = _doubled(data)
-    start = b"." if data.startswith(b".") else b""
-    end = END if data.endswith(b"\r\n") or not data else b"\r\n.\r\n"
-    return start + data + end if start else data + end
+    data = b"".join((*pieces, END))
+    end = len(data) - len(END)
+    if end and data[max(0, end - 2) : end] != b"\r\n":
+        data = b"".join((*pieces, b"\r\n", END))
+        end += 2
+    if _has_dots(data, end):
+        data = data[:end].replace(b"\r\n.", b"\r\n..") + END
+    return b"." + data if end and data.startswith(b".") else data
 
 
-def _doubled(data: bytes) -> bytes:
-    """The octets with the dots after its line ends doubled; the same object where there are none.
+def _has_dots(data: bytes, end: int) -> bool:
+    """Whether there is a dot after a line end before `end`.
 
     A dot is found many times faster than a dot behind a line end, and base64 has none: from dot to dot there is
     nothing to look for.
     """
-    dot = data.find(b".")
+    dot = data.find(b".", 0, end)
     while dot >= 0:
-        if data.find(b"\r\n.", max(0, dot - 2), dot + _STRETCH) >= 0:
-            return data.replace(b"\r\n.", b"\r\n..")
-        dot = data.find(b".", dot + _STRETCH)
-    return data
+        if data.find(b"\r\n.", max(0, dot - 2), min(end, dot + _STRETCH)) >= 0:
+            return True
+        dot = data.find(b".", dot + _STRETCH, end)
+    return False
 
 
 class Stuffer:
@@ -60,7 +70,7 @@ class Stuffer:
             return b""
         before = self._tail
         self._tail = data[-2:] if len(data) > 1 else (before + data)[-2:]
-        out = _doubled(data)
+        out = data.replace(b"\r\n.", b"\r\n..") if _has_dots(data, len(data)) else data
         if before == b"\r\n" and data.startswith(b"."):
             return b"." + out
         if before.endswith(b"\r") and data.startswith(b"\n."):

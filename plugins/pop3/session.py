@@ -23,6 +23,7 @@ from plugins.pop3.protocol_text import err, ok
 
 log = logging.getLogger(__name__)
 
+SLICE = 128 * 1024  # octets of long answers that are written at once over TLS
 DRAIN_EVERY = 256 * 1024  # octets written before the peer must have taken most of them
 
 # What a browser that was lured here sends first. Its next lines would be what the lurer wants us to hear.
@@ -150,7 +151,14 @@ class Pop3Session:
         self.connection.write(response)
 
     async def send(self, data: bytes) -> None:
-        """Answer at length: waits while the peer reads more slowly than we write. Raises ConnectionLostError."""
+        """Answer at length: waits while the peer reads more slowly than we write. Raises ConnectionLostError.
+
+        Over TLS in slices, as what waits for the client would else be in memory twice.
+        """
+        while len(data) > SLICE and self.connection.tls is not None:
+            self.connection.write(data[:SLICE])
+            await self.connection.drain()
+            data = data[SLICE:]
         self.connection.write(data)
         self._unsent += len(data)
         if self._unsent > DRAIN_EVERY:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from appliance.connection import ConnectionLostError
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message
 from plugins.pop3.maildrop import Maildrop
-from plugins.pop3.protocol_text import END, Stuffer, err, ok, stuffed, top_length
+from plugins.pop3.protocol_text import END, Stuffer, err, ok, top_length
 
 if TYPE_CHECKING:
     from plugins.pop3.session import Pop3Session
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 MAX_DIGITS = 10  # of a message number or a count of lines
-WHOLE = 128 * 1024  # octets up to which a message is sent in one piece
-CHUNK = 64 * 1024  # octets of the pieces of a larger one
+CHUNK = 64 * 1024  # octets of the pieces in which the start of a message is sent
 LINES_AT_ONCE = 2000  # of LIST and UIDL
 
 NO_SUCH_MESSAGE = err("No such message")
@@ -100,20 +101,10 @@ async def retr(session: Pop3Session, argument: bytes) -> None:
     if maildrop.large(number):
         await _send_large(session, number)
         return
-    message = await _read(session, maildrop.fetch, number)
-    if message is None:
-        return
-    maildrop.mark_fetched(number)
-    head = b"+OK %d octets\r\n" % message.size
-    if message.size <= WHOLE:
-        # The line before it ends like all others, so it may go through the stuffing with the rest.
-        await session.send(stuffed(b"".join((head, message.header, message.text))))
-        return
-    session.say(head)
-    stuffer = Stuffer()
-    for chunk in message.chunks(CHUNK):
-        await session.send(stuffer.feed(chunk))
-    await session.send(stuffer.finish())
+    response = await _read(session, maildrop.response, number)
+    if response is not None:
+        maildrop.mark_fetched(number)
+        await session.send(response)
 
 
 async def top(session: Pop3Session, argument: bytes) -> None:
@@ -177,7 +168,7 @@ def _part(octets: bytes, start: int, end: int) -> bytes:
     return octets[start:end]
 
 
-async def _read(session: Pop3Session, read: Callable[[int], Awaitable[Message]], number: int) -> Message | None:
+async def _read(session: Pop3Session, read: Callable[[int], Awaitable[T]], number: int) -> T | None:
     """Read a message; where that fails it is answered, and None."""
     try:
         return await read(number)

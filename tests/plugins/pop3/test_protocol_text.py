@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.pop3 import protocol_text
-from plugins.pop3.protocol_text import Stuffer, err, listing, ok, stuffed, top_length
+from plugins.pop3.protocol_text import Stuffer, err, listing, ok, retrieved, stuffed, top_length
 
 texts = st.lists(st.sampled_from([b"\r\n", b".", b"..", b"a", b"\r", b"\n", b".\r\n"]) | st.binary(max_size=3)).map(
     b"".join
@@ -37,6 +37,14 @@ def test_pieces_are_stuffed_like_the_whole(data: bytes, size: int) -> None:
     stuffer = Stuffer()
     pieces = [stuffer.feed(data[start : start + size]) for start in range(0, len(data), size)]
     assert b"".join([*pieces, stuffer.feed(b""), stuffer.finish()]) == stuffed(data)
+
+
+@given(st.lists(texts, max_size=5))
+def test_a_text_in_pieces_is_answered_like_the_whole(pieces: list[bytes]) -> None:
+    whole = b"".join(pieces)
+    assert stuffed(*map(memoryview, pieces)) == stuffed(whole)
+    header, *text = pieces or [b""]
+    assert retrieved(header, text) == b"+OK %d octets\r\n" % len(whole) + stuffed(whole)
 
 
 @given(texts, st.integers(0, 6), st.integers(1, 7))
