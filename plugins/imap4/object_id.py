@@ -29,7 +29,7 @@ def email_id(filing_id: int) -> bytes:
 def email_number(name: bytes) -> int | None:
     """The filing that an EMAILID stands for, None if it is none of ours."""
     digits = name[1:]
-    return int(digits) if name[:1] == b"E" and digits.isdigit() and len(digits) < 19 else None
+    return int(digits) if name[:1] == b"E" and digits.isdigit() and len(digits) < 20 else None
 
 
 def thread_id(header: bytes, filing_id: int) -> bytes:

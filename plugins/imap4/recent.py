@@ -54,7 +54,9 @@ class Recent:
             await asyncio.wait(self._tasks)
 
     async def _save(self, mailbox_id: int) -> None:
-        uid = self._claimed[mailbox_id]
+        uid = self._claimed.get(mailbox_id)
+        if uid is None:
+            return  # another session that let go at the same time has written it
         try:
             await self._store.write(lambda db: claim_recent(db, mailbox_id, uid))
         except StoreError as error:  # deleted meanwhile, or no room: no reason to disturb anybody

@@ -2,27 +2,30 @@
 
 Keys that the view answers are decided first, here; only the messages they leave are looked into, on a reader thread
 and in batches, so that other connections and a waiting checkpoint get their turn. Header fields that are searched
-are kept for a while, see `search_cache.py`.
+are kept for a while, see `column_cache.py`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from appliance.errors import StoreError
 from appliance.mail.text import search_form
 from appliance.store.messages import headers, list_rows, list_uids
 from appliance.store.model import MessageRow
 from plugins.imap4.batches import groups, spans
+from plugins.imap4.columns import Make, columns
+from plugins.imap4.progress import Progress
 from plugins.imap4.protocol_command import Search
-from plugins.imap4.protocol_respond import search_line
-from plugins.imap4.protocol_search import CHARSETS, And, Date, Header, Key, Not, Or, Size, Text
+from plugins.imap4.protocol_search import CHARSETS, And, Arrived, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.refusal import RefusalError
-from plugins.imap4.search_fields import Block, by_fields, header_keys, make_blocks
+from plugins.imap4.search_answer import answer
+from plugins.imap4.search_fields import FieldBlock, by_fields, header_keys, make_blocks
 from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_match import Subject, Test, compile_key, text_reach
-from plugins.imap4.search_stored import asks_modseq, highest_modseq, resolved
+from plugins.imap4.search_stored import asks_modseq, resolved
 from plugins.imap4.search_view import by_view
 
 if TYPE_CHECKING:
@@ -43,21 +46,36 @@ VIEW, ROWS, FIELDS, HEADERS, TEXTS = range(5)
 
 
 async def search(session: ImapSession, command: Search) -> str:
-    """Answer with message numbers, or UIDs for UID SEARCH, ascending."""
-    if command.key is None:
-        raise RefusalError("The charset is not supported", f"BADCHARSET ({' '.join(CHARSETS)})")
-    selected = session.mailbox
-    with_modseq = asks_modseq(command.key)
-    if with_modseq:
-        session.enable_condstore()
-    indexes = await find(session, selected, await resolved(session, selected, command.key))
-    numbers = selected.view.uids_at(indexes) if command.uid else [index + 1 for index in indexes]
-    modseq = await highest_modseq(session, selected, indexes) if with_modseq else 0
-    session.connection.write(search_line(numbers, modseq))
+    """Answer with message numbers, or UIDs for UID SEARCH, ascending; with what RETURN asks for, if it stands there."""
+    indexes, with_modseq = await found_by(session, command)
+    await answer(session, command, indexes, with_modseq=with_modseq)
     return f"{command.verb} completed"
 
 
-async def find(session: ImapSession, selected: Selected, key: Key) -> Sequence[int]:
+async def found_by(session: ImapSession, command: Search) -> tuple[Sequence[int], bool]:
+    """The indexes that match, ascending, and whether the answer tells a modseq. For SEARCH, SORT and THREAD.
+
+    A search that fails leaves nothing behind in `$` (RFC 5182 section 2.1).
+    """
+    try:
+        return await _found(session, command)
+    except (RefusalError, StoreError):
+        if command.returns is not None and command.returns.save:
+            session.mailbox.view.result = array("I")
+        raise
+
+
+async def _found(session: ImapSession, command: Search) -> tuple[Sequence[int], bool]:
+    if command.key is None:
+        raise RefusalError("The charset is not supported", f"BADCHARSET ({' '.join(CHARSETS)})")
+    with_modseq = asks_modseq(command.key)
+    if with_modseq:
+        session.enable_condstore()
+    progress, selected = Progress(session, command.tag), session.mailbox
+    return await find(session, selected, await resolved(session, selected, command.key), progress), with_modseq
+
+
+async def find(session: ImapSession, selected: Selected, key: Key, progress: Progress) -> Sequence[int]:
     """The indexes of the messages that match, ascending."""
     keys = key.keys if isinstance(key, And) else (key,)
     indexes: Sequence[int] = range(len(selected.view))
@@ -68,14 +86,16 @@ async def find(session: ImapSession, selected: Selected, key: Key) -> Sequence[i
         left = tuple(one for one in keys if cost(one) == depth)
         if left and indexes:
             found = await _by_fields(session, selected, And(left), indexes) if depth == FIELDS else None
-            indexes = found if found is not None else await _by_store(session, selected, And(left), depth, indexes)
+            if found is None:
+                found = await _by_store(session, selected, And(left), depth, indexes, progress)
+            indexes = found
     return indexes
 
 
 def cost(key: Key) -> int:
     """What has to be looked at for a key: VIEW, ROWS, FIELDS (of the header, and the view), HEADERS or TEXTS."""
     match key:
-        case Size():
+        case Size() | Arrived():
             return ROWS
         case Date():
             return HEADERS if key.sent else ROWS
@@ -100,7 +120,7 @@ def _deepest(costs: set[int]) -> int:
 def looks_at_rows(key: Key) -> bool:
     """Whether a key needs size or internal date, at any depth."""
     match key:
-        case Size():
+        case Size() | Arrived():
             return True
         case Date():
             return not key.sent
@@ -122,47 +142,28 @@ async def _by_fields(
     cache, mailbox_id, view = session.shared.fields, selected.mailbox_id, selected.view
     if 2 * len(indexes) < len(view) and not all(cache.has(mailbox_id, field) for field in fields):
         return None
-    columns = await _columns(session, selected, fields)
-    if columns is None:
+    found = await columns(session, selected, cache, fields, _fields_of(mailbox_id))
+    if found is None:
         return None
 
     def look(db: Database) -> list[int]:
         hits = {
-            one: [uid for block in columns[one.field] for uid in block.holding(search_form(one.needle))]
-            for one in wanted
+            one: [uid for block in found[one.field] for uid in block.holding(search_form(one.needle))] for one in wanted
         }
-        found = by_fields(view, key, indexes, hits)
-        uids = view.uids_at(found)
+        matching = by_fields(view, key, indexes, hits)
+        uids = view.uids_at(matching)
         there = {row[0] for first, last in spans(uids) for row in list_uids(db, mailbox_id, first, last)}
-        return [index for index, uid in zip(found, uids, strict=True) if uid in there]
+        return [index for index, uid in zip(matching, uids, strict=True) if uid in there]
 
     return await session.core.store.read(look)
 
 
-async def _columns(
-    session: ImapSession, selected: Selected, fields: Sequence[bytes]
-) -> dict[bytes, tuple[Block, ...]] | None:
-    """The fields of all messages in the view; what is not kept is read. None if there is no room for them."""
-    cache, mailbox_id, uids = session.shared.fields, selected.mailbox_id, selected.view.uids
-    columns = {field: cache.column(mailbox_id, field) for field in fields}
-    while (after := min(column.covered for column in columns.values())) < uids[-1]:
-        lagging = [field for field, column in columns.items() if column.covered == after]
-        end = uids[min(bisect_right(uids, after) + BATCH, len(uids)) - 1]
-        end = min([end, *(column.covered for column in columns.values() if column.covered > after)])
-
-        def read(db: Database, after: int = after, end: int = end, lagging: list[bytes] = lagging) -> list[Block]:
-            return make_blocks(headers(db, mailbox_id, after + 1, end), lagging)
-
-        made = await session.core.store.read(read)
-        for field, block in zip(lagging, made, strict=True):
-            cache.extend(columns[field], after, block, end)
-        if any(column.too_large for column in columns.values()):
-            return None
-    return {field: column.blocks for field, column in columns.items()}
+def _fields_of(mailbox_id: int) -> Make[FieldBlock]:
+    return lambda db, first, last, fields: make_blocks(headers(db, mailbox_id, first, last), fields)
 
 
 async def _by_store(
-    session: ImapSession, selected: Selected, key: Key, depth: int, indexes: Sequence[int]
+    session: ImapSession, selected: Selected, key: Key, depth: int, indexes: Sequence[int], progress: Progress
 ) -> list[int]:
     """Those of `indexes` that match a key which the view cannot answer. Messages that are gone do not."""
     test = compile_key(key, selected.view)
@@ -171,6 +172,7 @@ async def _by_store(
         chosen = indexes[start : start + BATCH]
         places = dict(zip(selected.view.uids_at(chosen), chosen, strict=True))
         if depth == TEXTS:
+            progress.tell(start, len(indexes))
             found += await _by_text(session, selected.mailbox_id, test, places)
         else:
             wanted = needles(key) if depth in {FIELDS, HEADERS} else None

@@ -205,6 +205,8 @@ class Selected:
             lines.append(await self._tell_flags())
         if not self._gone and not self._changed:
             self.settled_modseq = self.modseq
+        elif self._enabled.qresync:
+            lines.append(self.modseq_line())  # a modseq told above may lie past the EXPUNGE that waits
         return b"".join(lines)
 
     async def absorb(self) -> None:

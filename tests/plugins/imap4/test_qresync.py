@@ -138,8 +138,12 @@ async def test_while_an_expunge_waits_no_later_change_is_told(here: Office) -> N
     await remove(here, 2)
     await flag(here, 5)
     # Numbers may not move under FETCH. A flag told now would let the client come back with a modseq past the EXPUNGE.
-    assert await client.ok("FETCH 1 UID") == [b"* 1 FETCH (UID 1)"]
-    assert await client.ok("STORE 3 +FLAGS.SILENT (\\Seen)") == [b"* 3 FETCH (UID 3 MODSEQ (%d))" % (now + 3)]
+    settled = b"* OK [HIGHESTMODSEQ %d] Highest" % now
+    assert await client.ok("FETCH 1 UID") == [b"* 1 FETCH (UID 1)", settled]
+    assert await client.ok("STORE 3 +FLAGS.SILENT (\\Seen)") == [
+        b"* 3 FETCH (UID 3 MODSEQ (%d))" % (now + 3),
+        settled,
+    ]
     assert await client.ok("NOOP") == [
         b"* VANISHED 2",
         b"* 9 RECENT",
