@@ -24,8 +24,9 @@ from appliance.store.deposit import Deposit, deposit_group
 from appliance.store.directory import Directory
 from appliance.store.history import mend_history
 from appliance.store.keeper import Keeper
+from appliance.store.known import KnownMailboxes
 from appliance.store.mailboxes import mailbox_by_id
-from appliance.store.model import Accepted, Change, Filing, MessageRow, QueueWish
+from appliance.store.model import Accepted, Change, Filing, Mailbox, MessageRow, QueueWish
 from appliance.store.readers import Readers
 from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
 from appliance.store.segments import Segments
@@ -73,6 +74,7 @@ class Store:
         self._writer = Writer(
             path, segments, space, self._wal, now=now, publish=self._publish, reopened=self._readers.renew
         )
+        self._known = KnownMailboxes(self._readers.peek, lambda: self._writer.groups)
         self._upkeep = Upkeep(segments, self._readers, self._wal, self._call_writer)
         self._keeper = Keeper(
             path,
@@ -153,6 +155,10 @@ class Store:
     def peek(self, fn: Callable[[Database], T]) -> T:
         """Run a short indexed look-up on the event loop itself. Never bodies, never many rows."""
         return self._readers.peek(fn)
+
+    def mailbox(self, account_id: int, name: str) -> Mailbox | None:
+        """One mailbox by its name, or None, also for a name that no mailbox can have. On the event loop."""
+        return self._known.get(account_id, name)
 
     def at_once(self, fn: Callable[[Database], T]) -> T | None:
         """Run `fn` on the event loop if that is quick, for one short message: None says that `read` has to do it.

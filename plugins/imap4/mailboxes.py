@@ -201,8 +201,7 @@ def _order(name: str) -> tuple[bool, str]:
 
 async def status(session: ImapSession, command: Status) -> str:
     """STATUS (section 6.3.10)."""
-    account = session.account.id
-    mailbox = session.core.store.peek(lambda db: mailboxes.get_mailbox(db, account, command.mailbox))
+    mailbox = session.core.store.mailbox(session.account.id, command.mailbox)
     if mailbox is None or not mailbox.selectable:
         raise RefusalError("There is no such mailbox", "NONEXISTENT")
     session.connection.write(await _status_line(session, session.shared.recent, mailbox, command.items))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appliance.store.mailboxes import get_mailbox
 from plugins.imap4.numbers import uid_required
 from plugins.imap4.protocol_command import Command, Select
 from plugins.imap4.protocol_respond import untagged
@@ -31,7 +30,7 @@ async def select(session: ImapSession, command: Select) -> str:
     if command.condstore:
         session.enable_condstore()
     store = session.core.store
-    mailbox = store.peek(lambda db: get_mailbox(db, session.account.id, command.mailbox))
+    mailbox = store.mailbox(session.account.id, command.mailbox)
     if mailbox is None:
         raise RefusalError("There is no such mailbox", "NONEXISTENT")
     if not mailbox.selectable:
