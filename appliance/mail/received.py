@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_HOPS = 50  # Received fields of a message that is still taken
 MAX_NAME = 255  # octets of a peer's name that are written down
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9.:_\[\]\u00a1-\U0010ffff-]|[\ud800-\udfff\u2028\u2029]")
+_UNSAFE = re.compile(r"[\x00-,/;-@\\^`{-\xa0\u2028\u2029\ud800-\udfff]")
 _UNSAFE_COMMENT = re.compile(r"[^A-Za-z0-9 ._/+=:-]")
 
 

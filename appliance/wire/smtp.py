@@ -24,7 +24,7 @@ _PATH = re.compile(
         >[ ]*(?P<rest>.*)""",
     re.VERBOSE | re.DOTALL,
 )
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _XTEXT_ESCAPE = re.compile(r"\+([0-9A-F]{2})")
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
