@@ -45,7 +45,9 @@ class Actors:
         self.caches = [Cache(), Cache(), Cache()]
         self.watchers: list[Watcher] = []
         self.uidvalidities: set[int] = set()
-        self.given = {1, 2, 3, 4, 5}  # UIDs
+        self.delivered = {1, 2, 3, 4, 5}  # UIDs
+        self.listed = set(self.delivered)
+        self.gone: set[int] = set()
 
     async def start(self) -> None:
         for place, cache in enumerate(self.caches):
@@ -65,8 +67,8 @@ class Actors:
         match what:
             case "mail":
                 given = await self.here.put(*[MESSAGE] * (1 + number % 3))
-                assert self.given.isdisjoint(given), "a UID was given twice"
-                self.given.update(given)
+                assert self.delivered.isdisjoint(given), "a UID was given twice"
+                self.delivered.update(given)
             case "flag":
                 await store.write(lambda db: set_flags(db, inbox, chosen, replace=number & 31))
             case "expunge":
@@ -79,7 +81,10 @@ class Actors:
                 self.watchers[who] = await self.arrive(watcher.cache, qresync=watcher.qresync)
             case "command":
                 await self.command(watcher, COMMANDS[which], number)
-        self.given.update(uid for uid, _ in store.peek(lambda db: list_flags(db, inbox)))
+        there = {uid for uid, _ in store.peek(lambda db: list_flags(db, inbox))}
+        self.gone |= self.listed - there
+        self.listed = there
+        assert self.gone.isdisjoint(there), "a UID has come back"
 
     async def command(self, watcher: Watcher, text: str, number: int) -> None:
         await watcher.learn()
@@ -148,6 +153,23 @@ def test_a_program_that_leaves_at_any_moment_misses_nothing(steps: list[Step]) -
                 await actors.step("again", 2, 0, 0)
                 uids = [uid for uid, _ in here.store.peek(lambda db: list_flags(db, inbox))]
                 assert actors.watchers[2].uids == uids
+            await actors.agree()
+
+    with tempfile.TemporaryDirectory(dir=FAST) as folder:
+        asyncio.run(run(Path(folder)))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(STEP, STEP, STEP), min_size=1, max_size=10))
+def test_programs_that_work_at_the_same_time(rounds: list[tuple[Step, Step, Step]]) -> None:
+    async def run(folder: Path) -> None:
+        async with office(folder) as here:
+            await here.put(*[MESSAGE] * 5)
+            actors = Actors(here)
+            await actors.start()
+            for steps in rounds:
+                work = [actors.step(what, who, *rest) for who, (what, _, *rest) in enumerate(steps)]
+                await asyncio.gather(*work)
             await actors.agree()
 
     with tempfile.TemporaryDirectory(dir=FAST) as folder:
