@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from appliance.errors import NotFoundError
 from appliance.store.database import ranges
 from appliance.store.mailboxes import keyword_names, mailbox_by_id
-from appliance.store.messages import list_flags, list_modseqs
+from appliance.store.messages import flag_columns, list_flags, list_modseqs
 from appliance.store.model import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SEEN, FlagEdit, Mailbox
 from plugins.imap4 import object_id
 from plugins.imap4.batches import spans
@@ -312,11 +312,18 @@ class Selected:
                 del waiting[uid]
         self._wanted -= self._gone
         self._gone.clear()
+        lines = []
+        if indexes and indexes[-1] >= self._told[0]:
+            # One that came and went between two answers: the client must know of it to be told that it is gone.
+            lines.append(b"* %d EXISTS\r\n" % len(self.view))
+            self._told = (len(self.view), self._told[1])
         self.view.remove(indexes)
         self._told = (self._told[0] - len(indexes), self._told[1])
         if self._enabled.vanished:
-            return vanished_lines(ranges(uids), earlier=False)
-        return b"".join([b"* %d EXPUNGE\r\n" % (index + 1) for index in reversed(indexes)])
+            lines.append(vanished_lines(ranges(uids), earlier=False))
+        else:
+            lines += [b"* %d EXPUNGE\r\n" % (index + 1) for index in reversed(indexes)]
+        return b"".join(lines)
 
     async def _tell_flags(self) -> bytes:
         """The flags that have changed or are wanted, and the modseqs of the session's own changes.
@@ -363,11 +370,14 @@ class Selected:
 
     def _look(self, db: Database) -> tuple[Mailbox, View]:
         """The mailbox and a view of it; made on a reader thread, since a large one takes its time."""
-        mailbox, rows = self._read(db)
-        return mailbox, View([row[0] for row in rows], [row[1] for row in rows], mailbox.keywords)
+        mailbox = self._found(db)
+        return mailbox, View(*flag_columns(db, self.mailbox_id), mailbox.keywords)
 
     def _read(self, db: Database) -> tuple[Mailbox, list[tuple[int, int]]]:
+        return self._found(db), list_flags(db, self.mailbox_id)
+
+    def _found(self, db: Database) -> Mailbox:
         mailbox = mailbox_by_id(db, self.mailbox_id)
         if mailbox is None:
             raise NotFoundError("the mailbox was deleted")
-        return mailbox, list_flags(db, self.mailbox_id)
+        return mailbox

@@ -24,7 +24,7 @@ class View:
 
     __slots__ = ("_marks", "_palette", "_places", "_recent", "_texts", "keywords", "uids")
 
-    def __init__(self, uids: Sequence[int], flags: Iterable[int], keywords: tuple[str, ...]) -> None:
+    def __init__(self, uids: Sequence[int], flags: Sequence[int], keywords: tuple[str, ...]) -> None:
         self.keywords = keywords
         self._palette: list[int] = []
         self._places: dict[int, int] = {}
@@ -141,7 +141,7 @@ class View:
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def append(self, uids: Sequence[int], flags: Iterable[int]) -> None:
+    def append(self, uids: Sequence[int], flags: Sequence[int]) -> None:
         """Add messages with UIDs above all others, ascending."""
         if not uids:
             return
@@ -220,8 +220,14 @@ class View:
         marks = compress(self._marks, keep)
         self._marks = bytearray(marks) if isinstance(self._marks, bytearray) else array(self._marks.typecode, marks)
 
-    def _extend(self, flags: Iterable[int]) -> None:
+    def _extend(self, flags: Sequence[int]) -> None:
         places = self._places
+        new = set(flags).difference(places)
+        if isinstance(self._marks, bytearray) and len(self._palette) + len(new) <= _LARGEST[1]:
+            for value in new:
+                self._place(value)
+            self._marks += bytes(map(places.__getitem__, flags))
+            return
         for value in flags:
             mark = places.get(value)
             if mark is None:

@@ -51,10 +51,16 @@ async def test_rows_are_ascending_and_complete(store: Store, ana: Account, inbox
 async def test_sizes_in_the_order_of_the_uids(store: Store, ana: Account, inbox: Mailbox) -> None:
     await store.write(lambda db: messages.expunge(db, inbox.id, [3], deleted_only=False))
     wanted = [(row.uid, row.size) for row in rows(store, inbox)]
+    await store.write(lambda db: messages.set_flags(db, inbox.id, [4], add=1 << 62))
+    columns = store.peek(lambda db: messages.flag_columns(db, inbox.id))
+    assert list(zip(*columns, strict=True)) == store.peek(lambda db: messages.list_flags(db, inbox.id))
     uids_found, sizes = store.peek(lambda db: messages.list_sizes(db, inbox.id))
     assert list(zip(uids_found, sizes, strict=True)) == wanted
     drafts = box(store, ana, "Drafts")
     assert [list(column) for column in store.peek(lambda db: messages.list_sizes(db, drafts.id))] == [[], []]
+    assert [list(column) for column in store.peek(lambda db: messages.flag_columns(db, drafts.id))] == [[], []]
+    await store.write(lambda db: messages.expunge(db, inbox.id, [1, 2], deleted_only=False))
+    assert store.peek(lambda db: messages.flag_columns(db, inbox.id)) == (range(4, 6), [1 << 62, 0])
 
 
 async def test_what_is_ready_to_send(store: Store, inbox: Mailbox) -> None:
