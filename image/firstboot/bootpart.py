@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from appliance.errors import ApplianceError
 
 DRAFT = ".NEW"
 REMOUNT_S = 30.0
+_SAVED = re.compile(r"(?i)FSCK[0-9]{4}\.REC")
 
 
 class BootPartError(ApplianceError):
@@ -84,26 +86,28 @@ class BootPartition:
                 os.fsync(file.fileno())  # in Linux, where a name leads to is written with the file
             self._done(f"rename {name}")
             if wipe and old is not None:  # its room is still ours, as long as it is open
-                size = os.fstat(old.fileno()).st_size
-                old.seek(0)
-                old.write(b"\0" * size)
-                os.fsync(old.fileno())
+                _overwrite(old)
                 self._done(f"wipe {name}")
         return True
 
-    def remove(self, name: str) -> None:
-        """Remove a file, if it is there. Raises BootPartError."""
-        if (spelled := self.find(name)) is not None:
-            with self._writable(spelled), self._kept(self._folder / spelled, "rb"):
-                os.unlink(self._folder / spelled)
-                self._sync()
-                self._done(f"remove {spelled}")
+    def remove(self, name: str, *, wipe: bool = False) -> None:
+        """Remove a file, if it is there; with `wipe` its content is overwritten first. Raises BootPartError."""
+        if (spelled := self.find(name)) is None:
+            return
+        path = self._folder / spelled
+        with self._writable(spelled), self._kept(path, "r+b" if wipe else "rb") as old:
+            if wipe and old is not None:
+                _overwrite(old)
+                self._done(f"wipe {spelled}")
+            os.unlink(path)
+            self._sync()
+            self._done(f"remove {spelled}")
 
     def remove_leftovers(self) -> None:
-        """Remove what a cut left of a write. Raises BootPartError."""
+        """Remove what a cut left of a write, and what fsck.vfat saved of it: secrets, maybe. Raises BootPartError."""
         for name in self.names():
-            if name.endswith(DRAFT):
-                self.remove(name)
+            if name.endswith(DRAFT) or _SAVED.fullmatch(name):
+                self.remove(name, wipe=True)
 
     @contextlib.contextmanager
     def _kept(self, path: Path, mode: str) -> Iterator[IO[bytes] | None]:
@@ -164,3 +168,10 @@ class BootPartition:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _overwrite(file: IO[bytes]) -> None:
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    file.write(b"\0" * size)
+    os.fsync(file.fileno())

@@ -42,6 +42,15 @@ def test_old_secrets_are_overwritten(tmp_path: Path) -> None:
     assert path.read_bytes() == b"blank"
 
 
+def test_leftovers_of_a_cut_are_overwritten_and_removed(tmp_path: Path) -> None:
+    for name in ("palomar.toml.NEW", "FSCK0000.REC", "fsck0001.rec", "FSCK0000.REC.txt", "palomar.toml"):
+        (tmp_path / name).write_bytes(b"password")
+    with (tmp_path / "FSCK0000.REC").open("rb") as saved:
+        BootPartition(tmp_path).remove_leftovers()
+        assert saved.read() == b"\0" * 8
+    assert sorted(os.listdir(tmp_path)) == ["FSCK0000.REC.txt", "palomar.toml"]
+
+
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "palomar.toml").mkdir()
     with pytest.raises(BootPartError, match="cannot read"):
