@@ -120,6 +120,28 @@ def structures(
     )
 
 
+def sortable(
+    db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int
+) -> Iterator[tuple[int, int, int, bytes]]:
+    """(uid, size, internal date, ENVELOPE), ascending."""
+    return db.execute(
+        "SELECT m.uid, m.size, m.internal_at, b.envelope FROM message m CROSS JOIN body b ON b.id = m.body_id"
+        " WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid",
+        (mailbox_id, first_uid, last_uid),
+    )
+
+
+def threadable(
+    db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int
+) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """(uid, internal date, ENVELOPE, header without the filing's own lines), ascending."""
+    return db.execute(
+        "SELECT m.uid, m.internal_at, b.envelope, b.header FROM message m CROSS JOIN body b ON b.id = m.body_id"
+        " WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid",
+        (mailbox_id, first_uid, last_uid),
+    )
+
+
 def headers(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> Iterator[tuple[int, bytes]]:
     """(uid, header with the filing's own lines in front), ascending."""
     for uid, prefix, header in db.execute(

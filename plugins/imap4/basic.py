@@ -35,6 +35,16 @@ _AFTER_LOGIN = (
     "MOVE",
     "UNSELECT",
     "MULTIAPPEND",
+    "ESEARCH",
+    "SEARCHRES",
+    "SORT",
+    "SORT=DISPLAY",
+    "ESORT",
+    "THREAD=ORDEREDSUBJECT",
+    "THREAD=REFERENCES",
+    "I18NLEVEL=1",
+    "WITHIN",
+    "PARTIAL",
 )
 _REV2 = "IMAP4rev2"
 _REV2_NEEDS = frozenset({"ESEARCH", "SEARCHRES", "BINARY"})  # beside what is always there (RFC 9051 appendix E)

@@ -30,14 +30,17 @@ async def fetch(session: ImapSession, command: Fetch) -> str:
     r"""Send data items. Those that set \Seen do so in one write before, and the answers tell the new flags."""
     selected = session.mailbox
     indexes = selected.view.select(command.members, by_uid=command.uid)
-    enabled, since = session.enabled, command.since
+    enabled, since, partial = session.enabled, command.modifiers.since, command.modifiers.partial
     if since is not None:
         if since.vanished and not enabled.qresync:
             raise RefusalError("VANISHED needs QRESYNC enabled", status="BAD")
         session.enable_condstore()
         if since.vanished:
-            await tell_vanished(session, command.members, since)
+            await tell_vanished(session, selected.view.members(command.members), since)
         indexes = await changed_of(session, indexes, since)
+    if partial is not None:
+        places = partial.of(len(indexes))
+        indexes = indexes[places.start : places.stop]
     plan = Plan(
         command.items,
         with_uid=command.uid and not enabled.uidonly,

@@ -12,8 +12,17 @@ from enum import IntEnum
 from plugins.imap4.protocol_fetch import FetchItem, parse_items
 from plugins.imap4.protocol_list import ListQuery, parse_list, parse_lsub, parse_status_items
 from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
-from plugins.imap4.protocol_search import Key, parse_program
-from plugins.imap4.protocol_sync import Known, Since, parse_select_parameters, parse_since, parse_unchangedsince
+from plugins.imap4.protocol_return import Returns, parse_return
+from plugins.imap4.protocol_search import Key, parse_keys_in_charset, parse_program
+from plugins.imap4.protocol_sort import Criterion, parse_algorithm, parse_criteria
+from plugins.imap4.protocol_sync import (
+    NO_MODIFIERS,
+    Known,
+    Modifiers,
+    parse_fetch_modifiers,
+    parse_select_parameters,
+    parse_unchangedsince,
+)
 
 MAX_ENABLE = 50  # names in one ENABLE
 MAX_ID_FIELDS = 30  # RFC 2971 section 3.3
@@ -120,7 +129,7 @@ class Fetch(Command):
     uid: bool
     members: SequenceSet
     items: tuple[FetchItem, ...]
-    since: Since | None = None
+    modifiers: Modifiers = NO_MODIFIERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +165,22 @@ class Search(Command):
     """SEARCH and UID SEARCH (section 6.4.4). `key` is None when the charset is unknown."""
 
     uid: bool
-    charset: str
     key: Key | None
+    returns: Returns | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sort(Search):
+    """SORT and UID SORT (RFC 5256 section 3)."""
+
+    criteria: tuple[Criterion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Thread(Search):
+    """THREAD and UID THREAD (RFC 5256 section 3)."""
+
+    algorithm: str = "REFERENCES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +298,7 @@ def _fetch(cursor: Cursor, tag: bytes, verb: str) -> Command:
     members = cursor.sequence_set()
     cursor.space()
     verb, uid = _uid(verb)
-    return Fetch(tag, verb, uid, members, parse_items(cursor), parse_since(cursor, uid=uid))
+    return Fetch(tag, verb, uid, members, parse_items(cursor), parse_fetch_modifiers(cursor, uid=uid))
 
 
 def _store(cursor: Cursor, tag: bytes, verb: str) -> Command:
@@ -313,14 +336,23 @@ def _uid_expunge(cursor: Cursor, tag: bytes, verb: str) -> Command:
 
 def _search(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
-    return Search(tag, *_uid(verb), *_program(cursor))
+    returns = parse_return(cursor)
+    return Search(tag, *_uid(verb), parse_program(cursor), returns)
 
 
-def _program(cursor: Cursor) -> tuple[str, Key | None]:
-    charset, key = parse_program(cursor)
-    if key is None:
-        cursor.at = len(cursor.data)  # nothing after an unknown charset can be read
-    return charset, key
+def _sort(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    returns = parse_return(cursor)
+    criteria = parse_criteria(cursor)
+    cursor.space()
+    return Sort(tag, *_uid(verb), parse_keys_in_charset(cursor), returns, criteria)
+
+
+def _thread(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    algorithm = parse_algorithm(cursor)
+    cursor.space()
+    return Thread(tag, *_uid(verb), parse_keys_in_charset(cursor), None, algorithm)
 
 
 def _uid(verb: str) -> tuple[str, bool]:
@@ -359,11 +391,15 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "UNSELECT": (_IN_MAILBOX, _bare),
     "EXPUNGE": (_IN_MAILBOX, _bare),
     "SEARCH": (_IN_MAILBOX, _search),
+    "SORT": (_IN_MAILBOX, _sort),
+    "THREAD": (_IN_MAILBOX, _thread),
     "FETCH": (_IN_MAILBOX, _fetch),
     "STORE": (_IN_MAILBOX, _store),
     "COPY": (_IN_MAILBOX, _copy),
     "MOVE": (_IN_MAILBOX, _copy),
     "UID SEARCH": (_IN_MAILBOX, _search),
+    "UID SORT": (_IN_MAILBOX, _sort),
+    "UID THREAD": (_IN_MAILBOX, _thread),
     "UID FETCH": (_IN_MAILBOX, _fetch),
     "UID STORE": (_IN_MAILBOX, _store),
     "UID COPY": (_IN_MAILBOX, _copy),

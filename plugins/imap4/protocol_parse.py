@@ -23,6 +23,7 @@ MAX_MAILBOX = 1_000  # octets of a mailbox name on the wire
 
 Range = tuple[int, int]  # first and last, both included; 0 stands for `*`
 SequenceSet = tuple[Range, ...]
+RESULT: SequenceSet = ((-1, -1),)  # `$`: what the last search with SAVE has found
 
 _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+")  # 1*<ASTRING-CHAR except "+">
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
@@ -178,8 +179,13 @@ class Cursor:
             raise GrammarError("number too large")
         return number
 
-    def sequence_set(self) -> SequenceSet:
-        """A set of message numbers or UIDs, members in the order given; `*` is 0."""
+    def sequence_set(self, *, result: bool = True) -> SequenceSet:
+        """A set of message numbers or UIDs, members in the order given; `*` is 0.
+
+        RESULT for `$`, the saved result of a search, where that is permitted (RFC 5182 section 3).
+        """
+        if result and self.accept(b"$"):
+            return RESULT
         text = self._take(_SET, "a sequence set")[0]
         members = text.split(b",", MAX_RANGES)
         if len(members) > MAX_RANGES:

@@ -68,10 +68,10 @@ def permanent_flags_line(keywords: Sequence[str], *, read_only: bool, more: bool
     return untagged("OK", text, f"PERMANENTFLAGS ({' '.join(names)})")
 
 
-def search_line(numbers: Iterable[int], modseq: int = 0) -> bytes:
-    """`* SEARCH 2 3 (MODSEQ 7)`, without the modseq if it is 0."""
-    tail = b" (MODSEQ %d)" % modseq if modseq else b""
-    return b" ".join((b"* SEARCH", *[b"%d" % number for number in numbers])) + tail + CRLF
+def numbers_line(kind: str, numbers: Iterable[int], modseq: int = 0) -> bytes:
+    """`* SEARCH 2 3 (MODSEQ 7)`, or of kind SORT; without the modseq if it is 0."""
+    tail = f" (MODSEQ {modseq})" if modseq else ""
+    return f"* {' '.join((kind, *map(str, numbers)))}{tail}\r\n".encode()
 
 
 def literal(octets: bytes) -> bytes:

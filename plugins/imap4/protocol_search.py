@@ -117,6 +117,22 @@ class ThreadId:
 
 
 @dataclass(frozen=True, slots=True)
+class Age:
+    """OLDER and YOUNGER, by internal date (RFC 5032): becomes `Arrived` when the search begins."""
+
+    older: bool
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """By internal date: at a time in epoch seconds and `before`, or at it and later."""
+
+    before: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Not:
     """The opposite."""
 
@@ -140,7 +156,7 @@ class And:
 
 Key = (
     All | Flag | Recent | Numbers | Uids | Size | Date | Header | Text | ModSeq | Saved | EmailId | ThreadId
-    | Not | Or | And
+    | Age | Arrived | Not | Or | And
 )  # fmt: skip
 
 _FLAGS = {
@@ -176,26 +192,35 @@ class _Budget:
     lookups: int = MAX_LOOKUPS
 
 
-def parse_program(cursor: Cursor) -> tuple[str, Key | None]:
-    """Read `[CHARSET name SP] key *(SP key)`. Return the charset's name and the tree.
+def parse_program(cursor: Cursor) -> Key | None:
+    """Read `[CHARSET name SP] key *(SP key)` as a tree.
 
-    The tree is None when the charset is not known here: the answer is NO [BADCHARSET], not BAD.
+    It is None when the charset is not known here: the answer is NO [BADCHARSET], not BAD.
     """
-    # Without CHARSET 8-bit strings are an error by the book; clients that send them mean UTF-8.
-    charset, encoding = "US-ASCII", "utf-8"
     if cursor.data[cursor.at : cursor.at + 8].upper() == b"CHARSET ":
         cursor.at += 8
-        charset = cursor.astring().decode("ascii", "replace").upper()
-        cursor.space()
-        if charset not in CHARSETS:
-            return charset, None
-        encoding = charset.lower()
+        return parse_keys_in_charset(cursor)
+    # Without CHARSET 8-bit strings are an error by the book; clients that send them mean UTF-8.
+    return _keys(cursor, "utf-8")
+
+
+def parse_keys_in_charset(cursor: Cursor) -> Key | None:
+    """Read `name SP key *(SP key)`, as SORT and THREAD have it too (RFC 5256 section 5)."""
+    charset = cursor.astring().decode("ascii", "replace").upper()
+    cursor.space()
+    if charset not in CHARSETS:
+        cursor.at = len(cursor.data)  # nothing after an unknown charset can be read
+        return None
+    return _keys(cursor, "ascii" if charset == "US-ASCII" else charset)
+
+
+def _keys(cursor: Cursor, encoding: str) -> Key:
     budget = _Budget(encoding)
     keys = [parse_key(cursor, budget)]
     while not cursor.at_end():
         cursor.space()
         keys.append(parse_key(cursor, budget))
-    return charset, keys[0] if len(keys) == 1 else And(tuple(keys))
+    return keys[0] if len(keys) == 1 else And(tuple(keys))
 
 
 def parse_key(cursor: Cursor, budget: _Budget) -> Key:
@@ -206,7 +231,7 @@ def parse_key(cursor: Cursor, budget: _Budget) -> Key:
     first = cursor.peek()
     if first == b"(":
         return _group(cursor, budget)
-    if first.isdigit() or first == b"*":
+    if first.isdigit() or first in {b"*", b"$"}:
         return Numbers(cursor.sequence_set())
     name = cursor.word()
     if name in _SIMPLE:
@@ -265,6 +290,11 @@ def _argument(name: str, cursor: Cursor, budget: _Budget) -> Key:
             return Flag(keyword, name == "KEYWORD")
         case "LARGER" | "SMALLER":
             return Size(name == "LARGER", cursor.number())
+        case "OLDER" | "YOUNGER":
+            seconds = cursor.number()
+            if seconds == 0:
+                raise GrammarError("an age is at least one second")
+            return Age(name == "OLDER", seconds)
         case "UID":
             return Uids(cursor.sequence_set())
     raise GrammarError("unknown search key")

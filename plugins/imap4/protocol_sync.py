@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
+from plugins.imap4.protocol_return import Partial, parse_partial
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,17 @@ class Since:
 
     modseq: int
     vanished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Modifiers:
+    """What stands behind the items of FETCH; `partial` is a window of the messages named (RFC 9394 section 3.2)."""
+
+    since: Since | None = None
+    partial: Partial | None = None
+
+
+NO_MODIFIERS = Modifiers()
 
 
 def parse_select_parameters(cursor: Cursor) -> tuple[bool, Known | None]:
@@ -50,14 +62,15 @@ def parse_select_parameters(cursor: Cursor) -> tuple[bool, Known | None]:
         cursor.space()
 
 
-def parse_since(cursor: Cursor, *, uid: bool) -> Since | None:
-    """Read ` (CHANGEDSINCE 5 VANISHED)` behind the items of FETCH, if it is there."""
+def parse_fetch_modifiers(cursor: Cursor, *, uid: bool) -> Modifiers:
+    """Read ` (CHANGEDSINCE 5 VANISHED PARTIAL 1:100)` behind the items of FETCH, if it is there."""
     if cursor.at_end():
-        return None
+        return NO_MODIFIERS
     cursor.space()
     cursor.expect(b"(")
     modseq: int | None = None
     vanished = False
+    partial: Partial | None = None
     while True:
         word = cursor.word()
         if word == "CHANGEDSINCE" and modseq is None:
@@ -65,14 +78,17 @@ def parse_since(cursor: Cursor, *, uid: bool) -> Since | None:
             modseq = mod_sequence(cursor)
         elif word == "VANISHED" and not vanished:
             vanished = True
+        elif word == "PARTIAL" and uid and partial is None:
+            cursor.space()
+            partial = parse_partial(cursor)
         else:
             raise GrammarError("unknown or repeated modifier")
         if cursor.accept(b")"):
             break
         cursor.space()
-    if modseq is None or (vanished and not uid):
+    if vanished and (modseq is None or not uid):
         raise GrammarError("VANISHED needs UID FETCH and CHANGEDSINCE")
-    return Since(modseq, vanished)
+    return Modifiers(None if modseq is None else Since(modseq, vanished), partial)
 
 
 def parse_unchangedsince(cursor: Cursor) -> int | None:
@@ -115,7 +131,7 @@ def _known(cursor: Cursor) -> Known:
 
 
 def _plain_set(cursor: Cursor) -> SequenceSet:
-    members = cursor.sequence_set()
+    members = cursor.sequence_set(result=False)
     if any(0 in member for member in members):
         raise GrammarError("* is not permitted here")
     return members

@@ -19,7 +19,7 @@ from plugins.imap4.view import View
 _BEFORE = b"\xff"  # each value: an octet that no UTF-8 holds, so that no needle reaches over it
 
 
-class Block:
+class FieldBlock:
     """The values of one field in messages that follow one another; not changed once it is made."""
 
     __slots__ = ("_data", "_starts", "_uids")
@@ -38,11 +38,11 @@ class Block:
         """What it takes of memory."""
         return len(self._data) + 8 * len(self._uids) + 200
 
-    def followed_by(self, other: Block) -> Block:
+    def followed_by(self, other: FieldBlock) -> FieldBlock:
         """Both as one."""
         end = len(self._data)
         starts = self._starts[:-1] + array("I", [end + start for start in other._starts])
-        return Block(self._uids + other._uids, starts, self._data + other._data)
+        return FieldBlock(self._uids + other._uids, starts, self._data + other._data)
 
     def holding(self, form: str) -> Iterator[int]:
         """The uids of the messages that have `form` in such a field, ascending; if it is empty, that have the field."""
@@ -55,7 +55,7 @@ class Block:
             at = data.find(needle, starts[place + 1])
 
 
-def make_blocks(heads: Iterable[tuple[int, bytes]], fields: Sequence[bytes]) -> list[Block]:
+def make_blocks(heads: Iterable[tuple[int, bytes]], fields: Sequence[bytes]) -> list[FieldBlock]:
     """One block for each field, from (uid, header) pairs with ascending uids. `fields` are lower case."""
     uids = array("I")
     starts = [array("I", [0]) for _ in fields]
@@ -70,7 +70,7 @@ def make_blocks(heads: Iterable[tuple[int, bytes]], fields: Sequence[bytes]) -> 
                     found += _BEFORE
                     found += value
             ends.append(len(found))
-    return [Block(uids, ends, bytes(found)) for ends, found in zip(starts, values, strict=True)]
+    return [FieldBlock(uids, ends, bytes(found)) for ends, found in zip(starts, values, strict=True)]
 
 
 def _form(header: bytes, lower: bytes, field: bytes, start: int, end: int) -> bytes | None:

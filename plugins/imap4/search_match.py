@@ -17,7 +17,7 @@ from appliance.mail.dates import parse_date
 from appliance.mail.headers import scan_fields
 from appliance.mail.message import Message, Part
 from appliance.mail.text import decode_words, html_to_text, part_octets, search_form
-from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
+from plugins.imap4.protocol_search import And, Arrived, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.search_filter import longest_word
 from plugins.imap4.search_view import by_view
 
@@ -70,6 +70,9 @@ def compile_key(key: Key, view: View) -> Test:
         case Size():
             larger, octets = key.larger, key.octets
             return lambda subject: subject.size > octets if larger else subject.size < octets
+        case Arrived():
+            before, at = key.before, key.at
+            return lambda subject: subject.internal_at <= at if before else subject.internal_at >= at
         case Date():
             return _sent(key) if key.sent else _received(key)
         case Header():

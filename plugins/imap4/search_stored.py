@@ -16,7 +16,7 @@ from appliance.store.messages import headers, list_modseqs, list_rows
 from appliance.store.saved import SaveDates, saved_spans
 from plugins.imap4.batches import spans
 from plugins.imap4.object_id import email_number, thread_id
-from plugins.imap4.protocol_search import All, And, EmailId, Key, ModSeq, Not, Or, Saved, ThreadId, Uids
+from plugins.imap4.protocol_search import Age, All, And, Arrived, EmailId, Key, ModSeq, Not, Or, Saved, ThreadId, Uids
 
 if TYPE_CHECKING:
     from appliance.store import Database
@@ -30,11 +30,13 @@ _NONE = Not(All())
 
 
 async def resolved(session: ImapSession, selected: Selected, key: Key) -> Key:
-    """The same search, with sets of UIDs in place of the keys of this module."""
+    """The same search, with sets of UIDs in place of the keys of this module, and times in place of ages."""
     match key:
         case ModSeq() | Saved() | EmailId() | ThreadId():
             uids = await _matching(session, selected, key)
             return Uids(tuple(ranges(uids))) if uids else _NONE
+        case Age():
+            return Arrived(key.older, int(session.core.now()) - key.seconds)
         case Not():
             return Not(await resolved(session, selected, key.key))
         case Or():

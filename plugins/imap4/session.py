@@ -15,13 +15,26 @@ from appliance.errors import ApplianceError, NotFoundError, ProtocolError
 from appliance.mail.session import Session
 from appliance.store.model import Account
 from appliance.tlslink import TlsError
-from plugins.imap4 import append, basic, fetch, idle, login, mailboxes, opening, search, store_flags, transfer
+from plugins.imap4 import (
+    append,
+    basic,
+    fetch,
+    idle,
+    login,
+    mailboxes,
+    opening,
+    search,
+    sort,
+    store_flags,
+    thread,
+    transfer,
+)
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.enabled import Enabled
 from plugins.imap4.numbers import holds_numbers, refuse_numbers
 from plugins.imap4.protocol import CONTINUE as CONTINUE_LINE
 from plugins.imap4.protocol import AppendMessage, BadCommand, Continue, ImapServer, Line
-from plugins.imap4.protocol_command import Command, State
+from plugins.imap4.protocol_command import Command, Select, State
 from plugins.imap4.protocol_respond import tagged, untagged
 from plugins.imap4.refusal import refusal_line
 from plugins.imap4.selected import Selected
@@ -57,6 +70,8 @@ HANDLERS: dict[str, Handler] = {
     "STATUS": mailboxes.status,
     "FETCH": fetch.fetch,
     "SEARCH": search.search,
+    "SORT": sort.sort,
+    "THREAD": thread.thread,
     "STORE": store_flags.store,
     "COPY": transfer.copy,
     "MOVE": transfer.move,
@@ -260,7 +275,8 @@ class ImapSession:
 
     async def finish(self, command: Command, line: bytes) -> None:
         """Tell what has changed, then complete the command."""
-        await self.tell_news(expunges=not holds_numbers(command))
+        if type(command) is not Select:  # what happens while a mailbox is opened is told with the next command
+            await self.tell_news(expunges=not holds_numbers(command))
         if self.open or command.verb == "LOGOUT":
             self.connection.write(line)
 

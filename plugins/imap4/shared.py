@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections import Counter
 
 from appliance.core import Core
+from plugins.imap4.column_cache import ColumnCache
 from plugins.imap4.recent import Recent
-from plugins.imap4.search_cache import FieldCache
+from plugins.imap4.search_fields import FieldBlock
+from plugins.imap4.sort_block import SortBlock
+from plugins.imap4.thread_cache import ThreadCache
 
 
 class Shared:
-    """The core, the claims of recent messages, header fields searched, and how many sessions each account has."""
+    """The core, claims of recent messages, what was searched and sorted by, and how many sessions each account has."""
 
-    __slots__ = ("core", "fields", "recent", "sessions")
+    __slots__ = ("core", "fields", "recent", "sessions", "sorts", "threads")
 
     def __init__(self, core: Core) -> None:
         self.core = core
         self.recent = Recent(core.store)
-        self.fields = FieldCache()
+        self.fields: ColumnCache[FieldBlock] = ColumnCache()
+        self.sorts: ColumnCache[SortBlock] = ColumnCache()
+        self.threads = ThreadCache()
         self.sessions: Counter[int] = Counter()  # account id → sessions logged in
 
     def admit(self, account_id: int, most: int) -> bool:

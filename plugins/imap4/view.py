@@ -12,8 +12,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import compress
 
+from appliance.store.database import ranges
 from appliance.store.model import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, FlagEdit
-from plugins.imap4.protocol_parse import GrammarError, SequenceSet
+from plugins.imap4.protocol_parse import RESULT, GrammarError, SequenceSet
 
 _LARGEST = {1: 1 << 8, 2: 1 << 16, 4: 1 << 32}  # palettes by the octets of a mark
 _WIDER = {1: "H", 2: "I"}
@@ -22,10 +23,11 @@ _WIDER = {1: "H", 2: "I"}
 class View:
     """Messages in the order of their UIDs. Indexes count from 0, message numbers from 1."""
 
-    __slots__ = ("_marks", "_palette", "_places", "_recent", "_texts", "keywords", "uids")
+    __slots__ = ("_marks", "_palette", "_places", "_recent", "_texts", "keywords", "result", "uids")
 
     def __init__(self, uids: Sequence[int], flags: Sequence[int], keywords: tuple[str, ...]) -> None:
         self.keywords = keywords
+        self.result: Sequence[int] = ()  # uids of the search result that was saved, ascending: `$` (RFC 5182)
         self._palette: list[int] = []
         self._places: dict[int, int] = {}
         self._texts: list[bytes] = []
@@ -50,6 +52,8 @@ class View:
         UIDs that are not there are left out; message numbers that are not there are an error if `strict`
         (RFC 3501 section 9, seq-number).
         """
+        if members == RESULT:
+            return [index for uid in self.result if (index := self.index(uid)) >= 0]
         spans = [self._uid_span(*member) if by_uid else self._number_span(*member, strict) for member in members]
         if len(spans) == 1:
             return spans[0]
@@ -58,6 +62,10 @@ class View:
             start = span.start if not chosen or chosen[-1] < span.start else chosen[-1] + 1
             chosen.extend(range(start, span.stop))
         return chosen
+
+    def members(self, members: SequenceSet) -> SequenceSet:
+        """The same set of UIDs, written out if it is the saved result."""
+        return tuple(ranges(self.result)) if members == RESULT else members
 
     def _number_span(self, first: int, last: int, strict: bool) -> range:
         count = len(self.uids)

@@ -14,9 +14,9 @@ from appliance.mail.message import Message
 from appliance.mail.text import html_to_text, part_octets, search_form
 from appliance.store.messages import expunge, set_flags
 from plugins.imap4 import search
+from plugins.imap4.column_cache import ColumnCache
 from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
-from plugins.imap4.search_cache import FieldCache
-from plugins.imap4.search_fields import Block, by_fields, header_keys, make_blocks
+from plugins.imap4.search_fields import FieldBlock, by_fields, header_keys, make_blocks
 from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_match import Subject, compile_key, text_reach
 from plugins.imap4.view import View
@@ -407,13 +407,13 @@ async def test_kept_fields_follow_the_mailbox(here: Office, client: Client) -> N
     assert await find(client, "3 SUBJECT another") == [3]
 
 
-def block_of(first: int, count: int, size: int = 100) -> Block:
+def block_of(first: int, count: int, size: int = 100) -> FieldBlock:
     return make_blocks([(uid, b"Subject: " + b"x" * size) for uid in range(first, first + count)], [b"subject"])[0]
 
 
 async def test_fields_are_kept_for_a_while_and_within_bounds() -> None:
     now = 0.0
-    cache = FieldCache(limit=5_000, clock=lambda: now)
+    cache = ColumnCache(limit=5_000, clock=lambda: now)
     first = cache.column(1, b"subject")
     cache.extend(first, 0, block_of(1, 10), 10)
     cache.extend(first, 0, block_of(1, 10), 10)  # another session was faster

@@ -109,10 +109,17 @@ class Watcher:
             assert self.qresync
             assert words[2] != b"(EARLIER)"
             for uid in _members(words[2]):
-                self.uids.remove(uid if uid in self.uids else 0)  # one of those not known; raises if there is none
+                del self.uids[self._place(uid)]
                 self.cache.flags.pop(uid, None)
         elif match := _FETCH.match(line):
             self._fetched(int(match[1]), match[2])
+
+    def _place(self, uid: int) -> int:
+        """Where the message stands; if its UID was not told, the place of one unknown that can be it."""
+        if uid in self.uids:
+            return self.uids.index(uid)
+        below = max((place for place, known in enumerate(self.uids) if 0 < known < uid), default=-1)
+        return self.uids.index(0, below + 1)  # raises if there is none
 
     def _fetched(self, number: int, items: bytes) -> None:
         assert 1 <= number <= len(self.uids), f"there is no message {number}"
