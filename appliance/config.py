@@ -193,7 +193,9 @@ def _relay_network(name: str, text: str) -> Iterator[Problem]:
 class StoreConfig:
     """[store]"""
 
-    compress: bool = setting(True, "Compress texts where that saves at least a tenth; attachments where they repeat themselves.")
+    compress: bool = setting(
+        True, "Compress texts where that saves at least a tenth; attachments where they repeat themselves."
+    )
     reserve_mib: int = setting(32, "Disk space kept back in MiB; below it new mail is deferred with 452.")
     trace_rows: int = setting(200_000, "Rows kept in the message trace, in 16 MiB at most; the oldest go first.")
 

@@ -187,4 +187,6 @@ def _restored(remembered: dict[str, object]) -> Report:
     assert isinstance(fields, dict)
     outcome = taken.recalled({"outcome": fields["outcome"]})
     failures = tuple(Problem(**one) for one in fields["failures"])
-    return Report(**{**fields, "outcome": outcome, "failures": failures, "resets": tuple(fields["resets"]), "troubles": ()})
+    return Report(
+        **{**fields, "outcome": outcome, "failures": failures, "resets": tuple(fields["resets"]), "troubles": ()}
+    )

@@ -133,7 +133,9 @@ def troubles(places: Places) -> tuple[str, ...]:
     """What palomar-hw calls an error now, but for what first boot itself has told it."""
     notes = read_json(places.run / "palomar-hw/state.json").get("notes")
     found = [one for one in notes if isinstance(one, dict)] if isinstance(notes, list) else []
-    told = (str(one.get("text", "")) for one in found if one.get("level") == "error" and one.get("source") != "firstboot")
+    told = (
+        str(one.get("text", "")) for one in found if one.get("level") == "error" and one.get("source") != "firstboot"
+    )
     return tuple(sorted(text for text in told if text))[:MAX_TROUBLES]
 
 
