@@ -13,6 +13,7 @@ from appliance.mail.message import Message, Part
 from appliance.store.frames import FRAME, table
 from appliance.store.model import MessageRow
 from appliance.store.packing import packed, packed_attachment
+from appliance.store.recent import SHORT, RecentBodies
 from appliance.store.segments import Extent, Record, Segments
 from appliance.store.texts import FRAMES, RAW, ZSTD, Place, Text
 from appliance.wire import imap
@@ -23,6 +24,8 @@ SEGMENT_THRESHOLD = 32 << 10  # stored octets; from here on a text goes to a seg
 MIN_ATTACHED = 16 << 10  # octets of attachments that make it worth to begin a frame with them
 OFF_LOOP = 32 << 10  # octets of text; from here on a thread compresses, so that the loop does not stall
 PROBE = 128 << 10  # octets that decide whether a larger text is worth compressing
+
+Row = tuple[int, int, int, int, int, int, int]  # a MessageRow's values
 
 _READ = frozenset(("text", "multipart"))  # types of parts that are no attachments
 
@@ -113,12 +116,9 @@ _PLACE = "b.codec, b.text_size, b.segment, b.position, b.stored, b.text"
 _FROM = "FROM body b LEFT JOIN filing f ON f.id = ? WHERE b.id = ?"
 _BODY = f"SELECT b.header, f.prefix, {_PLACE} {_FROM}"
 _BODY_AND_PARTS = f"SELECT b.header, f.prefix, {_PLACE}, b.parts {_FROM}"
-_ROW_AND_PLACE = f"SELECT m.uid, m.flags, m.modseq, m.size, m.internal_at, m.body_id, m.filing_id, {{}}, {_PLACE}"
-_OF_MAILBOX = "WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid"
-_MESSAGES = f"{_ROW_AND_PLACE} FROM message m CROSS JOIN body b ON b.id = m.body_id {_OF_MAILBOX}"
-_MESSAGES_WITH_HEADERS = (
-    f"{_ROW_AND_PLACE}, f.prefix, b.header FROM message m CROSS JOIN filing f ON f.id = m.filing_id"
-    f" CROSS JOIN body b ON b.id = m.body_id {_OF_MAILBOX}"
+_ROWS = (
+    "SELECT uid, flags, modseq, size, internal_at, body_id, filing_id FROM message"
+    " WHERE mailbox_id = ? AND uid BETWEEN ? AND ? ORDER BY uid"
 )
 _HEADER = f"SELECT b.header, f.prefix {_FROM}"
 
@@ -175,50 +175,81 @@ def _start(
     return Message(header, text, structure)
 
 
-class Found:
-    """One message of a mailbox, with what was asked for of it. `header` has the filing's own lines in front."""
+class StoredBody:
+    """A body as it was found: its text is unpacked when it is asked for, a short one once for all."""
 
-    __slots__ = ("_values", "header", "uid")
+    __slots__ = ("_place", "_short", "_structure", "header", "text_size")
 
-    def __init__(self, values: tuple[Any, ...], header: bytes) -> None:
-        self.uid: int = values[0]
+    def __init__(self, header: bytes, place: Place, parts: bytes) -> None:
+        """`header` has the filing's own lines in front."""
         self.header = header
+        self.text_size = place.size
+        self._place: Place | None = place
+        self._short: bytes | memoryview | None = None
+        self._structure: bytes | Part = parts
+
+    @property
+    def structure(self) -> Part:
+        """The MIME tree, as it was stored."""
+        structure = self._structure
+        if isinstance(structure, bytes):
+            self._structure = structure = imap.unpack(structure)
+        return structure
+
+    def stretch(self, segments: Segments, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
+        """Octets of the text, see `Place.stretch`."""
+        place, short = self._place, self._short  # in this order: another thread sets the second, then clears the first
+        if place is not None and short is None:
+            if self.text_size > SHORT:
+                return place.stretch(segments, start, end, at_once=at_once)
+            short = self._short = place.start(segments, self.text_size, at_once=at_once)
+            self._place = None
+        assert short is not None
+        return [short if end - start == self.text_size else memoryview(short)[start:end]]
+
+
+class Found:
+    """One message of a mailbox, with all that the database has of it."""
+
+    __slots__ = ("_body", "_values", "header", "text_size", "uid")
+
+    def __init__(self, values: Row, body: StoredBody) -> None:
+        self.uid = values[0]
+        self.header = body.header
+        self.text_size = body.text_size
+        self._body = body
         self._values = values
 
     @property
     def row(self) -> MessageRow:
         """Its row in the mailbox."""
-        return MessageRow(*self._values[:7])
+        return MessageRow(*self._values)
 
     @property
     def structure(self) -> Part:
         """The MIME tree, as it was stored."""
-        return imap.unpack(self._values[7])
-
-    @property
-    def text_size(self) -> int:
-        """Octets of the text."""
-        size: int = self._values[9]
-        return size
+        return self._body.structure
 
     def stretch(self, segments: Segments, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
         """Octets of the text, see `Place.stretch`."""
         try:
-            return Place(*self._values[8:14]).stretch(segments, start, end, at_once=at_once)
+            return self._body.stretch(segments, start, end, at_once=at_once)
         except StoreError as error:
             raise _about(self._values[5], error) from error
 
 
 def found_in(
-    db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int, *, headers: bool = True, parts: bool = True
+    db: sqlite3.Connection, recent: RecentBodies, mailbox_id: int, first_uid: int, last_uid: int
 ) -> Iterator[Found]:
-    """The messages of a range of uids, ascending: one look at the database for all, and one in memory at a time.
-
-    Without `headers` or without `parts` these are empty: nobody looks for them.
-    """
-    query = (_MESSAGES_WITH_HEADERS if headers else _MESSAGES).format("b.parts" if parts else "NULL")
-    for values in db.execute(query, (mailbox_id, first_uid, last_uid)):
-        yield Found(values, values[14] + values[15] if headers else b"")
+    """The messages of a range of uids, ascending, each looked up when it is asked for."""
+    for values in db.execute(_ROWS, (mailbox_id, first_uid, last_uid)):
+        key = values[5:]
+        body = recent.get(key)
+        if body is None:
+            header, row = _found(db, _BODY_AND_PARTS, *key)
+            body = StoredBody(header, Place(*row[2:8]), row[8])
+            recent.keep(key, body)
+        yield Found(values, body)
 
 
 @dataclass(frozen=True, slots=True)

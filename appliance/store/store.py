@@ -28,6 +28,7 @@ from appliance.store.known import KnownMailboxes
 from appliance.store.mailboxes import mailbox_by_id
 from appliance.store.model import Accepted, Change, Filing, Mailbox, MessageRow, QueueWish
 from appliance.store.readers import Readers
+from appliance.store.recent import RecentBodies
 from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
 from appliance.store.segments import Segments
 from appliance.store.shortcut import Shortcut
@@ -74,6 +75,7 @@ class Store:
         self._writer = Writer(
             path, segments, space, self._wal, now=now, publish=self._publish, reopened=self._readers.renew
         )
+        self._recent = RecentBodies()
         self._known = KnownMailboxes(self._readers.peek, lambda: self._writer.groups)
         self._upkeep = Upkeep(segments, self._readers, self._wal, self._call_writer)
         self._keeper = Keeper(
@@ -219,6 +221,10 @@ class Store:
         if headers_only:
             return [bodies.load_header(db, row.body_id, row.filing_id) for row in rows]
         return [bodies.load(db, self._segments, row.body_id, row.filing_id) for row in rows]
+
+    def found_in(self, db: Database, mailbox_id: int, first_uid: int, last_uid: int) -> Iterator[Found]:
+        """The messages of a range of uids, ascending, each looked up when it is asked for: for use inside `read`."""
+        return bodies.found_in(db, self._recent, mailbox_id, first_uid, last_uid)
 
     def stretch_in(self, found: Found, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
         """Octets of the text of one message of `found_in`, in pieces, for use inside `read`, or `at_once`.

@@ -89,16 +89,6 @@ class Plan:
         return _MODSEQ in self.items
 
     @property
-    def texts_need_headers(self) -> bool:
-        """Whether, of messages whose texts are read, the headers are needed as well."""
-        return any(item.name == "THREADID" or _needs_header(item) for item in self.items)
-
-    @property
-    def texts_need_parts(self) -> bool:
-        """Whether it must be known which octets are which part."""
-        return any(item.section is not None and bool(item.section.path) for item in self.items)
-
-    @property
     def needs_store(self) -> bool:
         """Whether the view does not know everything."""
         return self.needs_rows or self.needs_structures or self.needs_headers
@@ -212,11 +202,6 @@ def _needs_text(item: FetchItem) -> bool:
     """Whether an item cannot be answered from the header alone."""
     section = item.section
     return section is not None and (bool(section.path) or section.text in {"", "TEXT"})
-
-
-def _needs_header(item: FetchItem) -> bool:
-    section = item.section
-    return section is not None and not section.path and section.text != "TEXT"
 
 
 def _aligned(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Generic, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from appliance.errors import NotFoundError
-from appliance.store.bodies import Found, found_in
+from appliance.store.bodies import Found
 from appliance.store.messages import structures
 from appliance.store.model import MessageRow
 from plugins.imap4.batches import spans
@@ -51,7 +51,7 @@ def make_portion(
     """
     read: Read = partial(store.stretch_in, at_once=at_once)
     responses: Responses[Found] = Responses(plan, mailbox_id, batch, lambda *stretch: b"".join(read(*stretch)))
-    found = _found(db, plan, mailbox_id, batch.uids)
+    found = _found(db, store, mailbox_id, batch.uids)
     following = next(found, None)
     made: list[bytes | memoryview] = []
     octets = gone = done = 0
@@ -80,32 +80,29 @@ def make_portion(
     return Portion(b"".join(made), done, gone)
 
 
-def _found(db: Database, plan: Plan, mailbox_id: int, uids: Sequence[int]) -> Iterator[Found]:
-    """The rows of these messages. Only ranges without gaps are asked for: there is much in a row."""
-    headers, parts = plan.texts_need_headers, plan.texts_need_parts
-    return chain.from_iterable(
-        found_in(db, mailbox_id, *span, headers=headers, parts=parts) for span in spans(uids, gap=1)
-    )
+def _found(db: Database, store: Store, mailbox_id: int, uids: Sequence[int]) -> Iterator[Found]:
+    """These messages, as far as they are there. Ranges without gaps: each of them is looked up."""
+    return chain.from_iterable(store.found_in(db, mailbox_id, *span) for span in spans(uids, gap=1))
 
 
 def _filled(read: Read, found: Found, pieces: list[Piece]) -> list[bytes | memoryview]:
     """A response with the octets in place of the stretches that were named. Those that lie together are read once."""
     places = [place for place, piece in enumerate(pieces) if type(piece) is Stretch]
-    filled = cast("list[bytes | memoryview]", pieces)
+    filled: list[Any] = pieces
+    if len(places) == 1:
+        stretch = filled[places[0]]
+        filled[places[0] : places[0] + 1] = read(found, stretch.start, stretch.stop)
+        return filled
     if not places:
         return filled
-    stretches = [cast(Stretch, pieces[place]) for place in places]
-    if len(stretches) == 1:
-        filled[places[0] : places[0] + 1] = read(found, stretches[0].start, stretches[0].stop)
-        return filled
+    stretches: list[Stretch] = [filled[place] for place in places]
     start, end = min(stretch.start for stretch in stretches), max(stretch.stop for stretch in stretches)
     together = read(found, start, end) if end - start - sum(map(len, stretches)) <= APART else None
     for place, stretch in zip(reversed(places), reversed(stretches), strict=True):
         if together is None:
-            octets = read(found, stretch.start, stretch.stop)
+            filled[place : place + 1] = read(found, stretch.start, stretch.stop)
         else:
-            octets = cast("list[bytes | memoryview]", cut([*together], stretch.start - start, len(stretch)))
-        filled[place : place + 1] = octets
+            filled[place : place + 1] = cut([*together], stretch.start - start, len(stretch))
     return filled
 
 

@@ -75,6 +75,9 @@ def _section(section: Section, source: S, read: Callable[[S, int, int], bytes]) 
         if section.text == "TEXT":
             return [Stretch(0, source.text_size)]
         return [_fields(section, source.header)]
+    if not section.text:
+        part = source.structure.find(section.path)
+        return None if part is None else [Stretch(part.body_start, part.end)]
     span = locate(source.structure, section.path, "HEADER" if section.fields else section.text)
     if span is None:
         return None

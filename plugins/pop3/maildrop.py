@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from appliance.errors import NotFoundError
 from appliance.mail.message import Message
 from appliance.store import Store
-from appliance.store.bodies import Found, found_in
+from appliance.store.bodies import Found
 from appliance.store.database import Database
 from appliance.store.mailboxes import get_mailbox
 from appliance.store.messages import expunge, headers, list_rows, list_sizes, set_flags
@@ -161,7 +161,7 @@ class Maildrop:
         wanted = {self._uids[number - 1]: number for number in numbers}
 
         def read(db: Database) -> list[tuple[int, int, T]]:
-            rows = found_in(db, self._mailbox.id, min(wanted), max(wanted), parts=False)
+            rows = self._store.found_in(db, self._mailbox.id, min(wanted), max(wanted))
             return [(wanted[one.uid], one.row.flags, make(one)) for one in rows if one.uid in wanted]
 
         try:
