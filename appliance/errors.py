@@ -52,6 +52,10 @@ class HasChildrenError(StoreError):
     """The mailbox cannot go: there are others below it."""
 
 
+class LimitError(StoreError):
+    """There are as many of these as there may be."""
+
+
 class QuotaError(StoreError):
     """The account's quota does not allow it (SMTP 552 5.2.2, IMAP OVERQUOTA)."""
 

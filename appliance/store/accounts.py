@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from appliance.errors import AddressError, ExistsError, NotFoundError, StoreError
 from appliance.mail.address import Address, domain_key, normal_domain
+from appliance.store.annotations import forget_private_annotations
 from appliance.store.database import Database
 from appliance.store.mailboxes import INBOX, create_mailbox, detach_mailboxes
 from appliance.store.model import Account, Domain, DomainKind, StoredCredential
@@ -114,6 +115,7 @@ def delete_account(db: Database, name: str) -> None:
     account = require_account(db, name)
     detach_mailboxes(db, "account_id = ?", account.id)
     db.execute("DELETE FROM subscription WHERE account_id = ?", (account.id,))
+    forget_private_annotations(db, account.id)
     db.execute("DELETE FROM credential WHERE account_id = ?", (account.id,))
     db.execute("DELETE FROM account WHERE id = ?", (account.id,))
     db.touch_directory()

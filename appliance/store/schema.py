@@ -140,11 +140,21 @@ def m004_saved(db: sqlite3.Connection) -> None:
     )
 
 
+def m005_annotations(db: sqlite3.Connection) -> None:
+    """What clients note about mailboxes and the server (RFC 5464)."""
+    db.execute(
+        "CREATE TABLE annotation (mailbox_id INTEGER NOT NULL, account_id INTEGER NOT NULL, entry TEXT NOT NULL,"
+        " value BLOB NOT NULL, PRIMARY KEY (mailbox_id, account_id, entry)) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX annotation_account ON annotation (account_id)")
+
+
 MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m001_first_tables", m001_first_tables),
     Migration("core.m002_domain_next_hop", m002_domain_next_hop),
     Migration("core.m003_expunge_history", m003_expunge_history),
     Migration("core.m004_saved", m004_saved),
+    Migration("core.m005_annotations", m005_annotations),
 )
 
 

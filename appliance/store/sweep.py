@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.store.annotations import forget_annotations
 from appliance.store.database import Database
 from appliance.store.history import forget_history
 from appliance.store.messages import release_filings, remove_dead_bodies, remove_dead_filings
@@ -39,5 +40,6 @@ def _empty_detached(db: Database) -> bool:
         db.execute("DELETE FROM keyword WHERE mailbox_id = ?", (mailbox_id,))
         forget_history(db, mailbox_id)
         forget_saved(db, mailbox_id)
+        forget_annotations(db, mailbox_id)
         db.execute("DELETE FROM mailbox WHERE id = ?", (mailbox_id,))
     return True

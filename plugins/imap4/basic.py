@@ -44,6 +44,9 @@ _AFTER_LOGIN = (
     "THREAD=REFERENCES",
     "I18NLEVEL=1",
     "WITHIN",
+    "QUOTA",
+    "QUOTA=RES-STORAGE",
+    "METADATA",
     "PARTIAL",
 )
 _REV2 = "IMAP4rev2"

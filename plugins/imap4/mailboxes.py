@@ -221,8 +221,9 @@ async def _status_line(session: ImapSession, recent: Recent, mailbox: Mailbox, i
         "HIGHESTMODSEQ": mailbox.highestmodseq,
         "MAILBOXID": f"({mailbox_id(mailbox.id)})",
     }
-    if "DELETED" in items:
-        values["DELETED"], _ = await session.core.store.read(lambda db: count_deleted(db, mailbox.id))
+    if "DELETED" in items or "DELETED-STORAGE" in items:
+        count, octets = await session.core.store.read(lambda db: count_deleted(db, mailbox.id))
+        values["DELETED"], values["DELETED-STORAGE"] = count, -(-octets // 1024)
     if "RECENT" in items and (first := recent.first(mailbox.id)) < mailbox.uidnext:
         rows = await session.core.store.read(lambda db: list_flags(db, mailbox.id, first - 1))
         values["RECENT"] = len(rows)

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from plugins.imap4.protocol_fetch import FetchItem, parse_items
 from plugins.imap4.protocol_list import ListQuery, parse_list, parse_lsub, parse_status_items
+from plugins.imap4.protocol_metadata import Wanted, parse_values, parse_wanted
 from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
 from plugins.imap4.protocol_return import Returns, parse_return
 from plugins.imap4.protocol_search import Key, parse_keys_in_charset, parse_program
@@ -120,6 +121,29 @@ class Status(Command):
 
     mailbox: str
     items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetQuota(Command):
+    """GETQUOTA (RFC 9208 section 4.1.1)."""
+
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetMetadata(Command):
+    """GETMETADATA (RFC 5464 section 4.2); the mailbox "" is the server."""
+
+    mailbox: str
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class SetMetadata(Command):
+    """SETMETADATA (RFC 5464 section 4.3); None takes an annotation away."""
+
+    mailbox: str
+    values: tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +317,23 @@ def _status(cursor: Cursor, tag: bytes, verb: str) -> Command:
     return Status(tag, verb, mailbox, parse_status_items(cursor))
 
 
+def _get_quota(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return GetQuota(tag, verb, cursor.astring())
+
+
+def _get_metadata(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return GetMetadata(tag, verb, *parse_wanted(cursor))
+
+
+def _set_metadata(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    mailbox = cursor.mailbox()
+    cursor.space()
+    return SetMetadata(tag, verb, mailbox, parse_values(cursor))
+
+
 def _fetch(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     members = cursor.sequence_set()
@@ -385,6 +426,10 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "LSUB": (_AFTER, _list),
     "STATUS": (_AFTER, _status),
     "NAMESPACE": (_AFTER, _bare),
+    "GETQUOTA": (_AFTER, _get_quota),
+    "GETQUOTAROOT": (_AFTER, _on_mailbox),
+    "GETMETADATA": (_AFTER, _get_metadata),
+    "SETMETADATA": (_AFTER, _set_metadata),
     "IDLE": (_AFTER, _bare),
     "CHECK": (_IN_MAILBOX, _bare),
     "CLOSE": (_IN_MAILBOX, _bare),

@@ -127,12 +127,21 @@ class Cursor:
 
     def literal(self) -> bytes:
         """A literal, already complete. NUL is refused (RFC 3501 section 4.3, CHAR8)."""
+        text = self._octets()
+        if b"\0" in text:
+            raise GrammarError("NUL in a literal")
+        return text
+
+    def literal8(self) -> bytes:
+        """A literal that may hold any octets: `~{3}…` (RFC 3516 section 4.4)."""
+        self.expect(b"~")
+        return self._octets()
+
+    def _octets(self) -> bytes:
         size = int(self._take(_LITERAL, "a literal")[1])
         text = self.data[self.at : self.at + size]
         if len(text) != size:
             raise GrammarError("literal is cut off")
-        if b"\0" in text:
-            raise GrammarError("NUL in a literal")
         self.at += size
         return text
 

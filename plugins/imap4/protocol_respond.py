@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from appliance.mail.flags import SYSTEM_FLAGS
 from appliance.wire.imap import astring, encode_mailbox
+from appliance.wire.imap import string as string
 
 CRLF = b"\r\n"
 NIL = b"NIL"
@@ -77,6 +78,11 @@ def numbers_line(kind: str, numbers: Iterable[int], modseq: int = 0) -> bytes:
 def literal(octets: bytes) -> bytes:
     """A literal with its octets exactly as they are stored."""
     return b"{%d}\r\n%b" % (len(octets), octets)
+
+
+def literal8(octets: bytes) -> bytes:
+    """A literal of any octets, NUL too (RFC 3516 section 4.4)."""
+    return b"~" + literal(octets)
 
 
 def internal_date(at: int) -> bytes:

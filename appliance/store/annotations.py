@@ -1,0 +1,55 @@
+"""Annotations of mailboxes and of the server: small named values that clients keep (RFC 5464). Functions of (db, …).
+
+Private ones belong to one account, shared ones to everybody who may see the mailbox; those of the server have no
+mailbox. They go with their mailbox or account.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from appliance.errors import LimitError
+from appliance.store.database import Database
+
+MAX_ANNOTATIONS = 1_000  # of one account, those of all its mailboxes together
+SERVER = 0  # in place of a mailbox's id
+EVERYBODY = 0  # in place of an account's id: shared
+
+Annotation = tuple[str, bytes]  # entry name in lower case, such as `/private/comment`; value
+
+
+def list_annotations(db: sqlite3.Connection, account_id: int, mailbox_id: int) -> list[Annotation]:
+    """All annotations of a mailbox, or of SERVER, that an account sees, by name."""
+    return db.execute(
+        "SELECT entry, value FROM annotation WHERE mailbox_id = ? AND account_id IN (?, ?) ORDER BY entry",
+        (mailbox_id, EVERYBODY, account_id),
+    ).fetchall()
+
+
+def set_annotations(db: Database, account_id: int, mailbox_id: int, values: Iterable[tuple[str, bytes | None]]) -> None:
+    """Set annotations, all or none; None takes one away. Raises LimitError."""
+    for entry, value in values:
+        owner = account_id if entry.startswith("/private/") else EVERYBODY
+        key = (mailbox_id, owner, entry)
+        if value is None:
+            db.execute("DELETE FROM annotation WHERE mailbox_id = ? AND account_id = ? AND entry = ?", key)
+        else:
+            db.execute("INSERT OR REPLACE INTO annotation VALUES (?, ?, ?, ?)", (*key, value))
+    (count,) = db.execute(
+        "SELECT count(*) FROM annotation a WHERE a.account_id = ?1"
+        " OR a.mailbox_id IN (SELECT id FROM mailbox WHERE account_id = ?1)",
+        (account_id,),
+    ).fetchone()
+    if count > MAX_ANNOTATIONS:
+        raise LimitError(f"an account has at most {MAX_ANNOTATIONS} annotations")
+
+
+def forget_annotations(db: Database, mailbox_id: int) -> None:
+    """Take away all annotations of a mailbox that is deleted."""
+    db.execute("DELETE FROM annotation WHERE mailbox_id = ?", (mailbox_id,))
+
+
+def forget_private_annotations(db: Database, account_id: int) -> None:
+    """Take away the private annotations of an account that is deleted."""
+    db.execute("DELETE FROM annotation WHERE account_id = ?", (account_id,))
