@@ -163,12 +163,16 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def office(
-    folder: Path, config: Imap4Config | None = None, certificates: Any = None, **options: Any
+    folder: Path,
+    config: Imap4Config | None = None,
+    certificates: Any = None,
+    accounts: Sequence[str] = (ANA, LUIS),
+    **options: Any,
 ) -> AsyncIterator[Office]:
-    """Open an office in an empty folder, its ports included."""
+    """Open an office, its ports included; `accounts` are made, none in a folder that has them already."""
     store = Store.open(folder, reserve_bytes=0, now=lambda: EPOCH, **options)
     await store.start()
-    for account in (ANA, LUIS):
+    for account in accounts:
         await store.write(lambda db, account=account: create_account(db, account, CREDENTIALS))  # type: ignore[misc]
     config = config or Imap4Config(listen=(Bind.parse(f"unix:{folder / 'imap.sock'}"),), listen_tls=())
     if certificates is None:
