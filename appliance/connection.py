@@ -15,6 +15,7 @@ import secrets
 import ssl
 import struct
 import termios
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 from appliance.errors import ApplianceError, ProtocolError
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
         "_deadline",
         "_discarded",
         "_drain_waiter",
+        "_encode",
         "_eof",
         "_failure",
         "_implicit",
@@ -132,6 +134,7 @@ class Connection(asyncio.Protocol):
         self._machine = machine
         self._transport: asyncio.Transport | None = None
         self._link: TlsLink | None = None
+        self._encode: Callable[[bytes], bytes] | None = None
         self._out: list[bytes] = []
         self._out_size = 0
         self._unread = 0
@@ -198,6 +201,19 @@ class Connection(asyncio.Protocol):
         self._out_size += len(data)
         if self._out_size > CORK:
             self._flush()
+
+    def write_pieces(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """`write` of all of them, one behind the other; where there is no TLS they are not joined for that."""
+        if self._link is not None or self._encode is not None or self._transport is None or self._lost:
+            self.write(b"".join(pieces))
+            return
+        self._flush()
+        self._transport.writelines(pieces)
+
+    def encode_output(self, encode: Callable[[bytes], bytes]) -> None:
+        """Send what was written so far; whatever is written from now on goes through `encode`, below TLS if there is."""
+        self._flush()
+        self._encode = encode
 
     async def drain(self) -> None:
         """Send all that was written and wait until most of it has left. Call it between the pieces of long answers.
@@ -388,6 +404,8 @@ class Connection(asyncio.Protocol):
         self._out_size = 0
         if self._lost or self._transport is None:
             return
+        if self._encode is not None:
+            data = self._encode(data)
         if self._link is None:
             self._transport.write(data)
             return

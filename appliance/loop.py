@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -13,6 +15,10 @@ log = logging.getLogger(__name__)
 
 # The store's threads run Python between SQLite calls; with the usual 5 ms each hand-over would delay an answer.
 SWITCH_INTERVAL_S = 0.001
+# What glibc keeps of freed memory for each thread's next use: by its defaults, portions of messages on their way would
+# be taken from the kernel and given back over and over, and each page of them is cleared anew.
+KEPT_OCTETS = 2 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 
 
@@ -23,12 +29,20 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
     SIGHUP waits until a supervisor listens for it: before and after that it would end the process on the spot.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _keep_memory()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_with_signals(main))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _keep_memory() -> None:
+    with contextlib.suppress(OSError, AttributeError):  # another C library: it has its own ways
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, KEPT_OCTETS)
+        libc.mallopt(_M_TRIM_THRESHOLD, KEPT_OCTETS)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -56,3 +56,12 @@ async def send(session: ImapSession, data: bytes) -> None:
     for start in range(0, len(data), SLICE):
         session.connection.write(data[start : start + SLICE])
         await session.connection.drain()
+
+
+async def send_pieces(session: ImapSession, pieces: Sequence[bytes | memoryview]) -> None:
+    """`send` of an answer in pieces, which are joined only where that is needed."""
+    if session.connection.tls is not None:
+        await send(session, b"".join(pieces))
+        return
+    session.connection.write_pieces(pieces)
+    await session.connection.drain()

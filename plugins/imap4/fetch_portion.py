@@ -35,7 +35,7 @@ Read = Callable[[Found, int, int], list[bytes | memoryview]]
 class Portion(NamedTuple):
     """The responses that one read has made of a batch."""
 
-    data: bytes
+    pieces: list[bytes | memoryview]
     done: int  # messages answered, and those found gone
     gone: int
     large: MessageRow | None = None  # the next one, if it is not to be held in memory whole
@@ -64,20 +64,20 @@ def make_portion(
         try:
             pieces, length = responses.pieces(db, place, row, following)
             if length >= LARGE:
-                return Portion(b"".join(made), done, gone, large=row)
+                return Portion(made, done, gone, large=row)
             if octets + length > LARGE:
                 break
             made += _filled(read, following, pieces)
             octets += length
         except NotFoundError:
             if done or not moved:
-                return Portion(b"".join(made), done, gone, moved=True)
+                return Portion(made, done, gone, moved=True)
             gone += 1
         done += 1
         if octets >= TEXT_BATCH:
             break
         following = next(found, None)
-    return Portion(b"".join(made), done, gone)
+    return Portion(made, done, gone)
 
 
 def _found(db: Database, store: Store, mailbox_id: int, uids: Sequence[int]) -> Iterator[Found]:

@@ -16,7 +16,7 @@ from appliance.connection import ConnectionLostError
 from appliance.errors import NotFoundError, StoreError
 from appliance.store.model import MessageRow
 from appliance.store.stored import StoredMessage
-from plugins.imap4.fetch_batch import SLICE, Batch, batch_of, send
+from plugins.imap4.fetch_batch import SLICE, Batch, batch_of, send_pieces
 from plugins.imap4.fetch_plan import Plan
 from plugins.imap4.fetch_portion import Portion, Responses, make_portion
 from plugins.imap4.fetch_section import Piece, Stretch
@@ -48,10 +48,10 @@ async def _send_batch(session: ImapSession, mailbox_id: int, plan: Plan, batch: 
         ahead = None
         if made.large is None and start < len(batch.uids):
             ahead = _read(session, mailbox_id, plan, batch.part(start, len(batch.uids)), moved=made.moved)
-        if len(made.data) > SLICE:
-            await send(session, made.data)
-        elif made.data:
-            session.connection.write(made.data)
+        if sum(map(len, made.pieces)) > SLICE:
+            await send_pieces(session, made.pieces)
+        elif made.pieces:
+            session.connection.write(b"".join(made.pieces))
         if made.large is not None:
             responses = Responses(plan, mailbox_id, batch, StoredMessage.octets)
             gone += await _send_large(session, responses, start, made.large)

@@ -45,6 +45,19 @@ async def test_more_than_the_cork_holds_leaves_at_once() -> None:
     assert b"".join(transport.written) == b"x" * CORK + b"y"
 
 
+async def test_pieces_follow_what_was_written_before() -> None:
+    connection, transport, _ = wired()
+    connection.write(b"first ")
+    connection.write_pieces([b"second ", memoryview(b"third ")])
+    assert b"".join(transport.written) == b"first second third "
+    connection.write(b"fourth")
+    await connection.drain()
+    assert b"".join(transport.written) == b"first second third fourth"
+    connection.connection_lost(None)
+    connection.write_pieces([b"nobody", b"hears"])
+    assert b"".join(transport.written) == b"first second third fourth"
+
+
 async def test_both_ends_are_known_and_mapped_addresses_are_ipv4() -> None:
     connection, transport, _ = wired()
     assert (connection.peer_ip, connection.peer_port) == ("192.0.2.7", 50000)
