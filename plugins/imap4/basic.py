@@ -58,7 +58,8 @@ def capabilities(session: ImapSession) -> str:
     """What works in the present state, and nothing else (RFC 3501 section 6.1.1)."""
     names = [*_BASE[:1], _REV2, *_BASE[1:]] if _REV2 in _offered() else list(_BASE)
     if session.machine.state is not State.NOT_AUTHENTICATED:
-        return " ".join((*names, *_AFTER_LOGIN, f"APPENDLIMIT={session.config.max_append}"))
+        compress = () if session.machine.is_compressed else ("COMPRESS=DEFLATE",)
+        return " ".join((*names, *_AFTER_LOGIN, *compress, f"APPENDLIMIT={session.config.max_append}"))
     facts = session.session
     if facts.tls is None and facts.peer_ip:
         names.append("STARTTLS")

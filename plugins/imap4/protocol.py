@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.errors import ProtocolError
+from plugins.imap4.deflate import Inflater
 from plugins.imap4.protocol_command import APPEND_STATES, AppendHead, Command, State, parse_append, parse_command
 from plugins.imap4.protocol_parse import Cursor, GrammarError
 from plugins.imap4.protocol_respond import untagged
@@ -98,6 +99,7 @@ class ImapServer:
         "_buffer",
         "_collected",
         "_discarded",
+        "_inflater",
         "_left",
         "_read",
         "_scanned",
@@ -115,6 +117,7 @@ class ImapServer:
         self._collected = bytearray()  # what came before the current line of the same command
         self._left = 0  # octets of the current literal that have not come yet
         self._discarded = 0
+        self._inflater: Inflater | None = None
         self._append: _Append | None = None
         self._read: _State = _command_line
 
@@ -122,7 +125,10 @@ class ImapServer:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the wire."""
-        self._buffer += data
+        if self._inflater is None:
+            self._buffer += data
+        else:
+            self._inflater.receive(data)
 
     def next_event(self) -> Event | None:
         """Return the next event, or None when it first needs bytes or an answer. Raises ProtocolError."""
@@ -131,9 +137,31 @@ class ImapServer:
             event = read(self)
             if event is not None:
                 return event
-            if self._read is read:  # no other state was entered: more bytes are needed
+            if self._read is read and not self._inflate():  # no other state was entered: more bytes are needed
                 return None
         return None
+
+    def _inflate(self) -> bool:
+        """Unpack some of what came compressed. False if there is nothing. Raises ProtocolError."""
+        if self._inflater is None:
+            return False
+        try:
+            data = self._inflater.next()
+        except ValueError as error:
+            raise self._fatal(f"Compressed data are damaged: {error}") from error
+        self._buffer += data
+        return bool(data)
+
+    def start_compression(self) -> None:
+        """Take all that comes from now on for DEFLATE. Raises ProtocolError if something came already (RFC 4978)."""
+        if self._buffer:
+            raise self._fatal("Data pipelined after COMPRESS")
+        self._inflater = Inflater()
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether compression has begun."""
+        return self._inflater is not None
 
     def start_tls(self) -> None:
         """Enter TLS. Raises ProtocolError if commands came in clear behind STARTTLS."""

@@ -124,6 +124,13 @@ class Status(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Compress(Command):
+    """COMPRESS (RFC 4978 section 3)."""
+
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
 class GetQuota(Command):
     """GETQUOTA (RFC 9208 section 4.1.1)."""
 
@@ -317,6 +324,11 @@ def _status(cursor: Cursor, tag: bytes, verb: str) -> Command:
     return Status(tag, verb, mailbox, parse_status_items(cursor))
 
 
+def _compress(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return Compress(tag, verb, cursor.word())
+
+
 def _get_quota(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     return GetQuota(tag, verb, cursor.astring())
@@ -426,6 +438,7 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "LSUB": (_AFTER, _list),
     "STATUS": (_AFTER, _status),
     "NAMESPACE": (_AFTER, _bare),
+    "COMPRESS": (_AFTER, _compress),
     "GETQUOTA": (_AFTER, _get_quota),
     "GETQUOTAROOT": (_AFTER, _on_mailbox),
     "GETMETADATA": (_AFTER, _get_metadata),

@@ -18,6 +18,7 @@ from appliance.tlslink import TlsError
 from plugins.imap4 import (
     append,
     basic,
+    compress,
     fetch,
     idle,
     login,
@@ -70,6 +71,7 @@ HANDLERS: dict[str, Handler] = {
     "LIST": mailboxes.list_names,
     "LSUB": mailboxes.list_subscribed,
     "STATUS": mailboxes.status,
+    "COMPRESS": compress.compress,
     "GETQUOTA": quota.get_quota,
     "GETQUOTAROOT": quota.get_quota_root,
     "GETMETADATA": metadata.get_metadata,
