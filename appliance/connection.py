@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         self._transport.writelines(pieces)
 
     def encode_output(self, encode: Callable[[bytes], bytes]) -> None:
-        """Send what was written so far; whatever is written from now on goes through `encode`, below TLS if there is."""
+        """Send what was written so far; whatever is written from now on goes through `encode`, and then TLS."""
         self._flush()
         self._encode = encode
 

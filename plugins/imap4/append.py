@@ -92,6 +92,8 @@ class _Append:
         left = session.core.store.peek(lambda db: quota_left(db, session.account.id))
         if left is not None and self._octets > left:
             raise QuotaError("The message would pass the quota")
+        if event.head.bracketed and not session.enabled.utf8:
+            raise RefusalError("UTF8=ACCEPT must be enabled first", status="BAD")
         flag_bits(event.head.flags)
 
     async def _receive(self, event: AppendMessage) -> None:
@@ -106,7 +108,8 @@ class _Append:
             if failure is None:
                 try:
                     if b"\0" in chunk.data:
-                        raise RefusalError("A message cannot hold NUL", "CANNOT")
+                        code = "UNKNOWN-CTE" if event.head.binary else "CANNOT"  # RFC 3516 section 4.4
+                        raise RefusalError("A message cannot hold NUL", code)
                     spool.write(ends.repaired(chunk.data, last=chunk.last))
                 except ApplianceError as error:
                     failure = error

@@ -44,13 +44,14 @@ _AFTER_LOGIN = (
     "THREAD=REFERENCES",
     "I18NLEVEL=1",
     "WITHIN",
+    "UTF8=ACCEPT",
     "QUOTA",
     "QUOTA=RES-STORAGE",
     "METADATA",
     "PARTIAL",
 )
 _REV2 = "IMAP4rev2"
-_REV2_NEEDS = frozenset({"ESEARCH", "SEARCHRES", "BINARY"})  # beside what is always there (RFC 9051 appendix E)
+_REV2_NEEDS = frozenset({"ESEARCH", "SEARCHRES"})  # beside what is always there (RFC 9051 appendix E)
 _LOGGED_CHARACTERS = 200  # of what a client says about itself
 
 

@@ -9,6 +9,7 @@ _SWITCHES: dict[str, tuple[str, ...]] = {
     "CONDSTORE": ("condstore",),
     "QRESYNC": ("condstore", "qresync"),
     "UIDONLY": ("uidonly",),
+    "UTF8=ACCEPT": ("utf8",),
     "IMAP4rev2": ("rev2", "utf8"),
 }
 _BY_WORD = {name.upper(): name for name in _SWITCHES}

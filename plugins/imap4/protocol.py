@@ -253,6 +253,7 @@ class _Append:
     mailbox: str
     size: int
     is_coming: bool  # the literal is a non-synchronising one
+    bracketed: bool  # a bracket closes behind it
 
 
 # ── the states: each is a function that takes what it can from the buffer ─────────────────────────────────────────────
@@ -277,7 +278,7 @@ def _command_line(machine: ImapServer) -> Event | None:
         except GrammarError as error:
             return _refused(machine, head, size, is_coming, str(error))
         if append is not None:
-            machine._append = _Append(append[0], append[1].mailbox, size, is_coming)
+            machine._append = _Append(append[0], append[1].mailbox, size, is_coming, append[1].bracketed)
             machine._read = _undecided
             return AppendMessage(*append, size, first=True)
     return _literal_announced(machine, line, size, is_coming)
@@ -413,6 +414,10 @@ def _after_message(machine: ImapServer) -> Event | None:
         line = machine._line()
         if line is None:
             return None
+        if append.bracketed:
+            if not line.startswith(b")"):
+                raise GrammarError("expected ')' behind the message")
+            line = line[1:]
         if not line:
             machine._next_command()
             return AppendEnd(append.tag)
@@ -427,7 +432,7 @@ def _after_message(machine: ImapServer) -> Event | None:
         head = parse_append(Cursor(line[: marker.start()], 1), append.mailbox)
     except GrammarError as error:
         return _refused(machine, append.tag, size, is_coming, str(error))
-    machine._append = _Append(append.tag, append.mailbox, size, is_coming)
+    machine._append = _Append(append.tag, append.mailbox, size, is_coming, head.bracketed)
     machine._read = _undecided
     return AppendMessage(append.tag, head, size, first=False)
 

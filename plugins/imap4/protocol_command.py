@@ -221,6 +221,8 @@ class AppendHead:
     mailbox: str
     flags: tuple[bytes, ...] = ()
     internal_at: int | None = None
+    binary: bool = False  # the literal is a literal8 (RFC 3516)
+    bracketed: bool = False  # it stands in `UTF8 (…)` (RFC 6855 section 4)
 
 
 Reader = Callable[[Cursor, bytes, str], Command]
@@ -510,5 +512,9 @@ def parse_append(cursor: Cursor, mailbox: str) -> AppendHead:
     if cursor.peek() == b'"':
         internal_at = cursor.date_time()
         cursor.space()
+    bracketed = cursor.data[cursor.at :].upper() == b"UTF8 (~"
+    if bracketed:
+        cursor.at += len(b"UTF8 (")
+    binary = cursor.accept(b"~")
     cursor.end()
-    return AppendHead(mailbox, flags, internal_at)
+    return AppendHead(mailbox, flags, internal_at, binary, bracketed)

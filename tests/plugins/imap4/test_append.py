@@ -138,3 +138,22 @@ def test_line_ends_do_not_depend_on_the_pieces(pieces: list[bytes]) -> None:
     ends = LineEnds()
     made = b"".join(ends.repaired(piece, last=place == len(pieces)) for place, piece in enumerate([*pieces, b""]))
     assert made == with_crlf(b"".join(pieces))
+
+
+async def test_utf8_has_to_be_enabled_before_a_message_in_it(here: Office) -> None:
+    client = await here.login("INBOX")
+    message = "Subject: Grüße\r\nFrom: Jürgen <jürgen@köln.test>\r\n\r\nschön\r\n".encode()
+    command = b"APPEND INBOX UTF8 (~{%d+}\r\n%b)" % (len(message), message)
+    assert (await client.completion(command)).startswith("BAD")
+    assert await client.ok("ENABLE UTF8=ACCEPT") == [b"* ENABLED UTF8=ACCEPT"]
+    await client.ok('CREATE "Entwürfe"')
+    await client.ok(command)
+    (line,) = [line for line in await client.ok("FETCH 1 BODY.PEEK[]") if b"FETCH" in line]
+    assert message in line
+    assert any('"Entwürfe"'.encode() in line for line in await client.ok('LIST "" *'))
+
+
+async def test_octets_that_mail_cannot_hold_are_refused_by_their_code(here: Office) -> None:
+    client = await here.login()
+    assert (await client.completion(b"APPEND INBOX ~{3+}\r\na\0b")).startswith("NO [UNKNOWN-CTE]")
+    assert (await client.completion(b"APPEND INBOX ~{14+}\r\nSubject: x\r\n\r\n")).startswith("OK [APPENDUID")
