@@ -42,6 +42,32 @@ def test_old_secrets_are_overwritten(tmp_path: Path) -> None:
     assert path.read_bytes() == b"blank"
 
 
+def test_each_step_is_on_the_card_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT in Linux: a renamed name leads to the new content only when the file itself was synced once more."""
+    steps: list[str] = []
+    sync, rename = os.fsync, os.replace
+
+    def noted_sync(descriptor: int) -> None:
+        steps.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        sync(descriptor)
+
+    def noted_rename(source: Path, target: Path) -> None:
+        steps.append(f"rename to {target.name}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_rename)
+    (tmp_path / "palomar.toml").write_bytes(b"password")
+    BootPartition(tmp_path).write("palomar.toml", b"blank", wipe=True)
+    assert steps == [
+        "sync palomar.toml.NEW",
+        "rename to palomar.toml",
+        f"sync {tmp_path.name}",
+        "sync palomar.toml",
+        "sync palomar.toml (deleted)",  # the old content, overwritten
+    ]
+
+
 def test_leftovers_of_a_cut_are_overwritten_and_removed(tmp_path: Path) -> None:
     for name in ("palomar.toml.NEW", "FSCK0000.REC", "fsck0001.rec", "FSCK0000.REC.txt", "palomar.toml"):
         (tmp_path / name).write_bytes(b"password")
