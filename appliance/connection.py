@@ -172,7 +172,9 @@ class Connection(asyncio.Protocol):
                 raise
             if event is not None:
                 if not waited:
-                    await self._take_turn()
+                    self._turn += 1
+                    if self._turn >= TURN:
+                        await self._give_way()
                 return event
             self._unread = 0
             if self._failure is not None:
@@ -373,13 +375,11 @@ class Connection(asyncio.Protocol):
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _take_turn(self) -> None:
-        """Let other connections work after TURN events that came without waiting."""
-        self._turn += 1
-        if self._turn >= TURN:
-            self._turn = 0
-            self._flush()
-            await asyncio.sleep(0)
+    async def _give_way(self) -> None:
+        """Let other connections work, after TURN events that came without waiting."""
+        self._turn = 0
+        self._flush()
+        await asyncio.sleep(0)
 
     async def _wait(self, timeout: float) -> None:  # noqa: ASYNC109
         self._turn = 0

@@ -8,9 +8,13 @@ from appliance.mail.finding import Action, Finding, Judgement
 
 _SEVERITY: dict[Action, int] = {"accept": 0, "junk": 1, "quarantine": 2, "defer": 3, "refuse": 4}
 
+_NOTHING_FOUND = Judgement("accept", 0.0)
+
 
 def judge(findings: Sequence[Finding]) -> Judgement:
     """The most severe action any finding demands; a filter whose absence defers, defers when it was unavailable."""
+    if not findings:
+        return _NOTHING_FOUND
     worst: Action = "accept"
     reason = ""
     for finding in findings:

@@ -42,7 +42,7 @@ class Address:
         Raises AddressError on anything else, on octets over the limits of RFC 5321 section 4.5.3.1, and on
         control characters: what gets in here can be written into a command line again.
         """
-        quoted = _QUOTED.match(text)
+        quoted = _QUOTED.match(text) if text[:1] == '"' else None
         if quoted:
             local, rest = re.sub(r"\\(.)", r"\1", quoted[1]), text[quoted.end() :]
             if rest[:1] != "@":
@@ -70,7 +70,7 @@ class Address:
         return f"{local.lower()}@{domain_key(self.domain)}"
 
     def __str__(self) -> str:
-        if _DOT_STRING.fullmatch(self.local):
+        if self.local.isalnum() or _DOT_STRING.fullmatch(self.local):
             return f"{self.local}@{self.domain}"
         return '"' + re.sub(r'(["\\])', r"\\\1", self.local) + f'"@{self.domain}'
 

@@ -88,6 +88,8 @@ def _attached(structure: Part, size: int) -> int:
 
     Little that is attached is kept together with the rest.
     """
+    if size < MIN_ATTACHED:
+        return size
     start = next((part.header_start for part in structure.walk() if part.type not in _READ), size)
     return start if size - start >= MIN_ATTACHED else size
 
@@ -96,6 +98,9 @@ def _compressed(text: bytes | memoryview, attached: int) -> tuple[int, Sequence[
     size = len(text)
     if size < MIN_COMPRESS:
         return RAW, [text]
+    if attached == size <= FRAME:
+        frame = packed(text)
+        return (ZSTD, [frame]) if _pays(len(frame), size) else (RAW, [text])
     if attached == size > PROBE and not _pays(len(packed(text[:PROBE])), PROBE):
         return RAW, [text]
     starts = [*range(0, attached, FRAME), *range(attached, size, FRAME), size]

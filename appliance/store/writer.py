@@ -28,8 +28,9 @@ from appliance.store.wal import CAP_BYTES, Log
 MAX_GROUP = 500  # jobs of one transaction
 MAX_GROUP_OCTETS = 16 << 20  # of new mail in one transaction
 GATHER_FROM_S = 0.002  # a commit that takes longer is worth waiting for company; an SSD's is not
-GATHER_SHARE = 0.3  # of a commit's time that a group waits for those who were answered a moment ago
-LONGEST_GATHER_S = 0.010
+GATHER_SLACK = 1.5  # times the time in which the company should come, and
+LEAST_GATHER_S = 0.001  # more
+LONGEST_GATHER_S = 0.015
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +45,7 @@ class Job:
     octets: int = 0  # new mail; such jobs need room beside the reserve
     deposits: Sequence[Deposit] = ()  # what the closure stores, for the sync of their large texts
     outside: bool = False
+    at: float = 0.0  # when it was handed over, on the monotonic clock
 
     @property
     def bodies(self) -> Sequence[Deposit]:
@@ -80,6 +82,7 @@ class Writer:
         self._stopping = False
         self._garbage = True  # there may be some from the run before
         self._company = 0  # jobs that were under way at once lately: who may come if we wait
+        self._gap_s = 0.0  # between two jobs of a group, as they came lately
         self.groups = 0
 
     @property
@@ -95,6 +98,9 @@ class Writer:
 
     def put(self, jobs: Sequence[Job]) -> None:
         """Hand over jobs, from any thread. Their futures belong to the loop."""
+        now = time.monotonic()
+        for job in jobs:
+            job.at = now
         self._queue.put(jobs)
 
     def stop(self) -> None:
@@ -112,7 +118,7 @@ class Writer:
             if jobs := self._collect():
                 self._settle(jobs)
                 self._take_in()
-                self._company = max(len(jobs) + len(self._backlog), self._company * 3 // 4)
+                self._learn(jobs)
             elif not self._stopping:
                 self._sweep()
 
@@ -135,11 +141,13 @@ class Writer:
         """On a slow disk wait a little for those whom the group before has just answered.
 
         Without this, clients that send one message after the other fall into two halves that take turns, and every
-        sync serves only half of them.
+        sync serves only half of them. But where taking in the rest takes longer than a sync, turns are better: then
+        one half is taken in while the other is synced.
         """
-        if self._link.commit_s < GATHER_FROM_S:
+        expected_s = (min(self._company, MAX_GROUP) - len(self._backlog)) * self._gap_s
+        if self._link.commit_s < GATHER_FROM_S or expected_s > self._link.commit_s:
             return
-        give_up_at = time.monotonic() + min(self._link.commit_s * GATHER_SHARE, LONGEST_GATHER_S)
+        give_up_at = time.monotonic() + min(expected_s * GATHER_SLACK + LEAST_GATHER_S, LONGEST_GATHER_S)
         while len(self._backlog) < min(self._company, MAX_GROUP) and not self._stopping:
             left = give_up_at - time.monotonic()
             if left <= 0:
@@ -148,6 +156,12 @@ class Writer:
                 self._receive(self._queue.get(timeout=left))
             except queue.Empty:
                 return
+
+    def _learn(self, jobs: Sequence[Job]) -> None:
+        """Note how many come together, and how close."""
+        self._company = max(len(jobs) + len(self._backlog), self._company * 3 // 4)
+        if len(jobs) > 1:
+            self._gap_s += ((jobs[-1].at - jobs[0].at) / (len(jobs) - 1) - self._gap_s) / 4
 
     def _take_in(self) -> None:
         """Take from the queue what is there now."""

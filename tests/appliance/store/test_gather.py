@@ -48,15 +48,37 @@ def jobs(count: int) -> list[Job]:
 
 
 @pytest.mark.parametrize(
-    ("commit_s", "company", "taken"),
-    [(0.010, 4, 4), (0.010, 3, 3), (0.010, 1, 1), (0.0003, 4, 1), (0.010, 99, 5)],
-    ids=["all", "no more than lately", "alone", "fast disk", "the rest never comes"],
+    ("commit_s", "gap_s", "company", "taken"),
+    [
+        pytest.param(0.010, 0.001, 4, 4, id="all"),
+        pytest.param(0.010, 0.0, 4, 4, id="all, though none has come with another yet"),
+        pytest.param(0.010, 0.001, 3, 3, id="no more than lately"),
+        pytest.param(0.010, 0.001, 1, 1, id="alone"),
+        pytest.param(0.0003, 0.0001, 4, 1, id="fast disk"),
+        pytest.param(0.010, 0.0001, 99, 5, id="the rest never comes"),
+        pytest.param(0.010, 0.004, 4, 1, id="the rest takes longer than a sync"),
+    ],
 )
-async def test_how_many_a_group_takes(writer: Writer, commit_s: float, company: int, taken: int) -> None:
+async def test_how_many_a_group_takes(writer: Writer, commit_s: float, gap_s: float, company: int, taken: int) -> None:
     first, *later = jobs(5)
     arrivals = Arrivals(first, later)
     writer._queue = arrivals  # type: ignore[assignment]
     writer._link.commit_s = commit_s
     writer._company = company
+    writer._gap_s = gap_s
     assert len(writer._collect()) == taken
     assert arrivals.waits == (taken if company == 99 else taken - 1)
+
+
+async def test_the_gap_between_jobs_is_learned(writer: Writer) -> None:
+    group = jobs(5)
+    for number, job in enumerate(group):
+        job.at = number * 0.004
+    for _ in range(30):
+        writer._learn(group)
+    assert writer._gap_s == pytest.approx(0.004, rel=0.01)
+    assert writer._company == 5
+    for _ in range(30):
+        writer._learn(group[:1])
+    assert writer._gap_s == pytest.approx(0.004, rel=0.01)  # one alone tells nothing
+    assert writer._company == 1
