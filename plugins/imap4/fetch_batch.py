@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from plugins.imap4.protocol_parse import MAX_NUMBER64
 
 if TYPE_CHECKING:
+    from appliance.store import Database
     from plugins.imap4.selected import Selected
     from plugins.imap4.session import ImapSession
+
+T = TypeVar("T")
 
 SLICE = 128 * 1024  # octets of long answers that are written at once
 
@@ -45,6 +49,19 @@ def batch_of(selected: Selected, indexes: Sequence[int]) -> Batch:
     else:
         numbers = [index + 1 for index in indexes]
     return Batch(numbers, uids, view.flag_texts(indexes), selected.modseq)
+
+
+def read_ahead(session: ImapSession, work: Callable[[Database], T]) -> asyncio.Task[T]:
+    """Start `work` on a reader thread, while something else is sent."""
+    task = asyncio.ensure_future(session.core.store.read(work))
+    task.add_done_callback(_looked_at)
+    return task
+
+
+def _looked_at(task: asyncio.Task[T]) -> None:
+    """Whoever waits for it gets the error; when the client has gone meanwhile, it is of no interest."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def send(session: ImapSession, data: bytes) -> None:

@@ -16,7 +16,8 @@ from appliance.connection import ConnectionLostError
 from appliance.errors import NotFoundError, StoreError
 from appliance.store.model import MessageRow
 from appliance.store.stored import StoredMessage
-from plugins.imap4.fetch_batch import SLICE, Batch, batch_of, send_pieces
+from plugins.imap4.fetch_batch import SLICE, Batch, batch_of, read_ahead, send_pieces
+from plugins.imap4.fetch_binary import Decoded
 from plugins.imap4.fetch_plan import Plan
 from plugins.imap4.fetch_portion import Portion, Responses, make_portion
 from plugins.imap4.fetch_section import Piece, Stretch
@@ -53,7 +54,7 @@ async def _send_batch(session: ImapSession, mailbox_id: int, plan: Plan, batch: 
         elif made.pieces:
             session.connection.write(b"".join(made.pieces))
         if made.large is not None:
-            responses = Responses(plan, mailbox_id, batch, StoredMessage.octets)
+            responses = Responses(plan, mailbox_id, batch, StoredMessage.octets, large=True)
             gone += await _send_large(session, responses, start, made.large)
             start += 1
             if start < len(batch.uids):
@@ -77,16 +78,7 @@ async def _first(session: ImapSession, mailbox_id: int, plan: Plan, batch: Batch
 
 
 def _read(session: ImapSession, mailbox_id: int, plan: Plan, batch: Batch, *, moved: bool) -> asyncio.Task[Portion]:
-    store = session.core.store
-    task = asyncio.ensure_future(store.read(partial(make_portion, store, plan, mailbox_id, batch, moved)))
-    task.add_done_callback(_looked_at)
-    return task
-
-
-def _looked_at(task: asyncio.Task[Portion]) -> None:
-    """Whoever waits for the portion gets the error; when the client has gone meanwhile, it is of no interest."""
-    if not task.cancelled():
-        task.exception()
+    return read_ahead(session, partial(make_portion, session.core.store, plan, mailbox_id, batch, moved))
 
 
 async def _send_large(session: ImapSession, responses: Responses[StoredMessage], place: int, row: MessageRow) -> int:
@@ -112,12 +104,13 @@ async def _send_large(session: ImapSession, responses: Responses[StoredMessage],
     return 0
 
 
-async def _octets(pieces: Iterable[Piece], message: StoredMessage) -> AsyncIterator[bytes]:
+async def _octets(pieces: Iterable[Piece | Decoded], message: StoredMessage) -> AsyncIterator[bytes]:
     """What goes over the wire, in portions. What is short goes along with the text behind it."""
     waiting = bytearray()
     for piece in pieces:
-        if isinstance(piece, Stretch):
-            async for octets in message.text(piece.start, piece.stop):
+        if isinstance(piece, Stretch | Decoded):
+            text = message.text(piece.start, piece.stop) if isinstance(piece, Stretch) else piece.octets(message)
+            async for octets in text:
                 if waiting:
                     yield bytes(waiting)
                     waiting.clear()
