@@ -17,6 +17,7 @@ from appliance.store.messages import structures
 from appliance.store.model import MessageRow
 from plugins.imap4.batches import spans
 from plugins.imap4.fetch_batch import Batch
+from plugins.imap4.fetch_binary import Decoded, LargePartError, binary_pieces, binary_size
 from plugins.imap4.fetch_plan import Plan, plain_structure, save_dates
 from plugins.imap4.fetch_section import Piece, S, Stretch, cut, section_octets
 from plugins.imap4.object_id import email_id, thread_id
@@ -69,6 +70,8 @@ def make_portion(
                 break
             made += _filled(read, following, pieces)
             octets += length
+        except LargePartError:
+            return Portion(made, done, gone, large=row)
         except NotFoundError:
             if done or not moved:
                 return Portion(made, done, gone, moved=True)
@@ -85,7 +88,7 @@ def _found(db: Database, store: Store, mailbox_id: int, uids: Sequence[int]) -> 
     return chain.from_iterable(store.found_in(db, mailbox_id, *span) for span in spans(uids, gap=1))
 
 
-def _filled(read: Read, found: Found, pieces: list[Piece]) -> list[bytes | memoryview]:
+def _filled(read: Read, found: Found, pieces: list[Piece | Decoded]) -> list[bytes | memoryview]:
     """A response with the octets in place of the stretches that were named. Those that lie together are read once."""
     places = [place for place, piece in enumerate(pieces) if type(piece) is Stretch]
     filled: list[Any] = pieces
@@ -107,24 +110,36 @@ def _filled(read: Read, found: Found, pieces: list[Piece]) -> list[bytes | memor
 
 
 class Responses(Generic[S]):
-    """How the messages of a batch are answered. `read(source, start, end)` gives octets of a text."""
+    """How the messages of a batch are answered. `read(source, start, end)` gives octets of a text.
 
-    __slots__ = ("_batch", "_items", "_mailbox_id", "_read", "_verb")
+    `large`: encoded parts of any size may be named in responses, see `fetch_binary`.
+    """
 
-    def __init__(self, plan: Plan, mailbox_id: int, batch: Batch, read: Callable[[S, int, int], bytes]) -> None:
+    __slots__ = ("_batch", "_items", "_large", "_mailbox_id", "_read", "_verb")
+
+    def __init__(
+        self, plan: Plan, mailbox_id: int, batch: Batch, read: Callable[[S, int, int], bytes], *, large: bool = False
+    ) -> None:
         self._batch = batch
+        self._large = large
         self._items = [(b" " + item.label if place else item.label, item) for place, item in enumerate(plan.items)]
         self._mailbox_id = mailbox_id
         self._read = read
         self._verb = plan.verb
 
-    def pieces(self, db: Database, place: int, row: MessageRow, source: S) -> tuple[list[Piece], int]:
+    def pieces(self, db: Database, place: int, row: MessageRow, source: S) -> tuple[list[Piece | Decoded], int]:
         """The response of one message, `place` being its place in the batch, and how many octets it has."""
-        pieces: list[Piece] = [b"* %d %b (" % (self._batch.numbers[place], self._verb)]
+        pieces: list[Piece | Decoded] = [b"* %d %b (" % (self._batch.numbers[place], self._verb)]
         for label, item in self._items:
             section = item.section
             if section is None:
                 pieces.append(b"%b %b" % (label, self._value(item.name, db, place, row, source)))
+            elif item.name == "BINARY.SIZE":
+                pieces.append(b"%b %d" % (label, binary_size(item, source, self._read, large=self._large)))
+            elif item.name == "BINARY":
+                binary = binary_pieces(item, source, self._read, large=self._large)
+                pieces.append(label + (b" NIL" if binary is None else b" "))
+                pieces += binary or ()
             elif (octets := section_octets(section, item.partial, source, self._read)) is None:
                 pieces.append(label + b" NIL")
             else:

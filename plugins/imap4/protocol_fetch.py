@@ -43,7 +43,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class FetchItem:
-    """One data item. `label` is its name in the response; items with a section are `BODY[]` by name."""
+    """One data item. `label` is its name in the response.
+
+    Items with a section are `BODY[]` by name, or BINARY and BINARY.SIZE (RFC 3516).
+    """
 
     name: str
     label: bytes
@@ -88,6 +91,8 @@ def _item(cursor: Cursor) -> FetchItem:
         return FetchItem(name, name.encode())
     if name in _RFC822:
         return _RFC822[name]
+    if name in {"BINARY", "BINARY.PEEK", "BINARY.SIZE"}:
+        return _binary(cursor, name)
     if name in {"BODY", "BODY.PEEK"}:
         if cursor.peek() == b"[":
             return _body(cursor, sets_seen=name == "BODY")
@@ -100,18 +105,44 @@ def _body(cursor: Cursor, *, sets_seen: bool) -> FetchItem:
     cursor.expect(b"[")
     section, label = _section(cursor)
     cursor.expect(b"]")
-    label = b"BODY[" + label + b"]"
-    partial = None
-    match = _PARTIAL.match(cursor.data, cursor.at)
+    partial, origin = _partial(cursor)
+    return FetchItem("BODY[]", b"BODY[" + label + b"]" + origin, section, partial, sets_seen)
+
+
+def _binary(cursor: Cursor, name: str) -> FetchItem:
+    """`BINARY[1.2]<0.100>`: a part by its numbers, or nothing for the whole message (RFC 3516 section 5)."""
+    cursor.expect(b"[")
+    section, label = Section(), b""
+    match = _PATH.match(cursor.data, cursor.at)
     if match:
-        cursor.at = match.end()
-        partial = int(match[1]), int(match[2])
-        if partial[1] == 0 or max(partial) > 0xFFFF_FFFF:
+        cursor.at, label = match.end(), match[0]
+        section = Section(_path(label))
+    cursor.expect(b"]")
+    if name == "BINARY.SIZE":
+        return FetchItem(name, b"BINARY.SIZE[" + label + b"]", section)
+    partial, origin = _partial(cursor)
+    return FetchItem("BINARY", b"BINARY[" + label + b"]" + origin, section, partial, name == "BINARY")
+
+
+def _partial(cursor: Cursor) -> tuple[tuple[int, int] | None, bytes]:
+    """Read `<0.100>`, if it is there; and how the response tells where it begins."""
+    match = _PARTIAL.match(cursor.data, cursor.at)
+    if match is None:
+        if cursor.peek() == b"<":
             raise GrammarError("bad partial range")
-        label += b"<%d>" % partial[0]
-    elif cursor.peek() == b"<":
+        return None, b""
+    cursor.at = match.end()
+    partial = int(match[1]), int(match[2])
+    if partial[1] == 0 or max(partial) > 0xFFFF_FFFF:
         raise GrammarError("bad partial range")
-    return FetchItem("BODY[]", label, section, partial, sets_seen)
+    return partial, b"<%d>" % partial[0]
+
+
+def _path(text: bytes) -> tuple[int, ...]:
+    path = tuple(map(int, text.split(b".")))
+    if 0 in path or len(path) > MAX_PART_DEPTH:
+        raise GrammarError("bad part number")
+    return path
 
 
 def _section(cursor: Cursor) -> tuple[Section, bytes]:
@@ -121,10 +152,8 @@ def _section(cursor: Cursor) -> tuple[Section, bytes]:
     match = _PATH.match(cursor.data, cursor.at)
     if match:
         cursor.at = match.end()
-        path = tuple(map(int, match[0].split(b".")))
+        path = _path(match[0])
         label = match[0]
-        if 0 in path or len(path) > MAX_PART_DEPTH:
-            raise GrammarError("bad part number")
         if not cursor.accept(b"."):
             return Section(path), label
         label += b"."
