@@ -26,6 +26,7 @@ from appliance.store.history import mend_history
 from appliance.store.keeper import Keeper
 from appliance.store.known import KnownMailboxes
 from appliance.store.mailboxes import mailbox_by_id
+from appliance.store.messages import expunge
 from appliance.store.model import Accepted, Change, Filing, Mailbox, MessageRow, QueueWish
 from appliance.store.readers import Readers
 from appliance.store.recent import RecentBodies
@@ -134,6 +135,7 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._writer.start(self._loop)
         self._keeper.start()
+        self._readers.warm_up()
 
     async def close(self) -> None:
         """Finish what waits, carry the log over, and close everything."""
@@ -311,10 +313,12 @@ class Store:
         mailbox_id: int,
         items: Sequence[tuple[Message, int, tuple[str, ...], int]],
         origin: object = None,
+        replaces: tuple[int, int] | None = None,
     ) -> list[int]:
         """Add messages (message, flags, keywords, internal date) to a mailbox, all or none; returns their uids.
 
-        Raises NotFoundError, QuotaError, StoreFullError, StoreError.
+        The message that they replace, given by mailbox id and uid, is removed in the same transaction. Raises
+        NotFoundError, also if that is gone, QuotaError, StoreFullError, StoreError.
         """
 
         def job(made: list[PreparedBody], future: asyncio.Future[list[int]]) -> Job:
@@ -322,6 +326,8 @@ class Store:
                 mailbox = mailbox_by_id(db, mailbox_id)
                 if mailbox is None:
                     raise NotFoundError(f"no mailbox {mailbox_id}")
+                if replaces is not None and not expunge(db, replaces[0], [replaces[1]], deleted_only=False):
+                    raise NotFoundError("the message that was to be replaced is gone")
                 deposits = [
                     Deposit(body, at, (Filing(mailbox.account_id, mailbox.name, b"", flags, keywords),))
                     for body, (_, flags, keywords, at) in zip(made, items, strict=True)

@@ -12,8 +12,10 @@ from appliance.mail.message import Message, with_crlf
 from appliance.spool import Spool
 from appliance.store.accounts import quota_left
 from appliance.store.mailboxes import get_mailbox
+from plugins.imap4.numbers import uid_required
 from plugins.imap4.protocol import AppendEnd, AppendMessage, BadCommand, MessageChunk
-from plugins.imap4.protocol_respond import tagged
+from plugins.imap4.protocol_command import Replaced
+from plugins.imap4.protocol_respond import tagged, untagged
 from plugins.imap4.refusal import RefusalError, refusal_line
 from plugins.imap4.store_flags import flag_bits
 from plugins.imap4.view import uid_set
@@ -52,6 +54,7 @@ class _Append:
         self._items: list[Item] = []
         self._octets = 0
         self._failure: ApplianceError | None = None
+        self._replaces: tuple[int, int] | None = None  # mailbox id and uid
 
     async def run(self, event: object) -> bytes:
         """Returns the tagged line. Raises what refuses the command."""
@@ -83,6 +86,8 @@ class _Append:
         self._octets += event.size
         if self._mailbox is None:
             self._mailbox = _target(session, event.head.mailbox)
+            if event.head.replaces is not None:
+                self._replaces = _replaced(session, event.head.replaces)
         if event.size == 0:
             raise RefusalError("An empty message cannot be stored", "CANNOT")
         if self._octets > session.config.max_append:
@@ -125,10 +130,17 @@ class _Append:
         mailbox = self._mailbox
         assert mailbox is not None
         try:
-            uids = await self._session.core.store.append(mailbox.id, self._items, origin=self._session)
+            append = self._session.core.store.append
+            uids = await append(mailbox.id, self._items, origin=self._session, replaces=self._replaces)
         except NotFoundError as error:
+            if self._replaces is not None:
+                raise RefusalError("The message or the mailbox is gone", "EXPUNGEISSUED") from error
             raise RefusalError("The mailbox was deleted", "TRYCREATE") from error
-        return tagged(tag, "OK", "APPEND completed", f"APPENDUID {mailbox.uidvalidity} {uid_set(uids).decode()}")
+        code = f"APPENDUID {mailbox.uidvalidity} {uid_set(uids).decode()}"
+        if self._replaces is None:
+            return tagged(tag, "OK", "APPEND completed", code)
+        self._session.connection.write(untagged("OK", "The new message is there", code))  # RFC 8508 section 3.4
+        return tagged(tag, "OK", "REPLACE completed")
 
     async def _event(self) -> object:
         connection, timeout = self._session.connection, self._session.config.append_timeout
@@ -153,6 +165,19 @@ class LineEnds:
         if not last and data.endswith(b"\r"):
             data, self._held = data[:-1], b"\r"
         return with_crlf(data)
+
+
+def _replaced(session: ImapSession, replaced: Replaced) -> tuple[int, int]:
+    """The mailbox id and uid of the message that REPLACE takes away."""
+    selected = session.mailbox
+    if session.enabled.uidonly and not replaced.uid:
+        raise uid_required()
+    if selected.read_only:
+        raise RefusalError("The mailbox was opened by EXAMINE", "READ-ONLY")
+    indexes = selected.view.select(((replaced.number, replaced.number),), by_uid=replaced.uid)
+    if not indexes:
+        raise RefusalError("There is no such message", "NONEXISTENT")
+    return selected.mailbox_id, selected.view.uids[indexes[0]]
 
 
 def _target(session: ImapSession, name: str) -> Mailbox:

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 from appliance.errors import ProtocolError
 from plugins.imap4.deflate import Inflater
-from plugins.imap4.protocol_command import APPEND_STATES, AppendHead, Command, State, parse_append, parse_command
+from plugins.imap4.protocol_command import (
+    APPEND_STATES,
+    AppendHead,
+    Command,
+    State,
+    parse_append,
+    parse_command,
+    parse_replaced,
+    parse_verb,
+)
 from plugins.imap4.protocol_parse import Cursor, GrammarError
 from plugins.imap4.protocol_respond import untagged
 
@@ -32,7 +41,7 @@ CONTINUE = b"+ OK\r\n"
 _HTTP = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH"})
 
 _MARKER = re.compile(rb"\{(\d+)(\+?)\}\Z")
-_APPEND = re.compile(rb"[^ ]++ APPEND(?: |\Z)", re.IGNORECASE)
+_APPEND = re.compile(rb"[^ ]++ (APPEND|(?:UID )?+REPLACE)(?: |\Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +259,9 @@ _State = Callable[[ImapServer], Event | None]
 @dataclass(frozen=True, slots=True)
 class _Append:
     tag: bytes
-    mailbox: str
+    head: AppendHead
     size: int
     is_coming: bool  # the literal is a non-synchronising one
-    bracketed: bool  # a bracket closes behind it
 
 
 # ── the states: each is a function that takes what it can from the buffer ─────────────────────────────────────────────
@@ -271,14 +279,15 @@ def _command_line(machine: ImapServer) -> Event | None:
     if marker is None:
         return _complete(machine, line)
     size, is_coming = int(marker[1]), bool(marker[2])
-    if machine.state in APPEND_STATES and _APPEND.match(machine._collected or line):
+    verb = _APPEND.match(machine._collected or line)
+    if verb and machine.state in APPEND_STATES[verb[1].decode().upper()]:
         head = bytes(machine._collected) + line[: marker.start()]
         try:
             append = _append_head(head, utf8=machine.utf8)
         except GrammarError as error:
             return _refused(machine, head, size, is_coming, str(error))
         if append is not None:
-            machine._append = _Append(append[0], append[1].mailbox, size, is_coming, append[1].bracketed)
+            machine._append = _Append(*append, size, is_coming)
             machine._read = _undecided
             return AppendMessage(*append, size, first=True)
     return _literal_announced(machine, line, size, is_coming)
@@ -373,17 +382,21 @@ def _plain_line(machine: ImapServer) -> Event | None:
 
 
 def _append_head(head: bytes, *, utf8: bool) -> tuple[bytes, AppendHead] | None:
-    """Read `tag APPEND mailbox [flags] [date] `; None if the literal that follows is the mailbox name."""
+    """Read `tag APPEND mailbox [flags] [date] `, or REPLACE with a number before that.
+
+    None if the literal that follows is the mailbox name.
+    """
     cursor = Cursor(head, utf8=utf8)
     tag = cursor.tag()
     cursor.space()
-    cursor.word()
+    verb = parse_verb(cursor)
     cursor.space()
+    replaces = parse_replaced(cursor, verb)
     if cursor.at_end():
         return None
     mailbox = cursor.mailbox()
     cursor.space()
-    return tag, parse_append(cursor, mailbox)
+    return tag, parse_append(cursor, mailbox, replaces)
 
 
 def _undecided(machine: ImapServer) -> Event | None:
@@ -414,7 +427,7 @@ def _after_message(machine: ImapServer) -> Event | None:
         line = machine._line()
         if line is None:
             return None
-        if append.bracketed:
+        if append.head.bracketed:
             if not line.startswith(b")"):
                 raise GrammarError("expected ')' behind the message")
             line = line[1:]
@@ -429,10 +442,12 @@ def _after_message(machine: ImapServer) -> Event | None:
         return BadCommand(append.tag, str(error))
     size, is_coming = int(marker[1]), bool(marker[2])
     try:
-        head = parse_append(Cursor(line[: marker.start()], 1), append.mailbox)
+        if append.head.replaces is not None:
+            raise GrammarError("REPLACE takes one message")
+        head = parse_append(Cursor(line[: marker.start()], 1), append.head.mailbox)
     except GrammarError as error:
         return _refused(machine, append.tag, size, is_coming, str(error))
-    machine._append = _Append(append.tag, append.mailbox, size, is_coming, head.bracketed)
+    machine._append = _Append(append.tag, head, size, is_coming)
     machine._read = _undecided
     return AppendMessage(append.tag, head, size, first=False)
 

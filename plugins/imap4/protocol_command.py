@@ -223,6 +223,15 @@ class AppendHead:
     internal_at: int | None = None
     binary: bool = False  # the literal is a literal8 (RFC 3516)
     bracketed: bool = False  # it stands in `UTF8 (…)` (RFC 6855 section 4)
+    replaces: Replaced | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The message that REPLACE takes away: by UID or by number, 0 for the last one (RFC 8508)."""
+
+    uid: bool
+    number: int
 
 
 Reader = Callable[[Cursor, bytes, str], Command]
@@ -466,7 +475,8 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "UID MOVE": (_IN_MAILBOX, _copy),
     "UID EXPUNGE": (_IN_MAILBOX, _uid_expunge),
 }
-APPEND_STATES = _AFTER  # APPEND is read in pieces, by the machine itself
+# These are read in pieces, by the machine itself.
+APPEND_STATES = {"APPEND": _AFTER, "REPLACE": _IN_MAILBOX, "UID REPLACE": _IN_MAILBOX}
 
 
 def parse_verb(cursor: Cursor) -> str:
@@ -502,7 +512,18 @@ _WRONG_STATE = {
 }
 
 
-def parse_append(cursor: Cursor, mailbox: str) -> AppendHead:
+def parse_replaced(cursor: Cursor, verb: str) -> Replaced | None:
+    """Read which message REPLACE replaces and the space behind it; None for APPEND."""
+    if verb == "APPEND":
+        return None
+    ((first, last),) = members if len(members := cursor.sequence_set(result=False)) == 1 else ((0, 1),)
+    if first != last:
+        raise GrammarError("REPLACE replaces one message")
+    cursor.space()
+    return Replaced(verb.startswith("UID "), first)
+
+
+def parse_append(cursor: Cursor, mailbox: str, replaces: Replaced | None = None) -> AppendHead:
     """Read the optional flags and date before a message's literal; the cursor stands after the space before them."""
     flags: tuple[bytes, ...] = ()
     internal_at = None
@@ -517,4 +538,4 @@ def parse_append(cursor: Cursor, mailbox: str) -> AppendHead:
         cursor.at += len(b"UTF8 (")
     binary = cursor.accept(b"~")
     cursor.end()
-    return AppendHead(mailbox, flags, internal_at, binary, bracketed)
+    return AppendHead(mailbox, flags, internal_at, binary, bracketed, replaces)

@@ -157,3 +157,43 @@ async def test_octets_that_mail_cannot_hold_are_refused_by_their_code(here: Offi
     client = await here.login()
     assert (await client.completion(b"APPEND INBOX ~{3+}\r\na\0b")).startswith("NO [UNKNOWN-CTE]")
     assert (await client.completion(b"APPEND INBOX ~{14+}\r\nSubject: x\r\n\r\n")).startswith("OK [APPENDUID")
+
+
+async def test_replace_puts_one_message_in_the_place_of_another(here: Office) -> None:
+    await here.put(*[b"Subject: %d\r\n\r\n" % number for number in range(3)])
+    client = await here.login("INBOX")
+    lines = await client.ok(b"REPLACE 2 INBOX (\\Draft) {14+}\r\nSubject: n\r\n\r\n")
+    assert lines[0].startswith(b"* OK [APPENDUID ")
+    assert b"* 2 EXPUNGE" in lines
+    assert await client.ok("UID SEARCH ALL") == [b"* SEARCH 1 3 4"]
+    await client.ok(b"UID REPLACE 3 Drafts {14+}\r\nSubject: m\r\n\r\n")
+    assert await client.ok("UID SEARCH ALL") == [b"* SEARCH 1 4"]
+    assert b"* STATUS Drafts (MESSAGES 1)" in await client.ok("STATUS Drafts (MESSAGES)")
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (b"REPLACE 9 INBOX {3}", "BAD"),
+        (b"UID REPLACE 9 INBOX {3}", "NO [NONEXISTENT]"),
+        (b"REPLACE 1:2 INBOX {3}", "BAD"),
+        (b"REPLACE $ INBOX {3}", "BAD"),
+        (b"REPLACE 1 Nowhere {3}", "NO [TRYCREATE]"),
+    ],
+)
+async def test_what_replace_refuses_leaves_all_as_it_was(here: Office, command: bytes, answer: str) -> None:
+    await here.put(b"Subject: 1\r\n\r\n", b"Subject: 2\r\n\r\n")
+    client = await here.login("INBOX")
+    assert (await client.completion(command)).startswith(answer)
+    assert await client.ok("UID SEARCH ALL") == [b"* SEARCH 1 2"]
+
+
+async def test_replace_takes_one_message_and_needs_a_mailbox_open_for_writing(here: Office) -> None:
+    await here.put(b"Subject: 1\r\n\r\n")
+    client = await here.login()
+    assert (await client.completion(b"REPLACE 1 INBOX {3+}\r\nabc")).startswith("BAD")
+    await client.ok("EXAMINE INBOX")
+    assert (await client.completion(b"REPLACE 1 INBOX {3}")).startswith("NO [READ-ONLY]")
+    await client.ok("SELECT INBOX")
+    assert (await client.completion(b"REPLACE 1 INBOX {4+}\r\n\r\n\r\n {4+}\r\n\r\n\r\n")).startswith("BAD")
+    assert await client.ok("UID SEARCH ALL") == [b"* SEARCH 1"]
