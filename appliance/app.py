@@ -224,6 +224,7 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
         log.warning("%s %s", problem.text, problem.remedy)
     async with opened(loaded) as core:
         core.auth.get_ready()
+        core.store.get_ready()
         if found := await demo.problems(core):
             raise ConfigError(found)
         services: list[Service] = [service for _, service in core.dispatch.gather("services", core=core)]

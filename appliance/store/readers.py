@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,11 @@ from appliance.errors import StoreError
 from appliance.store.database import LOOP_CACHE_KIB, READER_CACHE_KIB, Database, connect
 
 READERS = 3  # threads; more would only wait for the same two or four cores and the same card
+
+WARM_UP_S = 1.0
+WARM_UP_STEPS = 5000  # of SQLite's machine between two looks at the clock: some hundred messages
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -61,6 +68,30 @@ class Readers:
             raise StoreError(f"not read: {error}") from error
         finally:
             self._give_back(generation, db)
+
+    def warm_up(self) -> None:
+        """Start to read the rows of all messages once: from a cold card the first clients would wait for them.
+
+        It is given up after WARM_UP_S; nobody waits for it, and nobody hears of it.
+        """
+        self.pool.submit(self._warm_up)
+
+    def _warm_up(self) -> None:
+        until = time.monotonic() + WARM_UP_S
+
+        def look(db: Database) -> None:
+            db.set_progress_handler(lambda: self._closed or time.monotonic() > until, WARM_UP_STEPS)
+            try:
+                db.execute("SELECT max(internal_at) FROM message").fetchone()
+            except sqlite3.OperationalError as error:
+                log.debug("not all rows of messages were read ahead: %s", error)
+            finally:
+                db.set_progress_handler(None, 0)
+
+        try:
+            self.read(look)
+        except StoreError as error:  # the next reader tells it to somebody
+            log.debug("no rows were read ahead: %s", error)
 
     def close(self) -> None:
         """End the threads and close the connections."""

@@ -135,6 +135,9 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._writer.start(self._loop)
         self._keeper.start()
+
+    def get_ready(self) -> None:
+        """Prepare for the first clients, in the background, see `Readers.warm_up`: for whoever is going to serve some."""
         self._readers.warm_up()
 
     async def close(self) -> None:
