@@ -19,7 +19,7 @@ from tests.image.guest.mailload import ACCOUNT, PASSWORD, Load, Promises
 
 BOOT_S = 400.0
 FIRST_S = 120.0  # to the first 250 after the banner
-MOMENT_S = 20.0  # until a moment comes that waits for much that is not flushed; then the next write has to do
+MOMENT_S = 6.0  # until a moment comes that waits for much that is not flushed; then the next write has to do
 FLUSH_US = 20_000  # as a slow card
 
 FIRST_BOOT = f"""
@@ -37,7 +37,7 @@ def random_moment(chance: random.Random) -> Moment:
     """Mostly in a flush, which is when most is held; else in a write, now and then with much held."""
     if chance.random() < 0.5:
         return Moment(flushes=chance.randint(1, 12))
-    return Moment(writes=chance.randint(1, 80), held=chance.choice((0, 0, 3, 6, 10)))
+    return Moment(writes=chance.randint(1, 80), held=chance.choice((0, 0, 2, 3, 6)))
 
 
 @dataclass(slots=True)
