@@ -137,7 +137,7 @@ class Store:
         self._keeper.start()
 
     def get_ready(self) -> None:
-        """Prepare for the first clients, in the background, see `Readers.warm_up`: for whoever is going to serve some."""
+        """Prepare for the first clients, in the background (`Readers.warm_up`): for whoever is going to serve some."""
         self._readers.warm_up()
 
     async def close(self) -> None:
