@@ -201,7 +201,7 @@ def plain_structure(db: Database, body_id: int) -> bytes:
 def _needs_text(item: FetchItem) -> bool:
     """Whether an item cannot be answered from the header alone."""
     section = item.section
-    return section is not None and (bool(section.path) or section.text in {"", "TEXT"})
+    return item.name == "PREVIEW" or (section is not None and (bool(section.path) or section.text in {"", "TEXT"}))
 
 
 def _aligned(

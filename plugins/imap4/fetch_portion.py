@@ -12,9 +12,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from appliance.errors import NotFoundError
+from appliance.mail.preview import LOOKED_AT, preview, preview_part
 from appliance.store.bodies import Found
 from appliance.store.messages import structures
 from appliance.store.model import MessageRow
+from appliance.wire.imap import string
 from plugins.imap4.batches import spans
 from plugins.imap4.fetch_batch import Batch
 from plugins.imap4.fetch_binary import Decoded, LargePartError, binary_pieces, binary_size
@@ -148,6 +150,14 @@ class Responses(Generic[S]):
         pieces.append(b")\r\n")
         return pieces, sum(map(len, pieces))
 
+    def _preview(self, source: S) -> bytes:
+        """The first words of a message (RFC 8970 section 3.1)."""
+        part = preview_part(source.structure)
+        if part is None:
+            return string("")
+        end = min(part.end, part.body_start + LOOKED_AT)
+        return string(preview(part, bytes(self._read(source, part.body_start, end))))
+
     def _value(self, name: str, db: Database, place: int, row: MessageRow, source: S) -> bytes:
         match name:
             case "UID":
@@ -168,5 +178,7 @@ class Responses(Generic[S]):
                 return b"(%b)" % email_id(row.filing_id)
             case "THREADID":
                 return b"(%b)" % thread_id(source.header, row.filing_id)
+            case "PREVIEW":
+                return self._preview(source)
         _, envelope, bodystructure = next(iter(structures(db, self._mailbox_id, row.uid, row.uid)), (0, b"NIL", b"NIL"))
         return envelope if name == "ENVELOPE" else bodystructure

@@ -91,6 +91,10 @@ def _item(cursor: Cursor) -> FetchItem:
         return FetchItem(name, name.encode())
     if name in _RFC822:
         return _RFC822[name]
+    if name == "PREVIEW":
+        if cursor.data[cursor.at : cursor.at + 7].upper() == b" (LAZY)":
+            cursor.at += 7  # a client that would do without if it took long: it never does
+        return FetchItem(name, name.encode())
     if name in {"BINARY", "BINARY.PEEK", "BINARY.SIZE"}:
         return _binary(cursor, name)
     if name in {"BODY", "BODY.PEEK"}:

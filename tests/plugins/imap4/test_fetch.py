@@ -525,3 +525,14 @@ def test_cut() -> None:
 def test_the_fast_way_to_choose_fields_does_as_the_slow_one(header: bytes) -> None:
     (item,) = parse_items(Cursor(b'BODY[HEADER.FIELDS (To "X-A%d")]'))
     assert header_section(item, header) == select_fields(header, [b"to", b"x-a%d"])
+
+
+async def test_previews_are_the_first_words(here: Office) -> None:
+    await here.put(b"Subject: x\r\n\r\nHello there\r\n", "Subject: y\r\n\r\nGrüße\r\n".encode())
+    client = await here.login("INBOX")
+    lines = [line for line in await client.ok("FETCH 1:2 (PREVIEW (LAZY) UID)") if b"FETCH" in line]
+    assert lines == [
+        b'* 1 FETCH (PREVIEW "Hello there" UID 1)',
+        "* 2 FETCH (PREVIEW {7}\r\nGrüße UID 2)".encode(),
+    ]
+    assert await client.ok("SEARCH SEEN") == [b"* SEARCH"]
