@@ -27,6 +27,18 @@ def list_annotations(db: sqlite3.Connection, account_id: int, mailbox_id: int) -
     ).fetchall()
 
 
+def annotations_of_all(db: sqlite3.Connection, account_id: int) -> dict[int, dict[str, bytes]]:
+    """What an account sees of all its mailboxes: by mailbox id, the values by entry."""
+    found: dict[int, dict[str, bytes]] = {}
+    for mailbox_id, entry, value in db.execute(
+        "SELECT a.mailbox_id, a.entry, a.value FROM annotation a JOIN mailbox m ON m.id = a.mailbox_id"
+        " WHERE m.account_id = ?2 AND a.account_id IN (?1, ?2)",
+        (EVERYBODY, account_id),
+    ):
+        found.setdefault(mailbox_id, {})[entry] = value
+    return found
+
+
 def set_annotations(db: Database, account_id: int, mailbox_id: int, values: Iterable[tuple[str, bytes | None]]) -> None:
     """Set annotations, all or none; None takes one away. Raises LimitError."""
     for entry, value in values:

@@ -50,6 +50,7 @@ _AFTER_LOGIN = (
     "QUOTA",
     "QUOTA=RES-STORAGE",
     "METADATA",
+    "LIST-METADATA",
     "PARTIAL",
 )
 _REV2 = "IMAP4rev2"

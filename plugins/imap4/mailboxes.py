@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import HasChildrenError
 from appliance.store import mailboxes
+from appliance.store.annotations import annotations_of_all
 from appliance.store.messages import count_deleted, list_flags
 from appliance.store.model import DELIMITER, Mailbox
+from plugins.imap4.metadata import metadata_line
 from plugins.imap4.object_id import mailbox_id
 from plugins.imap4.protocol_command import Create, ListNames, OnMailbox, Rename, Status
 from plugins.imap4.protocol_list import ListQuery, Patterns
@@ -98,8 +100,15 @@ async def list_names(session: ImapSession, command: ListNames) -> str:
         return "LIST completed"
     account, recent = session.account.id, session.shared.recent
     names = await session.core.store.read(lambda db: _Names(db, account, subscriptions=_wants_subscriptions(query)))
+    noted: dict[int, dict[str, bytes]] = {}
+    if query.metadata:
+        noted = await session.core.store.read(lambda db: annotations_of_all(db, account))
     for line in names.lines(query, utf8=session.enabled.utf8):
         session.connection.write(line.octets)
+        if query.metadata and line.mailbox is not None:
+            values = noted.get(line.mailbox.id, {})
+            found = [(entry, values.get(entry)) for entry in query.metadata]
+            session.connection.write(metadata_line(line.mailbox.name, found, utf8=session.enabled.utf8))
         if query.status and line.mailbox is not None and line.mailbox.selectable:
             session.connection.write(await _status_line(session, recent, line.mailbox, query.status))
     return "LIST completed"

@@ -9,7 +9,7 @@ from appliance.errors import LimitError
 from appliance.store.annotations import MAX_ANNOTATIONS, SERVER, Annotation, list_annotations, set_annotations
 from plugins.imap4.protocol_command import GetMetadata, SetMetadata
 from plugins.imap4.protocol_metadata import Wanted
-from plugins.imap4.protocol_respond import CRLF, literal8, mailbox, string
+from plugins.imap4.protocol_respond import CRLF, NIL, literal8, mailbox, string
 from plugins.imap4.refusal import RefusalError
 
 if TYPE_CHECKING:
@@ -52,12 +52,16 @@ def chosen(wanted: Wanted, known: Iterable[Annotation]) -> tuple[list[Annotation
     return [one for one in fitting if len(one[1]) <= wanted.max_size], longest
 
 
-def metadata_line(name: str, found: Sequence[Annotation], *, utf8: bool) -> bytes:
-    """`* METADATA INBOX (/private/comment "mine")`."""
-    pairs = b" ".join(
-        entry.encode() + b" " + (literal8(value) if b"\0" in value else string(value)) for entry, value in found
-    )
+def metadata_line(name: str, found: Sequence[tuple[str, bytes | None]], *, utf8: bool) -> bytes:
+    """`* METADATA INBOX (/private/comment "mine")`; NIL for what is not there."""
+    pairs = b" ".join(entry.encode() + b" " + _value(value) for entry, value in found)
     return b"* METADATA %b (%b)" % (mailbox(name, utf8=utf8) if name else b'""', pairs) + CRLF
+
+
+def _value(value: bytes | None) -> bytes:
+    if value is None:
+        return NIL
+    return literal8(value) if b"\0" in value else string(value)
 
 
 def _covers(wanted: str, entry: str, depth: int | None) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from plugins.imap4.protocol_metadata import parse_entries
 from plugins.imap4.protocol_parse import MAX_MAILBOX, Cursor, GrammarError, mailbox_name
 
 MAX_PATTERNS = 50  # patterns of one LIST (RFC 5258)
@@ -32,6 +33,7 @@ class ListQuery:
     status: tuple[str, ...] = ()
     extended: bool = False
     asks_delimiter: bool = False
+    metadata: tuple[str, ...] = ()  # entries to be told of each mailbox (RFC 9590)
 
 
 def parse_list(cursor: Cursor) -> ListQuery:
@@ -49,19 +51,19 @@ def parse_list(cursor: Cursor) -> ListQuery:
         raw = _patterns(cursor)
     else:
         raw = [cursor.list_mailbox()]
-    wanted: frozenset[str] = frozenset()
-    status: tuple[str, ...] = ()
+    returned = _Returned()
     if not cursor.at_end():
         cursor.space()
         if cursor.word() != "RETURN":
             raise GrammarError("expected RETURN")
         cursor.space()
         extended = True
-        wanted, status = _return_options(cursor)
+        returned = _return_options(cursor)
     base = "" if not reference else mailbox_name(reference, utf8=cursor.utf8)
     asks_delimiter = raw == [b""] and not extended
     patterns = tuple(_pattern(base, text, utf8=cursor.utf8) for text in raw)
-    return ListQuery(base, patterns, selection, wanted, status, extended, asks_delimiter)
+    wanted = frozenset(returned.wanted)
+    return ListQuery(base, patterns, selection, wanted, returned.status, extended, asks_delimiter, returned.metadata)
 
 
 def parse_lsub(cursor: Cursor) -> ListQuery:
@@ -104,24 +106,33 @@ def _options(cursor: Cursor, known: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _return_options(cursor: Cursor) -> tuple[frozenset[str], tuple[str, ...]]:
-    cursor.expect(b"(")
-    found: set[str] = set()
+@dataclass(slots=True)
+class _Returned:
+    wanted: set[str] = field(default_factory=set)
     status: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
+
+
+def _return_options(cursor: Cursor) -> _Returned:
+    cursor.expect(b"(")
+    found = _Returned()
     first = True
     while not cursor.accept(b")"):
         if not first:
             cursor.space()
         first = False
         option = cursor.word()
-        if option == "STATUS" and not status:
+        if option == "STATUS" and not found.status:
             cursor.space()
-            status = parse_status_items(cursor)
-        elif option in _RETURN and option not in found:
-            found.add(option)
+            found.status = parse_status_items(cursor)
+        elif option == "METADATA" and not found.metadata:
+            cursor.space()
+            found.metadata = parse_entries(cursor)
+        elif option in _RETURN and option not in found.wanted:
+            found.wanted.add(option)
         else:
             raise GrammarError("unknown or repeated option")
-    return frozenset(found), status
+    return found
 
 
 def _patterns(cursor: Cursor) -> list[bytes]:

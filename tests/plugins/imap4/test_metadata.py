@@ -46,6 +46,17 @@ async def test_private_annotations_are_of_one_account_only(here: Office) -> None
     assert (await luis.completion("GETMETADATA Nowhere /private/comment")).startswith("NO [NONEXISTENT]")
 
 
+async def test_list_tells_the_annotations_of_each_mailbox(here: Office) -> None:
+    client = await here.login()
+    await client.ok("CREATE Work")
+    await client.ok('SETMETADATA Work (/shared/color "#b71c1c")')
+    lines = await client.ok('LIST "" (INBOX Work) RETURN (METADATA ("/shared/color" /private/comment))')
+    assert [line for line in lines if line.startswith(b"* METADATA")] == [
+        b"* METADATA INBOX (/shared/color NIL /private/comment NIL)",
+        b'* METADATA Work (/shared/color "#b71c1c" /private/comment NIL)',
+    ]
+
+
 async def test_limits_are_named(here: Office) -> None:
     client = await here.login()
     literal = f"{{{MAX_VALUE}+}}\r\n" + "y" * MAX_VALUE
