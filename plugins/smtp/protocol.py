@@ -30,6 +30,7 @@ MAX_SIZE_DIGITS = 12  # of a BDAT size
 
 _LIMITS = {b"MAIL": MAX_MAIL_RCPT, b"RCPT": MAX_MAIL_RCPT, b"AUTH": MAX_LINE}
 _STRAY = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_LONE_CR = re.compile(rb"\r[^\n]")  # much quicker than _STRAY
 _ORDINARY = bytes(octet for octet in range(256) if octet not in b"\r\n\0")
 _BDAT = re.compile(rf"(\d{{1,{MAX_SIZE_DIGITS}}})(?: +(LAST))?", re.ASCII | re.IGNORECASE)
 
@@ -340,13 +341,9 @@ class SmtpServer:
         """Count `data`, the next octets of the message, and return why it is refused."""
         marks = data.translate(None, _ORDINARY)
         lines = len(marks) // 2
-        # That CR and LF take turns does not tell that they stand together. But splitlines() takes a CR, an LF and a
-        # CRLF for one line end each, so it finds more of them where one stands alone. Both take much less time than
-        # a search for either of them.
-        ends = len(data.splitlines()) - (data[-1:] not in {b"\n", b"\r", b""})
         if (
             marks != b"\r\n" * lines
-            or lines != ends
+            or _LONE_CR.search(data)  # that CR and LF take turns does not tell that they stand together
             or self._size + len(data) > self.max_size
             or self._long_line(data) >= 0
         ):
