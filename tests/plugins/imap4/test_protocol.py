@@ -152,6 +152,8 @@ WORDS = st.sampled_from(
         b"BODY.PEEK[HEADER.FIELDS (a)]<0.5>", b"]", b'"a b"', b'"', b"\\Seen", b"+FLAGS", b"{3}", b"{3+}", b"{0+}",
         b"{9000}", b"{9000+}", b"{70000+}", b"abc", b"\r\n", b"\r\n", b"\r\n", b" ", b" ", b" ", b"\r", b"\n", b"\0",
         b"NOT", b"OR", b"CHARSET UTF-8", b"TEXT", b"&AOQ-", b"\xc3\xa4", b'"01-Feb-1994 00:00:00 +0000"',
+        b"(CHANGEDSINCE 5 VANISHED)", b"(UNCHANGEDSINCE 5)", b"(QRESYNC (1 2 3:4 (5 6)))", b"(CONDSTORE)", b"QRESYNC",
+        b"MODSEQ", b"ENABLE", b"BINARY[1]<0.5>", b"BINARY.SIZE[]", b"EMAILID", b"UNAUTHENTICATE", b"+FLAGS.SILENT",
     ]
 )  # fmt: skip
 WIRE = st.lists(st.one_of(WORDS, st.binary(max_size=4)), max_size=40).map(b"".join)
@@ -172,6 +174,10 @@ COMMANDS = st.sampled_from(
         b"a5 SEARCH CHARSET UTF-8 OR SUBJECT {3+}\r\nabc NOT (SEEN)\r\n",
         b"a6 IDLE\r\nDONE\r\n",
         b"a7 LIST (SPECIAL-USE) {0+}\r\n (a b) RETURN (STATUS (UNSEEN))\r\n",
+        b"a9 UID FETCH 1:* (FLAGS BINARY.PEEK[1.2]<0.5>) (CHANGEDSINCE 5 VANISHED)\r\n",
+        b"b1 SELECT {5+}\r\nINBOX (QRESYNC (67890007 9006011 41,43:211 (1:3 41:43)) CONDSTORE)\r\n",
+        b"b2 UID STORE 1:3 (UNCHANGEDSINCE 12) -FLAGS.SILENT (\\Seen a)\r\n",
+        b'b3 SEARCH MODSEQ "/flags/\\\\seen" all 7 EMAILID E1 SAVEDSINCE 1-Feb-2023\r\n',
         b"a8 LOGIN {9000+}\r\n" + b"x" * 9000 + b" y\r\n",
     ]
 )
