@@ -81,6 +81,13 @@ def count_deleted(db: sqlite3.Connection, mailbox_id: int) -> tuple[int, int]:
     return count, octets
 
 
+def flags_since(db: sqlite3.Connection, mailbox_id: int, modseq: int) -> list[tuple[int, int]]:
+    """(uid, flags) of the messages that have changed, or come, after `modseq`; ascending."""
+    return db.execute(
+        "SELECT uid, flags FROM message WHERE mailbox_id = ? AND modseq > ? ORDER BY uid", (mailbox_id, modseq)
+    ).fetchall()
+
+
 def flag_columns(db: sqlite3.Connection, mailbox_id: int) -> tuple[Sequence[int], list[int]]:
     """The uids of all messages, ascending, and the flags of each: `list_flags` for many, in a third of the time.
 

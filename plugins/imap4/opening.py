@@ -37,8 +37,9 @@ async def select(session: ImapSession, command: Select) -> str:
         raise RefusalError("This is only a place for mailboxes below it", "CANNOT")
     read_only = command.verb == "EXAMINE"
     selected = Selected(
-        store, session.shared.recent, mailbox, session.enabled, read_only=read_only, owner=session, wake=session.wake
-    )
+        store, session.shared.recent, session.shared.views, mailbox, session.enabled,
+        read_only=read_only, owner=session, wake=session.wake,
+    )  # fmt: skip
     try:
         await selected.open()
     except BaseException:

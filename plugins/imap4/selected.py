@@ -16,12 +16,14 @@ from plugins.imap4.protocol_respond import flags_line, name_line, permanent_flag
 from plugins.imap4.uid_spans import vanished_lines
 from plugins.imap4.unasked import flag_lines
 from plugins.imap4.view import View
+from plugins.imap4.view_cache import Kept, brought_up
 
 if TYPE_CHECKING:
     from appliance.store import Change, Store
     from appliance.store.database import Database
     from plugins.imap4.enabled import Enabled
     from plugins.imap4.recent import Recent
+    from plugins.imap4.view_cache import ViewCache
 
 MAX_PENDING = 5_000  # uids and flags in notices that wait; above it the mailbox is read again instead
 
@@ -47,6 +49,7 @@ class Selected:
         "_store",
         "_told",
         "_unsubscribe",
+        "_views",
         "_wake",
         "_wanted",
         "mailbox_id",
@@ -63,6 +66,7 @@ class Selected:
         self,
         store: Store,
         recent: Recent,
+        views: ViewCache,
         mailbox: Mailbox,
         enabled: Enabled,
         *,
@@ -85,6 +89,7 @@ class Selected:
         self._enabled = enabled
         self._store = store
         self._recent = recent
+        self._views = views
         self._owner = owner
         self._wake = wake
         self._pending: list[Change] = []
@@ -100,7 +105,12 @@ class Selected:
 
     async def open(self) -> None:
         """Read the mailbox. Raises NotFoundError if it was deleted meanwhile."""
-        mailbox, self.view = await self._store.read(self._look)
+        kept = self._views.get(self.mailbox_id)
+        mailbox = self._store.peek(self._found)
+        if kept is not None and (kept.uidvalidity, kept.modseq) == (mailbox.uidvalidity, mailbox.highestmodseq):
+            self.view = kept.view.copy(mailbox.keywords)
+        else:
+            mailbox, self.view = await self._store.read(lambda db: self._look(db, kept))
         self.uidvalidity, self.uidnext = mailbox.uidvalidity, mailbox.uidnext
         self.modseq = self.settled_modseq = mailbox.highestmodseq
         self._claim(mailbox.uidnext)
@@ -110,6 +120,9 @@ class Selected:
         """Stop watching."""
         self._unsubscribe()
         self._pending.clear()
+        if self.modseq:
+            self.view.remove(self._places(self._gone))
+            self._views.keep(self.mailbox_id, Kept(self.uidvalidity, self.modseq, self.view))
         if not self.read_only:
             self._recent.release(self.mailbox_id)
 
@@ -368,10 +381,11 @@ class Selected:
             return [index for index, uid in enumerate(view.uids) if uid in uids]
         return sorted(index for uid in uids if (index := view.index(uid)) >= 0)
 
-    def _look(self, db: Database) -> tuple[Mailbox, View]:
+    def _look(self, db: Database, kept: Kept | None) -> tuple[Mailbox, View]:
         """The mailbox and a view of it; made on a reader thread, since a large one takes its time."""
         mailbox = self._found(db)
-        return mailbox, View(*flag_columns(db, self.mailbox_id), mailbox.keywords)
+        view = None if kept is None else brought_up(db, kept, mailbox)
+        return mailbox, view if view is not None else View(*flag_columns(db, self.mailbox_id), mailbox.keywords)
 
     def _read(self, db: Database) -> tuple[Mailbox, list[tuple[int, int]]]:
         return self._found(db), list_flags(db, self.mailbox_id)

@@ -10,12 +10,13 @@ from plugins.imap4.recent import Recent
 from plugins.imap4.search_fields import FieldBlock
 from plugins.imap4.sort_block import SortBlock
 from plugins.imap4.thread_cache import ThreadCache
+from plugins.imap4.view_cache import ViewCache
 
 
 class Shared:
     """The core, claims of recent messages, what was searched and sorted by, and how many sessions each account has."""
 
-    __slots__ = ("core", "fields", "recent", "sessions", "sorts", "threads")
+    __slots__ = ("core", "fields", "recent", "sessions", "sorts", "threads", "views")
 
     def __init__(self, core: Core) -> None:
         self.core = core
@@ -23,6 +24,7 @@ class Shared:
         self.fields: ColumnCache[FieldBlock] = ColumnCache()
         self.sorts: ColumnCache[SortBlock] = ColumnCache()
         self.threads = ThreadCache()
+        self.views = ViewCache()
         self.sessions: Counter[int] = Counter()  # account id → sessions logged in
 
     def admit(self, account_id: int, most: int) -> bool:

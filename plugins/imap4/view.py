@@ -39,6 +39,15 @@ class View:
     def __len__(self) -> int:
         return len(self.uids)
 
+    def copy(self, keywords: tuple[str, ...]) -> View:
+        """The same messages with the same flags, none of them recent; `keywords` are those of the mailbox now."""
+        other = View((), (), keywords)
+        other.uids = self.uids[:]
+        other._marks = self._marks[:]
+        other._palette = self._palette[:]
+        other._places = dict(self._places)
+        return other
+
     # ── looking up ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def index(self, uid: int) -> int:
