@@ -17,19 +17,17 @@ def flag_lines(
     UIDONLY, UIDs take the place of message numbers, and of the UID item (RFC 9586 section 3.3).
     """
     uids = view.uids_at(indexes)
-    texts = view.flag_texts(indexes) if flags else [b""] * len(indexes)
-    items = [] if enabled.uidonly else [b"UID %(uid)d"]
+    columns: list[Sequence[int | bytes]] = [uids if enabled.uidonly else [index + 1 for index in indexes]]
+    items = []
+    if not enabled.uidonly:
+        items.append(b"UID %d")
+        columns.append(uids)
     if flags:
-        items.append(b"FLAGS (%(flags)b)")
+        items.append(b"FLAGS (%b)")
+        columns.append(view.flag_texts(indexes))
     if enabled.condstore:
-        items.append(b"MODSEQ (%(modseq)d)")
-    else:
-        modseqs = [0] * len(indexes)
-    head = b"* %(uid)d UIDFETCH (" if enabled.uidonly else b"* %(number)d FETCH ("
+        items.append(b"MODSEQ (%d)")
+        columns.append(modseqs)
+    head = b"* %d UIDFETCH (" if enabled.uidonly else b"* %d FETCH ("
     template = head + b" ".join(items) + b")\r\n"
-    return b"".join(
-        [
-            template % {b"number": index + 1, b"uid": uid, b"flags": text, b"modseq": modseq}
-            for index, uid, text, modseq in zip(indexes, uids, texts, modseqs, strict=True)
-        ]
-    )
+    return b"".join([template % row for row in zip(*columns, strict=True)])
