@@ -134,8 +134,9 @@ def notes_of(storage: Storage) -> tuple[Note, ...]:
         found.append(("warning", text))
     free = storage.free_bytes / storage.size_bytes if storage.size_bytes else 1.0
     if free < LITTLE_FREE and not storage.read_only:
-        space = f"{storage.free_bytes >> 20} MiB of {storage.size_bytes >> 20}"
-        text = f"Only {space} are free. Delete mail, or use a larger medium."
+        # The words stay the same while space runs out, so that nobody tells them anew for each message.
+        share = NO_FREE if free < NO_FREE else LITTLE_FREE
+        text = f"Less than {share:.0%} of {storage.size_bytes >> 20} MiB are free. Delete mail, or use a larger medium."
         found.append(("error" if free < NO_FREE else "warning", text))
     return tuple(Note(source="storage", level=level, text=text) for level, text in found)
 
