@@ -44,6 +44,7 @@ _AFTER_LOGIN = (
     "THREAD=REFERENCES",
     "I18NLEVEL=1",
     "WITHIN",
+    "MULTISEARCH",
     "PREVIEW",
     "REPLACE",
     "UTF8=ACCEPT",

@@ -25,7 +25,7 @@ def holds_numbers(command: Command) -> bool:
 def refuse_numbers(command: Command) -> None:
     """Raise RefusalError for a command that uses message numbers, also as a search key (RFC 9586 section 3)."""
     key = getattr(command, "key", None)
-    if uses_numbers(command) or (key is not None and _has_numbers(key)):
+    if uses_numbers(command) or (key is not None and has_numbers(key)):
         raise uid_required()
 
 
@@ -34,14 +34,15 @@ def uid_required() -> RefusalError:
     return RefusalError("Message numbers are not used any more: UIDONLY is enabled", "UIDREQUIRED", status="BAD")
 
 
-def _has_numbers(key: Key) -> bool:
+def has_numbers(key: Key) -> bool:
+    """Whether message numbers are among the search keys."""
     match key:
         case Numbers():
             return True
         case Not():
-            return _has_numbers(key.key)
+            return has_numbers(key.key)
         case Or():
-            return _has_numbers(key.first) or _has_numbers(key.second)
+            return has_numbers(key.first) or has_numbers(key.second)
         case And():
-            return any(map(_has_numbers, key.keys))
+            return any(map(has_numbers, key.keys))
     return False

@@ -16,6 +16,7 @@ from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
 from plugins.imap4.protocol_return import Returns, parse_return
 from plugins.imap4.protocol_search import Key, parse_keys_in_charset, parse_program
 from plugins.imap4.protocol_sort import Criterion, parse_algorithm, parse_criteria
+from plugins.imap4.protocol_sources import Source, parse_sources
 from plugins.imap4.protocol_sync import (
     NO_MODIFIERS,
     Known,
@@ -205,6 +206,13 @@ class Sort(Search):
     """SORT and UID SORT (RFC 5256 section 3)."""
 
     criteria: tuple[Criterion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MultiSearch(Search):
+    """ESEARCH (RFC 7377): a search in several mailboxes."""
+
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +412,13 @@ def _search(cursor: Cursor, tag: bytes, verb: str) -> Command:
     return Search(tag, *_uid(verb), parse_program(cursor), returns)
 
 
+def _multisearch(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    sources = parse_sources(cursor)
+    returns = parse_return(cursor)
+    return MultiSearch(tag, verb, True, parse_program(cursor), returns, sources)
+
+
 def _sort(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     returns = parse_return(cursor)
@@ -438,6 +453,7 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "AUTHENTICATE": (_BEFORE, _authenticate),
     "ENABLE": (_AFTER, _enable),
     "UNAUTHENTICATE": (_AFTER, _bare),
+    "ESEARCH": (_AFTER, _multisearch),
     "SELECT": (_AFTER, _select),
     "EXAMINE": (_AFTER, _select),
     "CREATE": (_AFTER, _create),
