@@ -181,6 +181,10 @@ class Maildrop:
     def _text(self, found: Found) -> list[bytes | memoryview]:
         return self._store.stretch_in(found, 0, found.text_size)
 
+    def forget(self) -> None:
+        """Give up what was read ahead: nobody asks for it any more."""
+        self._use(None)
+
     def mark_fetched(self, number: int) -> None:
         """Note that the client has got a message by RETR. TOP does not count: who uses it does not want it noted."""
         self._fetched.add(number)

@@ -183,6 +183,8 @@ class Pop3Session:
         if self.lease is not None:
             self.lease.release()
             self.lease = None
+        if self.maildrop is not None:
+            self.maildrop.forget()
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -197,6 +197,15 @@ async def test_fetching_in_order_takes_few_trips_to_the_store(here: Office) -> N
     assert trips == [1, 1]
 
 
+async def test_nothing_that_was_read_ahead_outlives_the_session(here: Office) -> None:
+    await here.put(*numbered(10))
+    wire = Wire([LOGIN + b"RETR 1\r\nRETR 2\r\n"])
+    session = here.session(wire)
+    await wire.serve(session)
+    assert session.maildrop is not None
+    assert 3 not in session.maildrop._responses
+
+
 async def test_a_large_message_is_not_read_ahead(here: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maildrops, "READ_AHEAD_BYTES", 1000)
     await here.put(*numbered(3), b"Subject: large\r\n\r\n" + b"x" * 2000 + b"\r\n", *numbered(3))
