@@ -13,7 +13,7 @@ from appliance.mail.message import Message, Part
 from appliance.store.frames import FRAME, table
 from appliance.store.model import MessageRow
 from appliance.store.packing import packed, packed_attachment
-from appliance.store.recent import SHORT, RecentBodies
+from appliance.store.recent import SHORT, STRETCH, RecentBodies
 from appliance.store.segments import Extent, Record, Segments
 from appliance.store.texts import FRAMES, RAW, ZSTD, Place, Text
 from appliance.wire import imap
@@ -183,14 +183,15 @@ def _start(
 class StoredBody:
     """A body as it was found: its text is unpacked when it is asked for, a short one once for all."""
 
-    __slots__ = ("_place", "_short", "_structure", "header", "text_size")
+    __slots__ = ("_kept", "_place", "_structure", "cost", "header", "text_size")
 
     def __init__(self, header: bytes, place: Place, parts: bytes) -> None:
         """`header` has the filing's own lines in front."""
         self.header = header
         self.text_size = place.size
+        self.cost = len(header) + (place.size if place.size <= SHORT else STRETCH + len(place.octets or b""))
         self._place: Place | None = place
-        self._short: bytes | memoryview | None = None
+        self._kept: tuple[int, int, bytes | memoryview] = (0, -1, b"")  # a stretch of the text, all of a short one
         self._structure: bytes | Part = parts
 
     @property
@@ -203,14 +204,22 @@ class StoredBody:
 
     def stretch(self, segments: Segments, start: int, end: int, *, at_once: bool = False) -> list[bytes | memoryview]:
         """Octets of the text, see `Place.stretch`."""
-        place, short = self._place, self._short  # in this order: another thread sets the second, then clears the first
-        if place is not None and short is None:
-            if self.text_size > SHORT:
-                return place.stretch(segments, start, end, at_once=at_once)
-            short = self._short = place.start(segments, self.text_size, at_once=at_once)
+        if start == end:
+            return []
+        place = self._place  # before what is kept: another thread keeps all, then clears this
+        first, last, octets = self._kept
+        if first <= start and end <= last:
+            return [octets if (start, end) == (first, last) else memoryview(octets)[start - first : end - first]]
+        assert place is not None
+        if self.text_size <= SHORT:
+            octets = place.start(segments, self.text_size, at_once=at_once)
+            self._kept = (0, self.text_size, octets)
             self._place = None
-        assert short is not None
-        return [short if end - start == self.text_size else memoryview(short)[start:end]]
+            return [octets if end - start == self.text_size else memoryview(octets)[start:end]]
+        pieces = place.stretch(segments, start, end, at_once=at_once)
+        if end - start <= STRETCH:
+            self._kept = (start, end, b"".join(pieces))
+        return pieces
 
 
 class Found:

@@ -1,4 +1,7 @@
-"""Short bodies that were read lately: what is new is fetched by each of a person's devices within a while."""
+"""Bodies that were read lately: what is new is fetched by each of a person's devices within a while.
+
+Of short ones the whole text is kept, of others a short stretch: what people read, without what is attached to it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ if TYPE_CHECKING:
     from appliance.store.bodies import StoredBody
 
 SHORT = 16 << 10  # octets of a text up to which it is kept
-LIMIT = 4 << 20  # octets kept together
+STRETCH = 8 << 10  # octets that are kept of a longer one at most
+LIMIT = 8 << 20  # octets kept together
 _OVERHEAD = 2 << 10  # octets of a body beside header and text: mostly its structure
 
 Key = tuple[int, int]  # body and filing: neither id is given twice, and what they name never changes
@@ -35,16 +39,10 @@ class RecentBodies:
         return found
 
     def keep(self, key: Key, body: StoredBody) -> None:
-        """Keep a body if it is short; those that were not used for longest make room for it."""
-        if body.text_size > SHORT:
-            return
+        """Keep a body; those that were not used for longest make room for it."""
         with self._lock:
             if key not in self._bodies:
                 self._bodies[key] = body
-                self._octets += _cost(body)
+                self._octets += body.cost + _OVERHEAD
             while self._octets > LIMIT:
-                self._octets -= _cost(self._bodies.popitem(last=False)[1])
-
-
-def _cost(body: StoredBody) -> int:
-    return len(body.header) + body.text_size + _OVERHEAD
+                self._octets -= self._bodies.popitem(last=False)[1].cost + _OVERHEAD

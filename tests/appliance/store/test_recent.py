@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 
+from appliance.errors import NotFoundError
+from appliance.mail.message import Message
 from appliance.store import Account, Store, recent
-from appliance.store.bodies import StoredBody
+from appliance.store.bodies import StoredBody, prepare
 from appliance.store.messages import expunge
 from appliance.store.recent import RecentBodies
+from appliance.store.segments import Segments
 from appliance.store.texts import RAW, Place
 from tests.appliance.store.samples import PREFIX, accept, box, message
 
@@ -26,8 +32,26 @@ def test_what_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     kept.keep((3, 1), bodies[3])
     assert [kept.get((number, 1)) is bodies[number] for number in range(4)] == [True, False, True, True]
     assert kept.get((0, 2)) is None
-    kept.keep((4, 1), body(recent.SHORT + 1))
-    assert kept.get((4, 1)) is None
+
+
+def test_of_a_long_text_a_short_stretch_is_kept(tmp_path: Path) -> None:
+    """It costs no more than that, and what is compressed in its row."""
+    segments = Segments(tmp_path / "segments")
+    text = random.Random(1).randbytes(100_000).hex().encode()
+    prepared = prepare(Message(b"Subject: long\r\n\r\n", text), segments)
+    assert prepared.extent is not None
+    where = prepared.extent.segment, prepared.extent.position
+    long = StoredBody(b"header", Place(prepared.codec, len(text), *where, prepared.stored, None), b"")
+    assert long.cost == 6 + recent.STRETCH
+    assert body(recent.SHORT + 1).cost == recent.STRETCH + recent.SHORT + 1
+    for start, end in ((100, 200), (110, 190), (100, 200), (100, 201), (0, len(text)), (100, 201), (7, 7)):
+        assert b"".join(long.stretch(segments, start, end)) == text[start:end]
+    segments.path(where[0]).unlink()
+    segments._descriptors.clear()
+    assert b"".join(long.stretch(segments, 150, 200)) == text[150:200]
+    with pytest.raises(NotFoundError):
+        long.stretch(segments, 90, 200)
+    segments.close()
 
 
 @pytest.mark.parametrize("octets", [300, 10_000, 100_000])
