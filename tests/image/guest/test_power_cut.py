@@ -6,8 +6,9 @@ each start, the same is done to a copy of the card, which is examined outside QE
 
     CUTS=1000 .venv/bin/pytest -m image tests/image/guest/test_power_cut.py
 
-for more starts; `CUT_SEED=N` repeats the choices of a run (moments and losses; the guest's own timing is not
-repeatable). `CUT_LIE=N` has the card answer every N-th flush without doing it: the test must fail then.
+for more starts; `CUT_MINUTES=N` begins none after so long. `CUT_SEED=N` repeats the choices of a run (moments and
+losses; the guest's own timing is not repeatable). `CUT_LIE=N` has the card answer every N-th flush without doing it:
+the test must fail then.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from tests.image.guest.mailload import Load, found_in_inbox
 pytestmark = [pytest.mark.image, pytest.mark.programs("nbdkit", "gcc")]
 
 CUTS = int(os.environ.get("CUTS", "5"))  # starts that end in a cut
+MINUTES = float(os.environ.get("CUT_MINUTES", "inf"))
 PICTURES = int(os.environ.get("CUT_PICTURES", "7"))
 LIE = int(os.environ.get("CUT_LIE", "0"))
 EARLY_CUTS = 0.2  # this share of the cuts comes while it still boots
-READ_BACK = 10  # cuts after which everything is read from the guest too
+READ_BACK = 10  # starts after which everything is read from the guest too
 LIES = 500  # writes to the card that lies
 
 
@@ -56,19 +58,21 @@ def appliance(card: Card, tmp_path: Path, say: Callable[[str], None]) -> Applian
 
 def test_power_cuts_under_load(appliance: Appliance, report: dict[str, Any]) -> None:
     started = time.monotonic()
-    for number in range(1, CUTS + 1):  # the first start grows the card and makes the account
+    number = 0
+    while number < CUTS and time.monotonic() - started < MINUTES * 60:
+        number += 1  # the first start grows the card and makes the account
         if number > 1 and appliance.chance.random() < EARLY_CUTS:
             appliance.cut_while_booting()
         else:
             appliance.cuts_under_load(PICTURES)
-        if number % READ_BACK == 0 and number < CUTS:
+        if number % READ_BACK == 0:
             _read_back(appliance)
     _read_back(appliance, show_a_card_that_lies=not LIE)
     toll = appliance.toll
     report.update(
         {
             "cuts": toll.cuts,
-            "cuts_booted": CUTS,
+            "cuts_booted": number,
             "lost": len(toll.lost),
             "doubled": len(toll.doubled),
             "promised": len(appliance.promises.promised),
