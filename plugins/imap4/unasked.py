@@ -17,7 +17,7 @@ def flag_lines(
     UIDONLY, UIDs take the place of message numbers, and of the UID item (RFC 9586 section 3.3).
     """
     uids = view.uids_at(indexes)
-    columns: list[Sequence[int | bytes]] = [uids if enabled.uidonly else [index + 1 for index in indexes]]
+    columns: list[Sequence[int | bytes]] = [uids if enabled.uidonly else _numbers(indexes)]
     items = []
     if not enabled.uidonly:
         items.append(b"UID %d")
@@ -31,3 +31,9 @@ def flag_lines(
     head = b"* %d UIDFETCH (" if enabled.uidonly else b"* %d FETCH ("
     template = head + b" ".join(items) + b")\r\n"
     return b"".join([template % row for row in zip(*columns, strict=True)])
+
+
+def _numbers(indexes: Sequence[int]) -> Sequence[int]:
+    if isinstance(indexes, range) and indexes.step == 1:
+        return range(indexes.start + 1, indexes.stop + 1)
+    return [index + 1 for index in indexes]
