@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plugins.imap4.deflate import Deflater
 from plugins.imap4.protocol_command import Compress
+from plugins.imap4.protocol_deflate import Deflater
 from plugins.imap4.protocol_respond import tagged
 from plugins.imap4.refusal import RefusalError
 

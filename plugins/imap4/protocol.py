@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.errors import ProtocolError
-from plugins.imap4.deflate import Inflater
 from plugins.imap4.protocol_command import (
     APPEND_STATES,
     AppendHead,
@@ -24,6 +23,7 @@ from plugins.imap4.protocol_command import (
     parse_replaced,
     parse_verb,
 )
+from plugins.imap4.protocol_deflate import Inflater
 from plugins.imap4.protocol_parse import Cursor, GrammarError
 from plugins.imap4.protocol_respond import untagged
 
@@ -41,7 +41,7 @@ CONTINUE = b"+ OK\r\n"
 _HTTP = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH"})
 
 _MARKER = re.compile(rb"\{(\d+)(\+?)\}\Z")
-_APPEND = re.compile(rb"[^ ]++ (APPEND|(?:UID )?+REPLACE)(?: |\Z)", re.IGNORECASE)
+_APPEND = re.compile(rb"[^ ]++ (APPEND|(?:UID )?REPLACE)(?: |\Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ProtocolError
-from plugins.imap4.deflate import INFLATE_AT_ONCE, Deflater, Inflater
 from plugins.imap4.protocol import AppendMessage, BadCommand, Continue, ImapServer
 from plugins.imap4.protocol_command import Command, State
+from plugins.imap4.protocol_deflate import INFLATE_AT_ONCE, Deflater, Inflater
 from tests.plugins.imap4.office import Client, Office
 
 LETTER = b"Subject: large\r\n\r\n" + b"the same line again and again\r\n" * 20_000
