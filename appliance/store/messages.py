@@ -149,6 +149,25 @@ def threadable(
     )
 
 
+def prefixes(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> Iterator[tuple[int, bytes]]:
+    """(uid, the filing's own header lines), ascending."""
+    return db.execute(
+        "SELECT m.uid, f.prefix FROM message m CROSS JOIN filing f ON f.id = m.filing_id"
+        " WHERE m.mailbox_id = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid",
+        (mailbox_id, first_uid, last_uid),
+    )
+
+
+def body_ids(db: sqlite3.Connection, mailbox_id: int) -> dict[int, int]:
+    """The body of each message of a mailbox, by uid, ascending."""
+    return dict(db.execute("SELECT uid, body_id FROM message WHERE mailbox_id = ? ORDER BY uid", (mailbox_id,)))
+
+
+def bodies_after(db: sqlite3.Connection, body_id: int, count: int) -> list[int]:
+    """The next bodies above an id, at most so many, ascending."""
+    return [row[0] for row in db.execute("SELECT id FROM body WHERE id > ? ORDER BY id LIMIT ?", (body_id, count))]
+
+
 def headers(db: sqlite3.Connection, mailbox_id: int, first_uid: int, last_uid: int) -> Iterator[tuple[int, bytes]]:
     """(uid, header with the filing's own lines in front), ascending."""
     for uid, prefix, header in db.execute(

@@ -51,6 +51,14 @@ class SoftStore:
         """Run `fn` without a transaction; None if it failed."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, fn, False)
 
+    def submit(self, fn: Callable[[], object]) -> None:
+        """Run `fn` on the file's thread, behind what waits there."""
+        self._pool.submit(fn)
+
+    async def let_go(self) -> None:
+        """Close the file until the next use."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._close)
+
     async def close(self) -> None:
         """Finish what runs and close the file."""
         await asyncio.get_running_loop().run_in_executor(self._pool, self._close)

@@ -63,6 +63,7 @@ class Store:
         """Use `open`."""
         self.folder = folder
         self.now = now
+        self.first_new_body = 1  # bodies from this id on came after the store was opened
         self.changes = Changes()
         self.soft = SoftStore(folder / "soft.db")  # trace, statistics: opened at its first use, never in mail's way
         path = folder / "mail.db"
@@ -122,7 +123,9 @@ class Store:
                 mend_history(db)
                 (highest,) = db.execute("SELECT ifnull(max(segment), 0) FROM extent").fetchone()
                 segments = Segments(folder / "segments", highest=highest)
-                return cls(folder, segments, space, compress=compress, now=now)
+                store = cls(folder, segments, space, compress=compress, now=now)
+                store.first_new_body = db.execute("SELECT ifnull(max(id), 0) + 1 FROM body").fetchone()[0]
+                return store
             finally:
                 db.close()
         except OSError as error:
@@ -139,6 +142,11 @@ class Store:
     def get_ready(self) -> None:
         """Prepare for the first clients, in the background (`Readers.warm_up`): for whoever is going to serve some."""
         self._readers.warm_up()
+
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since the last commit."""
+        return time.monotonic() - self._writer.last_commit
 
     async def close(self) -> None:
         """Finish what waits, carry the log over, and close everything."""
@@ -251,25 +259,39 @@ class Store:
         `reach` tells, from the structure, how many octets of the text are needed; the rest is not even unpacked.
         """
 
-        def load(db: Database, row: MessageRow) -> Message:
+        def one(db: Database, place: int) -> T:
+            row = rows[place]
             if reach is None:
-                return bodies.load(db, self._segments, row.body_id, row.filing_id)
-            return bodies.load_start(db, self._segments, row.body_id, row.filing_id, reach)
+                return fn(db, row, bodies.load(db, self._segments, row.body_id, row.filing_id))
+            return fn(db, row, bodies.load_start(db, self._segments, row.body_id, row.filing_id, reach))
 
+        return await self._each(len(rows), one)
+
+    async def each_body(
+        self, body_ids: Sequence[int], fn: Callable[[int, Message], T], *, reach: Callable[[Part], int]
+    ) -> list[T | None]:
+        """`each` for bodies by their ids, without any filing's own header lines."""
+
+        def one(db: Database, place: int) -> T:
+            body_id = body_ids[place]
+            return fn(body_id, bodies.load_start(db, self._segments, body_id, None, reach))
+
+        return await self._each(len(body_ids), one)
+
+    async def _each(self, count: int, one: Callable[[Database, int], T]) -> list[T | None]:
         def run(db: Database, chosen: Sequence[int]) -> list[tuple[int, T]]:
             found = []
             for place in chosen:
-                row = rows[place]
                 with contextlib.suppress(NotFoundError):
-                    found.append((place, fn(db, row, load(db, row))))
+                    found.append((place, one(db, place)))
             return found
 
         results: dict[int, T] = {}
         for _ in range(2):  # compaction may have moved a text between the look at the row and at the file
-            missing = [place for place in range(len(rows)) if place not in results]
+            missing = [place for place in range(count) if place not in results]
             if missing:
                 results.update(await self.read(lambda db, missing=missing: run(db, missing)))  # type: ignore[misc]
-        return [results.get(place) for place in range(len(rows))]
+        return [results.get(place) for place in range(count)]
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 

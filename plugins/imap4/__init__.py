@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from appliance.config import Section
 from appliance.core import Core
 from appliance.hookspecs import Service, hookimpl
+from appliance.store.index import SearchIndex
+from appliance.store.soft import SoftStore
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.listeners import listeners
+from plugins.imap4.search_indexer import SearchIndexer
+from plugins.imap4.shared import Shared
 
 
 @hookimpl
@@ -18,4 +22,9 @@ def settings() -> Sequence[Section]:
 
 @hookimpl
 def services(core: Core) -> Sequence[Service]:
-    return listeners(core)
+    shared = Shared(core)
+    found: list[Service] = [*listeners(shared)]
+    if core.settings[Imap4Config].search_index:
+        shared.index = SearchIndex(SoftStore(core.store.folder / "index.db"))
+        found.append(SearchIndexer(core.store, shared.index))
+    return found

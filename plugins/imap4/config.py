@@ -31,6 +31,10 @@ class Imap4Config:
     )
     append_timeout: float = setting(180.0, "Seconds to wait for the next octets of a message that is being stored.")
 
+    search_index: bool = setting(
+        True, "Keep an index of all texts, so that searches in them are quick. It is made anew if it is deleted."
+    )
+
     def problems(self) -> Iterator[Problem]:
         """Numbers out of bounds."""
         yield from within(self, 65_536, 2**31 - 1, "max_append", unit="octets")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from appliance.connection import Connection
-from appliance.core import Core
 from appliance.listener import Limits, Listener, addresses_of
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.protocol import ImapServer
@@ -44,9 +43,8 @@ class ImapListener(Listener):
             await self._shared.recent.settle()
 
 
-def listeners(core: Core) -> list[Listener]:
+def listeners(shared: Shared) -> list[Listener]:
     """One listener per kind of port; it follows the addresses in the settings."""
-    shared = Shared(core)
     return [
         ImapListener("imap", shared, setting="listen"),
         ImapListener("imaps", shared, setting="listen_tls", implicit_tls=True),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from appliance.errors import StoreError
+from appliance.mail.search_text import text_reach
 from appliance.mail.text import search_form
 from appliance.store.messages import headers, list_rows, list_uids
 from appliance.store.model import MessageRow
@@ -24,7 +25,8 @@ from plugins.imap4.refusal import RefusalError
 from plugins.imap4.search_answer import answer
 from plugins.imap4.search_fields import FieldBlock, by_fields, header_keys, make_blocks
 from plugins.imap4.search_filter import may_match, needles
-from plugins.imap4.search_match import Subject, Test, compile_key, text_reach
+from plugins.imap4.search_index import ask_index
+from plugins.imap4.search_match import Subject, Test, compile_key
 from plugins.imap4.search_stored import asks_modseq, resolved
 from plugins.imap4.search_view import by_view
 
@@ -77,19 +79,41 @@ async def _found(session: ImapSession, command: Search) -> tuple[Sequence[int], 
 
 async def find(session: ImapSession, selected: Selected, key: Key, progress: Progress) -> Sequence[int]:
     """The indexes of the messages that match, ascending."""
+    return await _among(session, selected, key, range(len(selected.view)), progress)
+
+
+async def _among(
+    session: ImapSession, selected: Selected, key: Key, indexes: Sequence[int], progress: Progress
+) -> Sequence[int]:
+    """Those of `indexes` that match."""
     keys = key.keys if isinstance(key, And) else (key,)
-    indexes: Sequence[int] = range(len(selected.view))
     for one in keys:
         if cost(one) == VIEW:
             indexes = by_view(selected.view, one, indexes)
     for depth in (ROWS, FIELDS, HEADERS, TEXTS):
         left = tuple(one for one in keys if cost(one) == depth)
         if left and indexes:
-            found = await _by_fields(session, selected, And(left), indexes) if depth == FIELDS else None
+            found: Sequence[int] | None = None
+            if depth == FIELDS:
+                found = await _by_fields(session, selected, And(left), indexes)
+            elif depth == TEXTS:
+                found = await _by_index(session, selected, And(left), indexes, progress)
             if found is None:
                 found = await _by_store(session, selected, And(left), depth, indexes, progress)
             indexes = found
     return indexes
+
+
+async def _by_index(
+    session: ImapSession, selected: Selected, key: Key, indexes: Sequence[int], progress: Progress
+) -> Sequence[int] | None:
+    """What `_by_store` finds, by the search index for all messages that it covers. None: it cannot be used."""
+    covered = await ask_index(session, selected, key, indexes)
+    if covered is None:
+        return None
+    found = await _among(session, selected, covered.key, covered.indexes, progress)
+    others = await _by_store(session, selected, key, TEXTS, covered.others, progress)
+    return sorted([*found, *others])
 
 
 def cost(key: Key) -> int:

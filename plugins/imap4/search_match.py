@@ -16,6 +16,7 @@ from appliance.mail.charsets import decode
 from appliance.mail.dates import parse_date
 from appliance.mail.headers import scan_fields
 from appliance.mail.message import Message, Part
+from appliance.mail.search_text import MAX_TEXT
 from appliance.mail.text import decode_words, html_to_text, part_octets, search_form
 from plugins.imap4.protocol_search import And, Arrived, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.search_filter import longest_word
@@ -24,7 +25,6 @@ from plugins.imap4.search_view import by_view
 if TYPE_CHECKING:
     from plugins.imap4.view import View
 
-MAX_TEXT = 4 << 20  # encoded octets of one message's texts that BODY and TEXT look at
 _SECONDS_A_DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
 _ASCII = bytes(range(128))
@@ -204,17 +204,6 @@ def _text(needle: str, *, with_header: bool) -> Test:
         return False
 
     return test
-
-
-def text_reach(structure: Part) -> int:
-    """How many octets of a message's text the keys BODY and TEXT look at: up to the last part that is text."""
-    end = 0
-    for part in structure.walk():
-        if part.type == "text":
-            end = max(end, part.end)
-        elif part.message is not None:
-            end = max(end, part.message.body_start)
-    return end
 
 
 def _part_test(form: str) -> Callable[[Part, bytes | memoryview, int], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from appliance.core import Core
+from appliance.store.index import SearchIndex
 from plugins.imap4.column_cache import ColumnCache
 from plugins.imap4.recent import Recent
 from plugins.imap4.search_fields import FieldBlock
@@ -16,7 +17,7 @@ from plugins.imap4.view_cache import ViewCache
 class Shared:
     """The core, claims of recent messages, what was searched and sorted by, and how many sessions each account has."""
 
-    __slots__ = ("core", "fields", "recent", "sessions", "sorts", "threads", "views")
+    __slots__ = ("core", "fields", "index", "recent", "sessions", "sorts", "threads", "views")
 
     def __init__(self, core: Core) -> None:
         self.core = core
@@ -24,6 +25,7 @@ class Shared:
         self.fields: ColumnCache[FieldBlock] = ColumnCache()
         self.sorts: ColumnCache[SortBlock] = ColumnCache()
         self.threads = ThreadCache()
+        self.index: SearchIndex | None = None
         self.views = ViewCache()
         self.sessions: Counter[int] = Counter()  # account id → sessions logged in
 

@@ -22,6 +22,7 @@ from appliance.store.accounts import create_account, credentials_of
 from appliance.store.mailboxes import get_mailbox
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.listeners import listeners
+from plugins.imap4.shared import Shared
 
 ANA, LUIS = "ana@palomar.test", "luis@palomar.test"
 EPOCH = 1_700_000_000  # 14 November 2023, 22:13:20 UTC
@@ -63,7 +64,8 @@ class Office:
             queue=nothing,
             now=lambda: EPOCH,
         )
-        self.listeners: list[Listener] = listeners(self.core)
+        self.shared = Shared(self.core)
+        self.listeners: list[Listener] = listeners(self.shared)
         self.clients: list[Client] = []
 
     async def find(self, *, login: str) -> Sequence[Credential] | None:

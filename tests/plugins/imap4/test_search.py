@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from appliance.mail.charsets import decode
 from appliance.mail.message import Message
+from appliance.mail.search_text import text_reach
 from appliance.mail.text import html_to_text, part_octets, search_form
 from appliance.store.messages import expunge, set_flags
 from plugins.imap4 import search
@@ -18,7 +19,7 @@ from plugins.imap4.column_cache import ColumnCache
 from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.search_fields import FieldBlock, by_fields, header_keys, make_blocks
 from plugins.imap4.search_filter import may_match, needles
-from plugins.imap4.search_match import Subject, compile_key, text_reach
+from plugins.imap4.search_match import Subject, compile_key
 from plugins.imap4.view import View
 from tests.plugins.imap4.office import EPOCH, Client, Office
 

@@ -1,0 +1,75 @@
+"""The service that fills the search index in the background, block by block, and never hurries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from appliance.mail.message import Message
+from appliance.mail.search_text import body_forms, header_forms, text_reach
+from appliance.store import Store
+from appliance.store.index import BLOCK_OCTETS, BODIES, BodyText, SearchIndex
+from appliance.store.messages import bodies_after
+
+LOOK_S = 10.0  # between looks for new bodies
+SHARE = 3.0  # it rests so many times as long as it has worked
+QUIET_S = 2.0  # without a commit before it works at all: mail comes first …
+PATIENCE_S = 60.0  # … but not for ever
+
+
+class SearchIndexer:
+    """Adds a block whenever there are enough new bodies for a whole one. The few that are left are searched without."""
+
+    name = "search-index"
+    after: Sequence[str] = ()
+
+    def __init__(self, store: Store, index: SearchIndex) -> None:
+        self._store = store
+        self._index = index
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Index until cancelled, and close the file then."""
+        ready()
+        loop = asyncio.get_running_loop()
+        try:
+            worked_at = loop.time()
+            while True:
+                started = loop.time()
+                if self._store.quiet_s < QUIET_S and started - worked_at < PATIENCE_S:
+                    await asyncio.sleep(QUIET_S)
+                    continue
+                more = await self.step()
+                worked_at = loop.time()
+                await asyncio.sleep(SHARE * (worked_at - started) if more else LOOK_S)
+        finally:
+            await self._index.close()
+
+    async def reload(self) -> None:
+        """Nothing depends on the configuration."""
+
+    async def step(self) -> bool:
+        """Add one block if there are bodies for it. Whether there may be more."""
+        index = self._index
+        if not index.begun:
+            await index.begin(self._store.first_new_body)
+            return index.begun
+        ids = await self._store.read(lambda db: bodies_after(db, index.covered, BODIES))
+        if len(ids) < BODIES:
+            return False
+        found = await self._store.each_body(ids, _text_of, reach=text_reach)
+        texts = [text or BodyText(body_id, b"", b"") for body_id, text in zip(ids, found, strict=True)]
+        return await index.add(_fitting(texts))
+
+
+def _text_of(body_id: int, message: Message) -> BodyText:
+    return BodyText(body_id, header_forms(message.header), body_forms(message))
+
+
+def _fitting(texts: Sequence[BodyText]) -> Sequence[BodyText]:
+    """As many of the first as make a block of the usual size; one at least."""
+    octets = 0
+    for place, text in enumerate(texts):
+        octets += len(text.header) + len(text.text)
+        if octets > BLOCK_OCTETS:
+            return texts[: max(place, 1)]
+    return texts
