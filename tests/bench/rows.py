@@ -43,6 +43,7 @@ BARS: dict[str, Bar] = {
     "slowsync-4k-1": Bar(1.8),
     "slowsync-4k-50": Bar(8),
     "imap-fetch_all_envelope_bodystructure": Bar(0.5),
+    "imap-qresync_100_changes": Bar(0.5),
     "rest-pss": Bar(70, "palomar"),
     "idle-pss": Bar(30, "palomar"),
     "wear-4k-10": Bar(4, "palomar"),
@@ -92,6 +93,8 @@ def populate(side: Any, messages: int) -> None:
     CORPUS.parent.mkdir(parents=True, exist_ok=True)
     gen_corpus.ensure(str(CORPUS))
     generators.run("imap", "populate", "--port", side.imap, "--corpus", CORPUS, "--count", messages)
+    if hasattr(side, "wait_for_index"):
+        side.wait_for_index()
 
 
 def imap(side: Any) -> dict[str, float]:
@@ -117,6 +120,32 @@ def imap_cold(side: Any) -> dict[str, float]:
         "cold_login_select": 1000 * (selected - started),
         "cold_envelope_bodystructure": 1000 * (fetched - selected),
     }
+
+
+def imap_qresync(side: Any, changes: int = 100) -> float:
+    """Milliseconds in which a client that was away while messages changed has the mailbox again (RFC 7162)."""
+    imapc = __import__("imapc")
+    other = imapc.Imap("127.0.0.1", side.imap, USERS[0], "secret")
+    status = other.cmd("STATUS INBOX (MESSAGES UIDVALIDITY HIGHESTMODSEQ)")
+    known = {name: int(value) for name, value in re.findall(rb"(UIDVALIDITY|HIGHESTMODSEQ|MESSAGES) (\d+)", status)}
+    other.cmd("SELECT INBOX")
+    places = range(1, known[b"MESSAGES"] + 1, max(1, known[b"MESSAGES"] // changes))[:changes]
+    for place in places:
+        other.cmd(f"STORE {place} +FLAGS.SILENT (\\Answered)")
+    times = []
+    for _ in range(15):
+        client = imapc.Imap("127.0.0.1", side.imap, USERS[0], "secret")
+        client.cmd("ENABLE QRESYNC")
+        started = time.perf_counter()
+        told = client.cmd(f"SELECT INBOX (QRESYNC ({known[b'UIDVALIDITY']} {known[b'HIGHESTMODSEQ']}))")
+        times.append(1000 * (time.perf_counter() - started))
+        if told.count(b" FETCH (") != len(places):
+            raise SystemExit(f"{side.name}: not {len(places)} changes were told")
+        client.close()
+    for place in places:
+        other.cmd(f"STORE {place} -FLAGS.SILENT (\\Answered)")
+    other.close()
+    return float(common.med(times))
 
 
 def pop3(side: Any) -> dict[str, float]:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from appliance.auth.credentials import ARGON2ID, make_credentials
+from appliance.store.index import BODIES
 from tests.bench import generators
 
 generators.require()
@@ -85,6 +87,17 @@ class Palomar:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
+    def wait_for_index(self, seconds: float = 180) -> None:
+        """Wait until the search index holds all but the last few messages."""
+        until = time.monotonic() + seconds
+        data = self.folder / "data"
+        while time.monotonic() < until:
+            indexed = _number(data / "index.db", "SELECT ifnull(max(last_body), 0) FROM block")
+            if indexed + BODIES > _number(data / "mail.db", "SELECT ifnull(max(id), 0) FROM body"):
+                return
+            time.sleep(0.5)
+        raise RuntimeError(f"the search index is not made within {seconds:g} s")
+
     def roots(self) -> list[int]:
         """The process ids whose trees count."""
         return [self._process.pid] if self._process is not None else []
@@ -124,6 +137,14 @@ listen_tls = []
                     f'\n[[smarthost.hosts]]\nname = "sink"\nhost = "127.0.0.1"\nport = {self.relay_to}\ntls = "off"\n'
                 )
         asyncio.run(_make_accounts(self.folder / "palomar.toml"))
+
+
+def _number(path: Path, query: str) -> int:
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return int(db.execute(query).fetchone()[0])
+    except sqlite3.OperationalError:  # there is no file or no table yet
+        return 0
 
 
 async def _make_accounts(config: Path) -> None:
