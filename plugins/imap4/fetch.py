@@ -6,12 +6,11 @@ costs is bounded, however much it asks for.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from appliance.store.model import SEEN
-from plugins.imap4.fetch_batch import batch_of, read_ahead, send
+from plugins.imap4.fetch_batch import batch_of, send
 from plugins.imap4.fetch_plan import Plan
 from plugins.imap4.fetch_texts import send_texts
 from plugins.imap4.protocol_command import Fetch
@@ -80,21 +79,13 @@ async def _send_view(session: ImapSession, selected: Selected, plan: Plan, index
 
 
 async def _send_rows(session: ImapSession, selected: Selected, plan: Plan, indexes: Sequence[int]) -> int:
-    """While the client takes one answer, the next is made."""
     gone = start = 0
-    ahead = _read(session, selected, plan, indexes[:STORE_BATCH]) if indexes else None
-    while ahead is not None:
-        data, missing, count = await ahead
+    while start < len(indexes):
+        batch = batch_of(selected, indexes[start : start + STORE_BATCH])
+        data, missing, count = await session.core.store.read(
+            lambda db, batch=batch: plan.render(db, selected.mailbox_id, batch)  # type: ignore[misc]
+        )
         gone += missing
         start += count
-        following = indexes[start : start + STORE_BATCH]
-        ahead = _read(session, selected, plan, following) if following else None
         await send(session, data)
     return gone
-
-
-def _read(
-    session: ImapSession, selected: Selected, plan: Plan, indexes: Sequence[int]
-) -> asyncio.Task[tuple[bytes, int, int]]:
-    batch = batch_of(selected, indexes)
-    return read_ahead(session, lambda db: plan.render(db, selected.mailbox_id, batch))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from appliance.store import Database
 
 ROWS_AT_ONCE = 100  # messages whose rows, structures or headers are in memory together
-MAX_ANSWER = 512 * 1024  # octets after which an answer goes out before more is read
+MAX_ANSWER = 1 << 20  # octets after which an answer goes out before more is read
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
