@@ -72,7 +72,7 @@ VERSION = f"""
 import json, subprocess, time
 commands = {{
     "palomar": ["palomar", "--version"],
-    "bare": ["python3", "-I", "-c", "import sys; sys.path.insert(0, '/usr/lib/palomar'); import asyncio, uvloop"],
+    "bare": ["python3", "-IS", "-c", "import sys; sys.path.insert(0, '/usr/lib/palomar'); import asyncio, uvloop"],
 }}
 found = {{name: [] for name in commands}}
 for _ in range({STARTS} + 1):
