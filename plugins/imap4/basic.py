@@ -45,6 +45,7 @@ _AFTER_LOGIN = (
     "I18NLEVEL=1",
     "WITHIN",
     "MULTISEARCH",
+    "BINARY",
     "PREVIEW",
     "REPLACE",
     "UTF8=ACCEPT",

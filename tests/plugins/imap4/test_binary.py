@@ -63,6 +63,17 @@ async def test_octets_with_nul_come_as_literal8_and_set_seen(here: Office) -> No
     assert await client.ok("FETCH 1 BINARY.PEEK[2]<65.3>") == [b"* 1 FETCH (BINARY[2]<65> {3}\r\nABC)"]
 
 
+async def test_a_message_of_any_octets_but_nul_is_taken_as_literal8(here: Office) -> None:
+    client = await here.login("INBOX")
+    assert b" BINARY " in (await client.ok("CAPABILITY"))[0]
+    head = b"Content-Type: image/x\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    octets = bytes(range(1, 256)).replace(b"\n", b"").replace(b"\r", b"")
+    await client.ok(b"APPEND INBOX ~{%d+}\r\n%b" % (len(head + octets), head + octets))
+    assert await client.ok("FETCH 1 BINARY.PEEK[1]") == [b"* 1 FETCH (BINARY[1] {%d}\r\n%b)" % (len(octets), octets)]
+    refused = await client.completion(b"APPEND INBOX ~{%d+}\r\n%b" % (len(head) + 1, head + b"\0"))
+    assert refused.startswith("NO [UNKNOWN-CTE] ")
+
+
 async def test_an_encoding_that_nobody_knows_is_refused(here: Office) -> None:
     await here.put(MESSAGE)
     client = await here.login("INBOX")
