@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message, Part
 from appliance.store.frames import FRAME, table
 from appliance.store.model import MessageRow
-from appliance.store.packing import packed, packed_attachment
+from appliance.store.packing import packed, packed_attachment, packed_each
 from appliance.store.recent import SHORT, STRETCH, RecentBodies
 from appliance.store.segments import Extent, Record, Segments
 from appliance.store.texts import FRAMES, RAW, ZSTD, Place, Text
@@ -30,9 +30,9 @@ Row = tuple[int, int, int, int, int, int, int]  # a MessageRow's values
 _READ = frozenset(("text", "multipart"))  # types of parts that are no attachments
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PreparedBody:
-    """One message ready to be written: all that takes time is done."""
+    """One message ready to be written: all that takes time is done, but for packing a short text (`pack_short`)."""
 
     header: bytes
     envelope: bytes
@@ -43,6 +43,7 @@ class PreparedBody:
     stored: int  # octets that the text takes after compression
     text: bytes | None  # the stored text, if it goes into the row
     extent: Extent | None = None  # else where it lies
+    unpacked: bool = False  # the text is short, and may shrink
 
     @property
     def described(self) -> tuple[bytes, bytes, bytes, bytes]:
@@ -60,14 +61,28 @@ class PreparedBody:
         return len(self.header) + self.text_size
 
 
+def pack_short(bodies: Iterable[PreparedBody]) -> None:
+    """Compress the short texts of a group together, off the loop: for each alone the change of threads costs more."""
+    waiting = [(body, body.text) for body in bodies if body.unpacked and body.text is not None]
+    if not waiting:
+        return
+    for (body, text), frame in zip(waiting, packed_each([text for _, text in waiting]), strict=True):
+        body.unpacked = False
+        if _pays(len(frame), len(text)):
+            body.codec, body.text, body.stored = ZSTD, frame, len(frame)
+
+
 def prepare(message: Message, segments: Segments, *, compress: bool = True) -> PreparedBody:
     """Describe, compress and, if it is large, write out a message. Any thread; large ones belong off the loop.
+
+    A short text is left as it is: whoever writes it calls `pack_short`.
 
     Raises MessageError, StoreFullError, StoreError.
     """
     part = message.structure
     text = message.text
-    codec, chunks = _compressed(text, _attached(part, len(text))) if compress else (RAW, [text])
+    short = compress and MIN_COMPRESS <= len(text) < MIN_ATTACHED
+    codec, chunks = _compressed(text, _attached(part, len(text))) if compress and not short else (RAW, [text])
     stored = sum(map(len, chunks))
     extent = segments.append(chunks) if stored >= SEGMENT_THRESHOLD else None
     return PreparedBody(
@@ -80,6 +95,7 @@ def prepare(message: Message, segments: Segments, *, compress: bool = True) -> P
         stored=stored,
         text=b"".join(chunks) if extent is None else None,
         extent=extent,
+        unpacked=short,
     )
 
 
@@ -88,8 +104,6 @@ def _attached(structure: Part, size: int) -> int:
 
     Little that is attached is kept together with the rest.
     """
-    if size < MIN_ATTACHED:
-        return size
     start = next((part.header_start for part in structure.walk() if part.type not in _READ), size)
     return start if size - start >= MIN_ATTACHED else size
 
@@ -98,9 +112,6 @@ def _compressed(text: bytes | memoryview, attached: int) -> tuple[int, Sequence[
     size = len(text)
     if size < MIN_COMPRESS:
         return RAW, [text]
-    if attached == size <= FRAME:
-        frame = packed(text)
-        return (ZSTD, [frame]) if _pays(len(frame), size) else (RAW, [text])
     if attached == size > PROBE and not _pays(len(packed(text[:PROBE])), PROBE):
         return RAW, [text]
     starts = [*range(0, attached, FRAME), *range(attached, size, FRAME), size]

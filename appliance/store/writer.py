@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from appliance.errors import StoreError, StoreFullError
+from appliance.store.bodies import pack_short
 from appliance.store.database import Database
 from appliance.store.deposit import Deposit, deposit_group
 from appliance.store.link import FatalError, Link, is_fatal
@@ -186,6 +187,7 @@ class Writer:
             given_up = [job for job in jobs if not job.outside and job.future.cancelled()]
             outcomes += [(job, None, StoreError("given up")) for job in given_up]
             self._hold_cap()
+            pack_short(one.body for job in jobs for one in job.bodies)
             inside = self._admitted([job for job in jobs if not job.outside and job not in given_up], outcomes)
             if inside and self._opened(inside, outcomes):
                 done, changes, touched = self._transact(inside)

@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from appliance.errors import StoreError
-from appliance.store.packing import packed, packed_attachment, unpacked
+from appliance.store.packing import packed, packed_attachment, packed_each, unpacked
 
 TEXT = random.Random(1).randbytes(5000).hex().encode()
 
@@ -67,3 +67,10 @@ def test_of_attachments_only_what_repeats_is_packed() -> None:
     table = b"".join(b"%d;a name;%d.%02d EUR\r\n" % (row, row * 7, row % 100) for row in range(3000))
     assert packed_attachment(memoryview(table)) == packed(table)
     assert unpacked(packed_attachment(b""), 0) == b""
+
+
+def test_several_texts_are_packed_as_each_alone() -> None:
+    texts = [b"%d again and again\r\n" % number * 50 for number in range(9)]
+    assert packed_each(texts) == [packed(text) for text in texts]
+    assert packed_each(texts[:1]) == [packed(texts[0])]
+    assert [unpacked(frame, len(text)) for frame, text in zip(packed_each(texts), texts, strict=True)] == texts

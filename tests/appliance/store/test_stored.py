@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message
 from appliance.store import Account, Store, frames, messages, texts
-from appliance.store.bodies import prepare
+from appliance.store.bodies import pack_short, prepare
 from appliance.store.frames import FRAME, Frames, table
 from appliance.store.packing import packed
 from appliance.store.segments import NotCachedError, Segments
@@ -45,6 +45,7 @@ def stored(folder: Path, text: bytes) -> tuple[Segments, Place]:
     """A text where `prepare` puts it."""
     segments = Segments(folder / "segments")
     body = prepare(Message(HEADER, text), segments)
+    pack_short([body])
     where = (None, 0) if body.extent is None else (body.extent.segment, body.extent.position)
     return segments, Place(body.codec, body.text_size, *where, body.stored, body.text)
 
