@@ -204,6 +204,7 @@ class Bench:
             for side in (us, them):
                 rows.populate(side, 10_000)
                 figures = {f"imap-{name}": ms for name, ms in {**rows.imap_cold(side), **rows.imap(side)}.items()}
+                figures["imap-qresync_100_changes"] = rows.imap_qresync(side)
                 figures |= {f"pop3-{name}": ms for name, ms in rows.pop3(side).items()}
                 for name, ms in figures.items():
                     (
