@@ -12,7 +12,6 @@ from plugins.imap4.uid_spans import Span, gaps, intersection, merged, spans_of_s
 from plugins.imap4.unasked import flag_lines
 
 if TYPE_CHECKING:
-    from appliance.store import Database
     from plugins.imap4.selected import Selected
     from plugins.imap4.session import ImapSession
     from plugins.imap4.view import View
@@ -30,9 +29,14 @@ async def catch_up(session: ImapSession, known: Known) -> None:
         return
     wanted = None if known.uids is None else spans_of_set(known.uids, 0)
     above = 0 if known.matches is None else matched_uid(selected.view, *known.matches)
-    spans = await _vanished(session, known.modseq, wanted, above=above)
-    session.connection.write(vanished_lines(spans, earlier=True))
-    changed = await _changed(session, selected, known.modseq)
+    gone, rows = await session.core.store.read(
+        lambda db: (
+            expunged_since(db, selected.mailbox_id, known.modseq, selected.settled_modseq),
+            changed_since(db, selected.mailbox_id, known.modseq),
+        )
+    )
+    session.connection.write(vanished_lines(_vanished(selected, gone, wanted, above=above), earlier=True))
+    changed = _known_of(selected, rows, known.modseq)
     if wanted is not None:
         changed = {uid: changed[uid] for span in wanted for uid in _between(changed, span)} if changed else {}
     indexes = [index for uid in changed if (index := selected.view.index(uid)) >= 0]
@@ -45,15 +49,19 @@ async def catch_up(session: ImapSession, known: Known) -> None:
 
 async def tell_vanished(session: ImapSession, members: SequenceSet, since: Since) -> None:
     """Answer VANISHED of UID FETCH: which UIDs of the set are gone. `*` reaches to the last UID ever given."""
-    wanted = spans_of_set(members, max(1, session.mailbox.uidnext - 1))
-    spans = await _vanished(session, since.modseq, wanted)
-    session.connection.write(vanished_lines(spans, earlier=True))
+    selected = session.mailbox
+    wanted = spans_of_set(members, max(1, selected.uidnext - 1))
+    gone = await session.core.store.read(
+        lambda db: expunged_since(db, selected.mailbox_id, since.modseq, selected.settled_modseq)
+    )
+    session.connection.write(vanished_lines(_vanished(selected, gone, wanted), earlier=True))
 
 
 async def changed_of(session: ImapSession, indexes: Sequence[int], since: Since) -> Sequence[int]:
     """Those of `indexes` whose messages have changed since."""
     selected = session.mailbox
-    changed = await _changed(session, selected, since.modseq)
+    rows = await session.core.store.read(lambda db: changed_since(db, selected.mailbox_id, since.modseq))
+    changed = _known_of(selected, rows, since.modseq)
     places = [index for uid in changed if (index := selected.view.index(uid)) >= 0]
     if isinstance(indexes, range):
         return [index for index in places if index in indexes]
@@ -84,26 +92,20 @@ def _between(changed: dict[int, int], span: Span) -> Iterator[int]:
     return (uid for uid in changed if span[0] <= uid <= span[1])
 
 
-async def _vanished(session: ImapSession, modseq: int, wanted: Sequence[Span] | None, *, above: int = 0) -> list[Span]:
-    """What is gone of the `wanted` UIDs (None: of all) since `modseq`.
+def _vanished(
+    selected: Selected, gone: Sequence[Span] | None, wanted: Sequence[Span] | None, *, above: int = 0
+) -> list[Span]:
+    """What is gone of the `wanted` UIDs (None: of all).
 
-    Where the history does not reach back so far, it is every UID without a message, from `above` on.
+    Where the history does not reach back so far (`gone` is None), it is every UID without a message, from `above` on.
     """
-    selected = session.mailbox
-    upto = selected.settled_modseq
-
-    def look(db: Database) -> list[Span] | None:
-        return expunged_since(db, selected.mailbox_id, modseq, upto)
-
-    spans = await session.core.store.read(look)
-    if spans is None:
+    if gone is None:
         missing = gaps(selected.view.uids, selected.uidnext - 1)
-        spans = [(max(first, above + 1), last) for first, last in missing if last > above]
-    return merged(spans) if wanted is None else list(intersection(merged(spans), wanted))
+        gone = [(max(first, above + 1), last) for first, last in missing if last > above]
+    return merged(gone) if wanted is None else list(intersection(merged(gone), wanted))
 
 
-async def _changed(session: ImapSession, selected: Selected, modseq: int) -> dict[int, int]:
-    """The modseqs of the messages that have changed since `modseq`, by UID, as far as the view knows of it."""
+def _known_of(selected: Selected, rows: Sequence[tuple[int, int]], modseq: int) -> dict[int, int]:
+    """The modseqs of messages that have changed since `modseq`, by UID, as far as the view knows of it."""
     state = selected.modseq
-    rows = await session.core.store.read(lambda db: changed_since(db, selected.mailbox_id, modseq))
     return {uid: min(changed, state) for uid, changed in rows} if modseq < state else {}
