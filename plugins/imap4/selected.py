@@ -135,8 +135,8 @@ class Selected:
         lines = [self._flags_lines(), b"* %d EXISTS\r\n" % exists]
         if not self._enabled.rev2:
             lines.append(b"* %d RECENT\r\n" % recent)
-            unseen = next(iter(self.view.with_flags(range(exists), SEEN, present=False)), None)
-            if unseen is not None and not self._enabled.uidonly:
+            unseen = self.view.first_without(SEEN)
+            if unseen >= 0 and not self._enabled.uidonly:
                 lines.append(untagged("OK", "First unseen", f"UNSEEN {unseen + 1}"))
         lines.append(untagged("OK", "UIDs valid", f"UIDVALIDITY {self.uidvalidity}"))
         lines.append(untagged("OK", "Predicted next UID", f"UIDNEXT {self.uidnext}"))

@@ -101,6 +101,13 @@ class View:
         wanted = bytearray((value & bits == bits) is present for value in self._palette)
         return list(compress(indexes, map(wanted.__getitem__, self._marks_at(indexes))))
 
+    def first_without(self, bits: int) -> int:
+        """The index of the first message that does not have all of `bits`, or -1."""
+        lacking = bytes(value & bits != bits for value in self._palette)
+        if isinstance(self._marks, bytearray):
+            return self._marks.translate(lacking.ljust(256, b"\0")).find(1)
+        return next((index for index, mark in enumerate(self._marks) if lacking[mark]), -1)
+
     def _marks_at(self, indexes: Sequence[int]) -> Sequence[int]:
         if isinstance(indexes, range) and indexes.step == 1:
             return self._marks[indexes.start : indexes.stop]

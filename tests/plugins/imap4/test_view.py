@@ -71,6 +71,9 @@ def test_the_view_is_what_a_dict_would_be(steps: list[tuple[str, object]]) -> No
             assert view.with_flags(everything, bit, present=True) == [
                 index for index, flags in enumerate(model.values()) if flags & bit
             ]
+    for bits in (1, 5):
+        lacking = [place for place, uid in enumerate(sorted(model)) if model[uid] & bits != bits]
+        assert view.first_without(bits) == (lacking[0] if lacking else -1)
 
 
 @given(st.integers(0, 12), st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), min_size=1, max_size=5))
