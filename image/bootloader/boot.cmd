@@ -13,15 +13,18 @@ setenv palomar_trial none
 setenv palomar_left 0
 setenv palomar_gave_up none
 
+# The kernel is packed; it is unpacked at kernel_comp_addr_r and moved to where it was loaded.
 # The packaged addresses leave too little room on the Pi: its kernel would run into what is loaded behind it.
 if test "${board}" = rpi || test "${vendor}" = raspberrypi; then
     setenv kernel_addr_r 0x04000000
     # Not 128 MiB: there QEMU puts the device tree.
     setenv ramdisk_addr_r 0x0c000000
+    setenv kernel_comp_addr_r 0x10000000
     # What is on the USB is the kernel's; QEMU's model hangs when U-Boot leaves it running.
     test "${devtype}" = usb || usb stop
     setenv consoles "console=tty0 console=ttyS1,115200 8250.nr_uarts=1"
 else
+    setenv kernel_comp_addr_r 0x48000000
     setenv consoles "console=ttyAMA0,115200"
 fi
 setenv state_addr ${ramdisk_addr_r}
@@ -50,7 +53,7 @@ fi
 for slot in ${slots}; do
     if test "${slot}" = B; then setenv partition 3; else setenv partition 2; fi
     setenv slot_fat "${devtype} ${devnum}:${partition}"
-    if load ${slot_fat} ${kernel_addr_r} vmlinuz && load ${slot_fat} ${ramdisk_addr_r} initramfs; then
+    if load ${slot_fat} ${kernel_addr_r} vmlinuz && setenv kernel_comp_size ${filesize} && load ${slot_fat} ${ramdisk_addr_r} initramfs; then
         setenv ramdisk_size ${filesize}
         part uuid ${slot_fat} slot_uuid
         setenv bootargs "${consoles} palomar.slot=${slot} palomar.part=${slot_uuid} palomar.trial=${palomar_trial} palomar.gave_up=${palomar_gave_up} panic=10 loglevel=4 ${palomar_extra}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from image.initramfs import contents
 
 FOLDER = Path(image.__file__).parent
 SCRIPT = (FOLDER / "bootloader/boot.cmd").read_text()
+ADDRESSES = ("kernel_addr_r", "ramdisk_addr_r", "kernel_comp_addr_r")
 INIT = FOLDER / "initramfs/init"
 
 
@@ -44,3 +46,12 @@ def test_no_apostrophe_ends_the_script_early() -> None:
     # U-Boot's shell takes one for a quotation mark, inside of double quotes too.
     code = [line for line in SCRIPT.splitlines() if not line.lstrip().startswith("#")]
     assert [line for line in code if "'" in line] == []
+
+
+def test_what_is_loaded_on_a_pi_has_room() -> None:
+    # The kernel takes 40 MiB when it runs, the initramfs some; U-Boot itself ends the memory of the smallest board.
+    addresses = [re.search(rf"setenv {name} (0x0\w+|0x1\w+)", SCRIPT) for name in ADDRESSES]
+    places = [int(address[1], 16) for address in addresses if address]
+    assert len(places) == len(ADDRESSES)
+    assert all(after - before >= 64 << 20 for before, after in itertools.pairwise(places))
+    assert places[-1] + (64 << 20) <= 448 << 20
