@@ -10,6 +10,7 @@ from appliance.store.database import Database
 from appliance.store.segments import Extent, Segments
 
 LIVE_PERCENT = 50  # a file with less live octets than this is rewritten
+URGENT_PERCENT = 90  # the same where all room counts, if what lives in it fits beside it for a while
 STEP_BYTES = 4 << 20  # octets that one transaction moves
 FREE_PERCENT = 50  # free pages of the database above which it is made smaller; below, they are for the next mail
 FREE_BYTES = 16 << 20  # and no smaller than this is worth the writes
@@ -20,15 +21,19 @@ Moved = tuple[int, Extent, Extent]  # body, from, to
 log = logging.getLogger(__name__)
 
 
-def candidates(db: sqlite3.Connection, segments: Segments) -> list[int]:
-    """Files worth rewriting or deleting."""
+def candidates(db: sqlite3.Connection, segments: Segments, *, free: int = 0) -> list[int]:
+    """Files worth rewriting or deleting, those with the least to move first.
+
+    `free` are octets of the disk where all room counts: then the others are worth it too that fit into them.
+    """
     live = dict(db.execute("SELECT segment, sum(length) FROM extent GROUP BY segment"))
     found = []
     for number in segments.idle_numbers():
-        size = segments.path(number).stat().st_size
-        if live.get(number, 0) * 100 < size * LIVE_PERCENT or not size:
-            found.append(number)
-    return found
+        size, lives = segments.path(number).stat().st_size, live.get(number, 0)
+        urgent = lives <= free and lives * 100 < size * URGENT_PERCENT
+        if lives * 100 < size * LIVE_PERCENT or urgent or not size:
+            found.append((lives, number))
+    return [number for _, number in sorted(found)]
 
 
 def live_extents(db: sqlite3.Connection, number: int) -> list[tuple[int, Extent]]:

@@ -121,6 +121,11 @@ class Segments:
         """The numbers of all segment files, ascending."""
         return sorted(int(path.stem) for path in self._folder.glob("*.seg") if path.stem.isdigit())
 
+    def free_octets(self) -> int:
+        """What is free on the disk."""
+        state = os.statvfs(self._folder)
+        return state.f_bavail * state.f_frsize
+
     def path(self, number: int) -> Path:
         """The file of a segment."""
         return self._folder / f"{number:08d}.seg"

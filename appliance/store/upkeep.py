@@ -46,12 +46,14 @@ class Upkeep:
         """Give back room and carry over the log.
 
         Segment files that are half dead are rewritten and dead ones deleted; free pages of the database are cut off
-        where they are many. `everything`: the files still in use, every free page and the log's own room too.
+        where they are many. `everything`: the files still in use and those with less dead in them, every free page and
+        the log's own room too.
         """
         with self._turn:
             if everything:
                 self._segments.retire()
-            for number in self._readers.read(lambda db: compaction.candidates(db, self._segments)):
+            free = self._segments.free_octets() if everything else 0
+            for number in self._readers.read(lambda db: compaction.candidates(db, self._segments, free=free)):
                 self._compact(number)
             while self._readers.read(lambda db: compaction.surplus(db, everything=everything)):
                 self._call_writer(compaction.shrink, outside=True)

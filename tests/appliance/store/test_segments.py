@@ -179,6 +179,23 @@ async def test_files_that_are_mostly_alive_are_left(store: Store, ana: Account) 
     assert store._segments.numbers() == [1]
 
 
+async def test_where_all_room_counts_a_third_that_is_dead_is_given_back_if_the_rest_fits_beside_it(
+    store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await accept(store, message(number, 100_000), ana)
+    inbox = box(store, ana)
+    await store.write(lambda db: messages.expunge(db, inbox.id, [1], deleted_only=False))
+    monkeypatch.setattr(store._segments, "free_octets", lambda: 10_000)
+    await store.tidy(everything=True)
+    assert store._segments.numbers() == [1]
+    monkeypatch.setattr(store._segments, "free_octets", lambda: 10_000_000)
+    await store.tidy(everything=True)
+    assert store._segments.numbers() == [2]
+    found = await store.load_many(rows(store, inbox))
+    assert [bytes(one) for one in found] == [PREFIX + bytes(message(number, 100_000)) for number in (1, 2)]
+
+
 async def test_a_reader_follows_a_text_that_is_moved(store: Store, ana: Account) -> None:
     await accept(store, message(1, 100_000), ana)
     await accept(store, message(2, 100_000), ana, mailbox="x")
