@@ -42,12 +42,12 @@ def send(guest: Guest, subject: str) -> None:
         client.sendmail("guest@elsewhere.example", [ANA], _letter(subject))
 
 
-def submit(guest: Guest, subject: str) -> None:
-    """A message of ana to herself, by submission with STARTTLS and AUTH."""
+def submit(guest: Guest, subject: str, recipient: str = ANA) -> None:
+    """A message of ana, to herself if to nobody else, by submission with STARTTLS and AUTH."""
     with smtplib.SMTP("127.0.0.1", guest.ports["submission"], timeout=MAIL_S) as client:
         client.starttls(context=_context())
         client.login(ANA, PASSWORD)
-        client.sendmail(ANA, [ANA], _letter(subject))
+        client.sendmail(ANA, [recipient], _letter(subject))
 
 
 def subjects_by_imap(guest: Guest, count: int) -> set[str]:
