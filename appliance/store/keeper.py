@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StoreError
 from appliance.store.database import LOOP_CACHE_KIB, Database, connect
 from appliance.store.space import Space
 from appliance.store.upkeep import Upkeep
@@ -69,7 +69,7 @@ class Keeper:
                     pause = RETRY_S
                     self._wal.due.clear()  # the next group sets it again, or the next tick finds it
                 elif not due and not self._extended:
-                    self._extended = self._stopping or not self._upkeep.extend()
+                    self._extended = self._stopping or not self._extend()
                     pause = 0.0 if not self._extended else TICK_S
                 elif not due:
                     self._idle()
@@ -77,6 +77,14 @@ class Keeper:
                 log.error("the store's housekeeping failed: %s", error)
                 self._wal.due.clear()
                 pause = RETRY_S
+
+    def _extend(self) -> bool:
+        """Make the log longer, unless there is no room: then it is left as it is."""
+        try:
+            return self._upkeep.extend()
+        except StoreError as error:
+            log.info("%s", error)
+            return False
 
     def checkpoint(self) -> bool:
         """Carry over most of the log beside the writer; the writer does the short rest, so that it starts anew."""

@@ -6,6 +6,7 @@ import os
 import threading
 from pathlib import Path
 
+from appliance.errors import StoreError
 from appliance.store.database import PAGE_SIZE, Database
 
 CHECKPOINT_BYTES = 16 << 20  # of log after which a checkpoint starts, beside the writer
@@ -64,7 +65,8 @@ class Log:
     def extend(self) -> bool:
         """Make the file one step longer, up to what a checkpoint waits for. True if more is to be done.
 
-        Only between two transactions, on the writer's thread: nobody else writes the log.
+        Only between two transactions, on the writer's thread: nobody else writes the log. Raises StoreError if there
+        is no room: the log then grows as it is filled.
         """
         size = self.file_bytes()
         if size >= CHECKPOINT_BYTES:
@@ -76,6 +78,8 @@ class Log:
         try:
             os.pwrite(fd, bytes(EXTEND_STEP), size)
             os.fdatasync(fd)
+        except OSError as error:
+            raise StoreError(f"the log cannot be made long beforehand: {error}") from error
         finally:
             os.close(fd)
         with self._lock:

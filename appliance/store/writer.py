@@ -312,10 +312,12 @@ class Writer:
 
     def _aside(self, job: Job) -> Outcome:
         """Run a job between transactions."""
-        if self._link.db is None or job.run is None:
-            return job, None, StoreError("the store is closed")
+        if job.run is None or not self._link.usable() or self._link.db is None:
+            return job, None, StoreError("the store is closed after a disk error")
         try:
             return job, job.run(self._link.db), None
+        except StoreError as error:
+            return job, None, error
         except sqlite3.Error as error:
             self._link.close()
             return job, None, StoreError(str(error))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
 
+from appliance.errors import StoreError
 from appliance.store import Account, Store, keeper, wal, writer
 from appliance.store.database import connect
 from appliance.store.wal import Log
@@ -131,3 +133,26 @@ def test_a_log_left_by_a_crash_is_carried_over_soon(tmp_path: Path, monkeypatch:
     assert not Log(tmp_path / "mail.db").due.is_set()
     monkeypatch.setattr(wal, "CHECKPOINT_BYTES", 5000)
     assert Log(tmp_path / "mail.db").due.is_set()
+
+
+async def test_a_log_that_cannot_be_made_long_leaves_the_writer_at_work(
+    store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await accept(store, message(1, 3000), ana)
+    monkeypatch.setattr(wal.os, "pwrite", full)
+    db = store._writer._link.db
+    with pytest.raises(StoreError, match="No space left"):
+        await store._on_thread(store._upkeep.extend)
+    assert store._writer._link.db is db
+    await accept(store, message(2, 3000), ana)
+
+
+async def test_housekeeping_opens_the_store_again_when_no_mail_does(store: Store, ana: Account) -> None:
+    await accept(store, message(1, 3000), ana)
+    store._writer._link.close()  # as after a disk error; mail is refused before it comes to the writer's transaction
+    await store._on_thread(lambda: store._upkeep.checkpoint(True))
+    assert store._writer._link.db is not None
+    assert uids(store, box(store, ana)) == [1]
