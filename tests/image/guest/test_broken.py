@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import smtplib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from image.qemu import Guest, Setup
+from image.qemu import BUILT, Guest, Setup
 from tests.image.guest.card import Card
+from tests.image.guest.datapart import DataPartition
+from tests.image.guest.mailload import ACCOUNT, HOST, PASSWORD, Promises, found_in_inbox, text_of
 
 pytestmark = pytest.mark.image
 
 BOOT_S = 300.0
+MAIL_S = 120.0
+FIRST_BOOT = f"""
+hostname = "mail.example.org"
+domains = ["example.org"]
+
+[[setup.accounts]]
+name = "{ACCOUNT}"
+password = "{PASSWORD}"
+"""
 
 
 def test_a_broken_configuration_is_told_with_its_line(card: Card, tmp_path: Path) -> None:
@@ -37,3 +52,60 @@ def test_an_unreadable_boot_partition_stops_no_mail(card: Card, tmp_path: Path) 
 def test_a_clock_at_1970_stops_no_mail(card: Card, tmp_path: Path) -> None:
     with Guest(Setup(disk=card.disk, rtc="1970-01-01T00:00:00,clock=vm"), tmp_path) as guest:
         assert guest.banner("smtp", BOOT_S).startswith(b"220 palomar-")
+
+
+def test_a_damaged_data_partition_is_repaired_and_says_so(tmp_path: Path) -> None:
+    """Its top folder is lost, which `e2fsck -p` leaves to people. Nobody is there, so it is mended without asking."""
+    card = Card(tmp_path / "card.img", size=_smallest() + (256 << 20))
+    card.put("palomar.toml", FIRST_BOOT, tmp_path)
+    promises = Promises()
+    with _started(card, tmp_path / "first") as guest:
+        for _ in range(3):
+            assert not _refusal(guest, promises)
+    identity = card.read("PALOMAR-STATUS.txt", tmp_path)
+    with DataPartition(card, tmp_path) as data:
+        data.damage()
+
+    with _started(card, tmp_path / "second") as guest:
+        guest.expect("/data/mail was found again", 1.0)
+        guest.expect("The data partition was damaged and has been repaired", MAIL_S)
+        found = found_in_inbox(guest.ports["imaps"])
+        assert not promises.lost(found)
+        assert not _refusal(guest, promises)
+    status = card.read("PALOMAR-STATUS.txt", tmp_path)
+    assert "The data partition was damaged" in status
+    (certificate,) = re.findall("Certificate: .*", identity)
+    assert certificate in status  # it is still the same machine
+    with _started(card, tmp_path / "third") as guest:  # the next start has nothing to repair
+        assert not promises.lost(found_in_inbox(guest.ports["imaps"]))
+        guest.expect(r"State: +in order", MAIL_S)
+        assert "repaired" not in guest.console
+
+
+def _smallest() -> int:
+    """The size of a card that leaves the data partition nothing to grow into."""
+    return next((BUILT / "whole").glob("palomar-*.img")).stat().st_size
+
+
+@contextlib.contextmanager
+def _started(card: Card, folder: Path) -> Iterator[Guest]:
+    folder.mkdir()
+    with Guest(Setup(disk=card.disk), folder) as guest:
+        assert guest.banner("smtp", BOOT_S).startswith(b"220 ")
+        yield guest
+
+
+def _refusal(guest: Guest, promises: Promises) -> int:
+    """Send one message: 0 if it was taken, else the code of the reply."""
+    number = promises.take()
+    with smtplib.SMTP(HOST, guest.ports["smtp"], timeout=MAIL_S) as client:
+        try:
+            client.sendmail("load@example.net", [ACCOUNT], text_of(number))
+        except smtplib.SMTPRecipientsRefused as error:
+            promises.refused(number)
+            return next(code for code, _ in error.recipients.values())
+        except smtplib.SMTPResponseException as error:
+            promises.refused(number)
+            return error.smtp_code
+    promises.keep(number)
+    return 0
