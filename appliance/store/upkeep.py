@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from appliance.errors import StoreError
+from appliance.errors import StoreError, StoreFullError
 from appliance.store import compaction
 from appliance.store.database import Database
 from appliance.store.readers import Readers
@@ -52,9 +52,14 @@ class Upkeep:
         with self._turn:
             if everything:
                 self._segments.retire()
+                self.checkpoint(True)  # the log's room first: texts that are moved need some
             free = self._segments.free_octets() if everything else 0
             for number in self._readers.read(lambda db: compaction.candidates(db, self._segments, free=free)):
-                self._compact(number)
+                try:
+                    self._compact(number)
+                except StoreFullError as error:
+                    log.warning("segment %d cannot be rewritten now: %s", number, error)
+                    break
             while self._readers.read(lambda db: compaction.surplus(db, everything=everything)):
                 self._call_writer(compaction.shrink, outside=True)
         self.checkpoint(everything)
