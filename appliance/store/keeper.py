@@ -80,6 +80,8 @@ class Keeper:
 
     def _extend(self) -> bool:
         """Make the log longer, unless there is no room: then it is left as it is."""
+        if not self._space.has_reserve:
+            return False
         try:
             return self._upkeep.extend()
         except StoreError as error:

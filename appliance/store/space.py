@@ -13,6 +13,7 @@ from appliance.errors import StoreFullError
 
 RESERVE_BYTES = 32 << 20
 MARGIN = 1 << 20  # octets that stay free beside the reserve, for logs and the file system's own needs
+LEAST = 512 << 10  # octets without which SQLite cannot even open its files: another program has filled the disk
 WRITTEN_PER_OCTET = 3  # what one octet of mail may take before a checkpoint: log, database, pages half filled
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,15 @@ class Space:
         self._lock = threading.Lock()
         self._held = self._path.exists() and self._path.stat().st_blocks * 512 >= reserve_bytes
         self._refusing = False
+        if self._free() < LEAST:
+            self.release()
         with self._lock:
             self._restore(0)
+
+    @property
+    def has_reserve(self) -> bool:
+        """Whether the reserve is there, or none is wanted; else there is room for removals only."""
+        return self._held or not self._bytes
 
     @property
     def refusing(self) -> bool:

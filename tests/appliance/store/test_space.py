@@ -48,6 +48,19 @@ def test_mail_needs_room_beside_the_reserve(tmp_path: Path) -> None:
     assert not space.refusing
 
 
+def test_a_disk_that_another_program_has_filled_gets_the_reserve_at_the_start(tmp_path: Path) -> None:
+    assert Space(tmp_path, RESERVE).has_reserve
+    free = Free(0)
+    space = Space(tmp_path, RESERVE, free=free)
+    assert (tmp_path / "reserve").stat().st_blocks == 0
+    assert not space.has_reserve
+    with pytest.raises(StoreFullError):
+        space.admit(1)
+    free.octets = 1 << 30
+    space.admit(1)
+    assert space.has_reserve
+
+
 def test_a_reserve_that_was_given_away_comes_back_first(tmp_path: Path) -> None:
     free = Free(1 << 30)
     space = Space(tmp_path, RESERVE, free=free)
