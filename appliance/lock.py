@@ -35,8 +35,9 @@ class FolderLock:
         descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            with contextlib.suppress(OSError):  # on a full disk: the lock holds, others are not told who has it
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         except BlockingIOError:
             pid = os.pread(descriptor, 20, 0).strip()
             os.close(descriptor)
