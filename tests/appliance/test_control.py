@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -318,3 +319,12 @@ def test_the_folder_lock_lets_one_in(tmp_path: Path) -> None:
             FolderLock.take(folder)
         assert caught.value.pid == os.getpid()
     FolderLock.take(folder).release()
+
+
+def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with FolderLock.take(tmp_path), pytest.raises(FolderBusyError):
+        FolderLock.take(tmp_path)
