@@ -54,6 +54,23 @@ def test_a_clock_at_1970_stops_no_mail(card: Card, tmp_path: Path) -> None:
         assert guest.banner("smtp", BOOT_S).startswith(b"220 palomar-")
 
 
+def test_a_partition_that_somebody_else_filled_stops_no_start(tmp_path: Path) -> None:
+    """Not a block is left, not even for a log: what was promised can be read all the same."""
+    card = Card(tmp_path / "card.img", size=_smallest())
+    card.put("palomar.toml", FIRST_BOOT, tmp_path)
+    promises = Promises()
+    with _started(card, tmp_path / "first") as guest:
+        assert not _refusal(guest, promises)
+    with DataPartition(card, tmp_path) as data:
+        data.fill()
+
+    with _started(card, tmp_path / "second") as guest:
+        guest.expect("Less than 5% of .* are free", MAIL_S)
+        assert _refusal(guest, promises) == 452
+        found = found_in_inbox(guest.ports["imaps"])
+    assert not promises.lost(found)
+
+
 def test_a_damaged_data_partition_is_repaired_and_says_so(tmp_path: Path) -> None:
     """Its top folder is lost, which `e2fsck -p` leaves to people. Nobody is there, so it is mended without asking."""
     card = Card(tmp_path / "card.img", size=_smallest() + (256 << 20))
