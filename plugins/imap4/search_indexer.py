@@ -32,6 +32,7 @@ class SearchIndexer:
         ready()
         loop = asyncio.get_running_loop()
         try:
+            await self._index.begin(self._store.first_new_body)  # what is there can be used at once
             worked_at = loop.time()
             while True:
                 started = loop.time()
