@@ -6,11 +6,12 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from appliance.errors import StoreFullError
 from appliance.store.database import Database
 from appliance.store.segments import Extent, Segments
 
 LIVE_PERCENT = 50  # a file with less live octets than this is rewritten
-URGENT_PERCENT = 90  # the same where all room counts, if what lives in it fits beside it for a while
+URGENT_PERCENT = 90  # the same where all room counts
 STEP_BYTES = 4 << 20  # octets that one transaction moves
 FREE_PERCENT = 50  # free pages of the database above which it is made smaller; below, they are for the next mail
 FREE_BYTES = 16 << 20  # and no smaller than this is worth the writes
@@ -21,17 +22,14 @@ Moved = tuple[int, Extent, Extent]  # body, from, to
 log = logging.getLogger(__name__)
 
 
-def candidates(db: sqlite3.Connection, segments: Segments, *, free: int = 0) -> list[int]:
-    """Files worth rewriting or deleting, those with the least to move first.
-
-    `free` are octets of the disk where all room counts: then the others are worth it too that fit into them.
-    """
+def candidates(db: sqlite3.Connection, segments: Segments, *, urgent: bool = False) -> list[int]:
+    """Files worth rewriting or deleting, those with the least to move first. `urgent`: all room counts."""
+    percent = URGENT_PERCENT if urgent else LIVE_PERCENT
     live = dict(db.execute("SELECT segment, sum(length) FROM extent GROUP BY segment"))
     found = []
     for number in segments.idle_numbers():
         size, lives = segments.path(number).stat().st_size, live.get(number, 0)
-        urgent = lives <= free and lives * 100 < size * URGENT_PERCENT
-        if lives * 100 < size * LIVE_PERCENT or urgent or not size:
+        if lives * 100 < size * percent or not size:
             found.append((lives, number))
     return [number for _, number in sorted(found)]
 
@@ -45,18 +43,28 @@ def live_extents(db: sqlite3.Connection, number: int) -> list[tuple[int, Extent]
 def rewrite(
     segments: Segments, extents: Sequence[tuple[int, Extent]], commit: Callable[[Sequence[Moved]], None]
 ) -> None:
-    """Copy texts to the current file in steps; `commit` makes each step the truth."""
+    """Copy texts to the current file in steps; `commit` makes each step the truth.
+
+    The last ones go first, and what lies behind those that are left is given back after each step: so the file need
+    not fit a second time beside itself. The extents ascend.
+    """
     step: list[Moved] = []
-    octets = 0
-    for body, extent in extents:
+    octets, left = 0, list(extents)
+    while left:
+        body, extent = left.pop()
         text = segments.read(extent.segment, extent.position, extent.length)
-        step.append((body, extent, segments.append([text])))
+        try:
+            step.append((body, extent, segments.append([text])))
+        except StoreFullError:
+            if step:
+                commit(step)  # as far as it came
+            raise
         octets += extent.length
-        if octets >= STEP_BYTES:
+        if octets >= min(STEP_BYTES, segments.free_octets() // 2) or not left:
             commit(step)
             step, octets = [], 0
-    if step:
-        commit(step)
+            if left:
+                segments.cut(extent.segment, extent.position)
 
 
 def surplus(db: sqlite3.Connection, *, everything: bool = False) -> bool:

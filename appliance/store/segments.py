@@ -108,6 +108,7 @@ class Segments:
         self._open: dict[int, _File] = {}  # lanes, and full files that await their last sync
         self._in_flight: Counter[int] = Counter()
         self._holds = 0
+        self._cut: dict[int, int] = {}  # where files end that were cut while the process runs
         self._pins: Counter[int] = Counter()  # records of a file that are read piece by piece
         self._descriptors: dict[int, _Descriptor] = {}  # the oldest first
         created = not folder.exists()
@@ -243,8 +244,18 @@ class Segments:
         with self._lock:
             if self._holds or number in self._pins or self._is_busy(number):
                 return False
+            self._cut.pop(number, None)
             self._descriptors.pop(number, None)  # its room is given back when nobody has it open
             self.path(number).unlink(missing_ok=True)
+            return True
+
+    def cut(self, number: int, end: int) -> bool:
+        """Give back what lies behind `end` of a file, where no row names anything any more. False as for `remove`."""
+        with self._lock:
+            if self._holds or number in self._pins or self._is_busy(number):
+                return False
+            self._cut[number] = end  # whoever still looks behind it has an old row: the text was moved
+            os.truncate(self.path(number), end)
             return True
 
     @contextmanager
@@ -278,7 +289,10 @@ class Segments:
     def _pread(self, segment: int, position: int, length: int) -> bytes:
         try:
             descriptor = self._descriptor(segment)  # held until the octets are there: its number is not given anew
-            return _read_all(descriptor.fd, length, position)
+            octets = _read_all(descriptor.fd, length, position)
+            if len(octets) < length and position + length > self._cut.get(segment, position + length):
+                raise NotFoundError(f"what lay at {position} of segment {segment} was moved")
+            return octets
         except FileNotFoundError as error:
             raise NotFoundError(f"segment {segment} is not there") from error
         except OSError as error:

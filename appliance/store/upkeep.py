@@ -53,8 +53,7 @@ class Upkeep:
             if everything:
                 self._segments.retire()
                 self.checkpoint(True)  # the log's room first: texts that are moved need some
-            free = self._segments.free_octets() if everything else 0
-            for number in self._readers.read(lambda db: compaction.candidates(db, self._segments, free=free)):
+            for number in self._readers.read(lambda db: compaction.candidates(db, self._segments, urgent=everything)):
                 try:
                     self._compact(number)
                 except StoreFullError as error:

@@ -119,13 +119,13 @@ def test_filled_by_mail(tmp_path: Path) -> None:
 
 
 def made_room_by_expunging(office: Target, ledger: Ledger) -> None:
-    """Service comes back by itself when a client removes enough: what is left in a segment must fit beside it once."""
+    """Service comes back by itself when a client removes enough."""
     with imap(office) as reader:
-        count = last_number(reader) - len(SIZES)
-        removed = sorted(ledger.expected(ANA))[:count]
-        assert reader.command(f"STORE 1:{count} +FLAGS.SILENT (\\Deleted)").startswith(b"c OK")
+        count = last_number(reader)
+        half = sorted(ledger.expected(ANA))[: count // 2]
+        assert reader.command(f"STORE 1:{count // 2} +FLAGS.SILENT (\\Deleted)").startswith(b"c OK")
         assert b"c OK" in reader.command("EXPUNGE")
-        for number in removed:
+        for number in half:
             ledger.remove(number, ANA)
     wait_for(lambda: deliver(office, ledger, SIZES[0], ANA).startswith(b"250 "), "room that the removed mail gave", 90)
     assert verified(office, ledger) == []

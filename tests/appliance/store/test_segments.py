@@ -179,21 +179,44 @@ async def test_files_that_are_mostly_alive_are_left(store: Store, ana: Account) 
     assert store._segments.numbers() == [1]
 
 
-async def test_where_all_room_counts_a_third_that_is_dead_is_given_back_if_the_rest_fits_beside_it(
+async def test_where_all_room_counts_a_third_that_is_dead_is_given_back_step_by_step(
     store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(3):
+    for number in range(4):
         await accept(store, message(number, 100_000), ana)
     inbox = box(store, ana)
     await store.write(lambda db: messages.expunge(db, inbox.id, [1], deleted_only=False))
-    monkeypatch.setattr(store._segments, "free_octets", lambda: 10_000)
+    old = rows(store, inbox)
+    sizes: list[int] = []
+    real = store._segments.cut
+
+    def cut(number: int, end: int) -> bool:
+        done = real(number, end)
+        sizes.append(store._segments.path(number).stat().st_size)
+        return done
+
+    monkeypatch.setattr(store._segments, "cut", cut)
+    monkeypatch.setattr(store._segments, "free_octets", lambda: 2000)  # no room for two texts at a time
     await store.tidy(everything=True)
-    assert store._segments.numbers() == [1]
-    monkeypatch.setattr(store._segments, "free_octets", lambda: 10_000_000)
-    await store.tidy(everything=True)
+    assert len(sizes) == 2
+    assert sizes[0] > sizes[1]
     assert store._segments.numbers() == [2]
-    found = await store.load_many(rows(store, inbox))
-    assert [bytes(one) for one in found] == [PREFIX + bytes(message(number, 100_000)) for number in (1, 2)]
+    found = await store.load_many(old)
+    assert [bytes(one) for one in found] == [PREFIX + bytes(message(number, 100_000)) for number in (1, 2, 3)]
+
+
+def test_whoever_looks_behind_the_cut_is_told_that_it_was_moved(tmp_path: Path) -> None:
+    files = Segments(tmp_path / "segments", highest=0)
+    extents = [files.append([bytes([letter]) * 1000]) for letter in b"ab"]
+    for extent in extents:
+        files.done(extent)
+    files.retire()
+    with files.hold():
+        assert not files.cut(1, extents[1].position)
+    assert files.cut(1, extents[1].position)
+    assert bytes(files.read(1, extents[0].position, 1000)) == b"a" * 1000
+    with pytest.raises(NotFoundError, match="moved"):
+        files.read(1, extents[1].position, 1000)
 
 
 async def test_a_reader_follows_a_text_that_is_moved(store: Store, ana: Account) -> None:
