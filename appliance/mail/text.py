@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
 import unicodedata
 from html import unescape
@@ -86,7 +87,19 @@ def part_octets(part: Part, text: bytes | memoryview, limit: int = MAX_PART_TEXT
 
 def part_text(part: Part, text: bytes | memoryview, limit: int = MAX_PART_TEXT) -> str:
     """The body of a text part as text; HTML stays HTML. At most `limit` encoded octets are looked at."""
-    return decode(part_octets(part, text, limit), part.param("charset") or "us-ascii")
+    octets = part_octets(part, text, limit)
+    return decode(octets, part_charset(part, octets))
+
+
+def part_charset(part: Part, octets: bytes) -> str:
+    """The charset of a part: as it says, else UTF-16 if its octets begin with that mark, as text files do.
+
+    Otherwise US-ASCII (RFC 2045 section 5.2), which `decode` takes for UTF-8.
+    """
+    charset = part.param("charset")
+    if charset and charset.lower() != "us-ascii":
+        return charset
+    return "utf-16" if octets.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "us-ascii"
 
 
 def html_to_text(html: str) -> str:

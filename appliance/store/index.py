@@ -116,7 +116,15 @@ def _m001_blocks(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS = (Migration("index.m001_blocks", _m001_blocks),)
+def _m002_attached_texts(db: sqlite3.Connection) -> None:
+    """Texts that are attached are searched too: what was folded without them is made anew."""
+    db.execute("DELETE FROM block")
+
+
+MIGRATIONS = (
+    Migration("index.m001_blocks", _m001_blocks),
+    Migration("index.m002_attached_texts", _m002_attached_texts),
+)
 
 
 class SearchIndex:

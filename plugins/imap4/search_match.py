@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from appliance.mail.charsets import decode
 from appliance.mail.dates import parse_date
 from appliance.mail.headers import scan_fields
-from appliance.mail.message import Message, Part
-from appliance.mail.search_text import MAX_TEXT
-from appliance.mail.text import decode_words, html_to_text, part_octets, search_form
+from appliance.mail.message import Message
+from appliance.mail.search_text import TextPart, searched_parts
+from appliance.mail.text import decode_words, html_to_text, part_charset, part_octets, search_form
 from plugins.imap4.protocol_search import And, Arrived, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.search_filter import longest_word
 from plugins.imap4.search_view import by_view
@@ -191,14 +191,12 @@ def _text(needle: str, *, with_header: bool) -> Test:
             return True
         message = subject.message
         assert message is not None, "a key of texts was tested without a text"
-        left = MAX_TEXT
-        for part in message.structure.walk():
-            if part.type == "text" and left > 0:
-                if in_part(part, message.text, left):
+        for found in searched_parts(message.structure):
+            if isinstance(found, TextPart):
+                if in_part(found, message.text):
                     return True
-                left -= part.size
-            elif part.message is not None:
-                inner = bytes(message.text[part.message.header_start : part.message.body_start])
+            else:
+                inner = bytes(message.text[found.header_start : found.body_start])
                 if in_header(inner, inner.lower()):
                     return True
         return False
@@ -206,16 +204,16 @@ def _text(needle: str, *, with_header: bool) -> Test:
     return test
 
 
-def _part_test(form: str) -> Callable[[Part, bytes | memoryview, int], bool]:
-    """The test for one text part; at most so many encoded octets of it are looked at."""
+def _part_test(form: str) -> Callable[[TextPart, bytes | memoryview], bool]:
+    """The test for one text part."""
     word = longest_word(form)
 
-    def test(part: Part, text: bytes | memoryview, limit: int) -> bool:
-        octets = part_octets(part, text, limit)
-        charset = part.param("charset")
+    def test(found: TextPart, text: bytes | memoryview) -> bool:
+        part, markup = found.part, found.html
+        octets = part_octets(part, text, found.limit)
+        charset = part_charset(part, octets)
         if _keeps_ascii(charset):
             lower = octets.lower()
-            markup = part.subtype == "html"
             if markup:
                 lower = _MARKUP.sub(b"", lower)
             if word and word not in lower:
@@ -227,8 +225,8 @@ def _part_test(form: str) -> Callable[[Part, bytes | memoryview, int], bool]:
                 return True
             elif not form.isascii() and lower.isascii() and not (markup and b"&" in lower):
                 return False
-        body = decode(octets, charset or "us-ascii")
-        return form in search_form(html_to_text(body) if part.subtype == "html" else body)
+        body = decode(octets, charset)
+        return form in search_form(html_to_text(body) if markup else body)
 
     form_octets = form.encode()
     return test
@@ -240,14 +238,14 @@ _ASCII_KEEPERS = re.compile(
 
 
 @lru_cache(maxsize=128)
-def _keeps_ascii(charset: str | None) -> bool:
+def _keeps_ascii(charset: str) -> bool:
     """Whether an octet below 128 always is its ASCII character in this charset, and nothing else."""
-    return charset is None or _ASCII_KEEPERS.fullmatch(charset) is not None
+    return _ASCII_KEEPERS.fullmatch(charset) is not None
 
 
-def _folds_into(octets: bytes, charset: str | None, word: str) -> bool:
+def _folds_into(octets: bytes, charset: str, word: str) -> bool:
     """Whether a character beyond ASCII stands there whose folded form could be a piece of the word: `ß`, `ﬁ`, `Ａ`."""
-    beyond = decode(octets.translate(None, _ASCII), charset or "us-ascii")
+    beyond = decode(octets.translate(None, _ASCII), charset)
     return any(_may_be_part(character, word) for character in set(beyond))
 
 

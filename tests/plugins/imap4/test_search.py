@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from appliance.mail import search_text
 from appliance.mail.charsets import decode
 from appliance.mail.message import Message
-from appliance.mail.search_text import text_reach
+from appliance.mail.search_text import body_forms, text_reach
 from appliance.mail.text import html_to_text, part_octets, search_form
 from appliance.store.messages import expunge, set_flags
 from plugins.imap4 import search
@@ -346,6 +347,89 @@ async def test_many_headers_are_searched_in_portions(here: Office, monkeypatch: 
 def test_fields_in_odd_places_are_found(header: bytes) -> None:
     assert compile_key(Header(b"subject", "y"), View((), (), ()))(Subject(0, 0, 0, header))
     assert not compile_key(Header(b"subject", "z"), View((), (), ()))(Subject(0, 0, 0, header))
+
+
+# ── attachments ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ATTACHED = [
+    ("text/plain", 'attachment; filename="a.txt"', "grüße"),
+    ("text/csv; charset=utf-16", "attachment", "grüße"),
+    ("text/html; charset=iso-8859-1", "attachment", "<p title=wort>gr&uuml;&szlig;e"),
+    ('application/octet-stream; name="List.CSV"', "attachment", "grüße"),
+    ("application/octet-stream", "attachment; filename*=utf-8''%C3%A4.md", "grüße"),
+    ('application/octet-stream; name="x.html"', "inline", "<wort>gr&uuml;&szlig;e</wort>"),
+    ("application/json", "attachment", "grüße"),
+    ("application/xhtml+xml", "attachment", "<wort/>grüße"),
+    ('application/x-download; name="unicode.txt"', "attachment", "\N{BYTE ORDER MARK}grüße"),
+    ("message/rfc822", "attachment", "Subject: inner\r\n\r\nGRUESSE? gru\u0308sse"),
+    ('application/octet-stream; name="letter.eml"', "attachment", "Subject: inner\r\n\r\ngrüße"),
+]
+
+
+def attached(kind: str, disposition: str, text: str, encoding: str) -> bytes:
+    charset = kind.partition("charset=")[2] or ("utf-16" if text.startswith("\N{BYTE ORDER MARK}") else "utf-8")
+    octets = text.encode("utf-16-le" if text.startswith("\N{BYTE ORDER MARK}") else charset, "replace")
+    if encoding == "base64":
+        octets = base64.encodebytes(octets).replace(b"\n", b"\r\n")
+    return (
+        b"Subject: files\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nSee below.\r\n--x\r\n"
+        + f"Content-Type: {kind}\r\nContent-Disposition: {disposition}\r\n".encode()
+        + f"Content-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+        + octets
+        + b"\r\n--x--\r\n"
+    )
+
+
+@pytest.mark.parametrize(("kind", "disposition", "text"), ATTACHED)
+@pytest.mark.parametrize("encoding", ["8bit", "base64"])
+async def test_texts_of_attachments_are_searched(
+    here: Office, kind: str, disposition: str, text: str, encoding: str
+) -> None:
+    if kind.startswith("message/") and encoding == "base64":
+        kind = 'message/rfc822; name="letter.eml"'  # no offset can point into it: it is searched as a file
+    await here.put(attached(kind, disposition, text, encoding), b"Subject: none\r\n\r\nnothing\r\n")
+    client = await here.login("INBOX")
+    assert await find(client, 'BODY "GRÜSSE"') == [1]
+    assert await find(client, "TEXT below") == [1]
+    assert await find(client, "BODY wort") == []
+
+
+@pytest.mark.parametrize(
+    "kind", ['application/octet-stream; name="a.exe"', "application/octet-stream", 'image/png; name="a.txt"']
+)
+async def test_what_is_no_text_is_not_searched(here: Office, kind: str) -> None:
+    await here.put(attached(kind, "attachment", "words", "8bit"))
+    client = await here.login("INBOX")
+    assert await find(client, "BODY words") == []
+
+
+def test_attached_texts_hide_nothing_of_what_people_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_text, "MAX_ATTACHED", 100)
+    head = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n"
+    attachment = b"--x\r\nContent-Disposition: attachment\r\n\r\n" + b"a" * 96 + b" early late\r\n"
+    message = Message.parse(head + 2 * attachment + b"--x\r\n\r\nwritten\r\n--x--\r\n")
+    for word, there in ((" ear", True), ("early", False), ("written", True)):
+        assert (word.encode() in body_forms(message)) is there
+        test = compile_key(Text(word, header=False), View((), (), ()))
+        assert test(Subject(0, 0, 0, message.header, message)) is there
+    monkeypatch.setattr(search_text, "MAX_TEXT", 0)
+    assert text_reach(message.structure) == message.text.index(b"aaa") + 100
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(ATTACHED), TEXTS, st.sampled_from(["8bit", "base64"])), min_size=1, max_size=3),
+    NEEDLES,
+)
+def test_attachments_are_folded_as_they_are_scanned(
+    files: list[tuple[tuple[str, str, str], str, str]], needle: str
+) -> None:
+    wholes = [attached(kind, disposition, text, encoding) for (kind, disposition, _), text, encoding in files]
+    pieces = [whole.split(b"\r\n--x\r\n", 2)[-1].removesuffix(b"--x--\r\n") for whole in wholes]
+    message = Message.parse(wholes[0].removesuffix(b"--x--\r\n") + b"".join(b"--x\r\n" + one for one in pieces[1:]))
+    test = compile_key(Text(needle, header=False), View((), (), ()))
+    form = search_form(needle).encode()
+    assert (form in body_forms(message)) is test(Subject(0, 0, 0, message.header, message))
 
 
 def test_only_the_part_up_to_the_last_text_is_needed() -> None:
