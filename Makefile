@@ -20,8 +20,8 @@ check:  ## what a change must pass before its tests: lint, format, types, import
 	$(BIN)/mypy --strict appliance plugins hw image
 	$(BIN)/lint-imports
 
-bench:  ## measure side by side with Postfix and Dovecot, into build/bench.json
-	@tools/setup bench && exec $(BIN)/python -m tests.bench
+bench:  ## measure side by side with Postfix and Dovecot, into build/bench.json (LARGE=1: mailboxes of 100,000)
+	@tools/setup bench && exec $(BIN)/python -m tests.bench $(if $(LARGE),--messages 100000 --rows "imap-|pop3-")
 
 image:  ## make the SD-card image in build/ (FRESH=1: with Debian's newest packages); steps without news are kept
 	@tools/setup image && exec $(BIN)/python -m image.build $(if $(FRESH),--fresh)

@@ -18,10 +18,11 @@ from tests.bench import generators
 
 generators.require()
 
-from tests.bench import rows  # noqa: E402
+from tests.bench import crowd, mailbox, rows  # noqa: E402
 from tests.bench.sides import Palomar, peer, running  # noqa: E402
 
-OUT = generators.ROOT / "build" / "bench.json"
+BUILD = generators.ROOT / "build"
+MESSAGES = 10_000
 FORMATS = ("maildir", "mdbox")  # the better of the two counts, row by row
 
 # sessions, messages for (4k, 64k, 1m)
@@ -79,10 +80,13 @@ def _print(record: dict[str, Any]) -> None:
 
 
 class Bench:
-    """One run. `base` is a scratch folder on a real disk; `reps` samples are taken per row and side, in turns."""
+    """One run. `base` is a scratch folder on a real disk; `reps` samples are taken per row and side, in turns.
 
-    def __init__(self, table: Table, base: Path, reps: int, pattern: str) -> None:
-        self._table, self._base, self._reps, self._pattern = table, base, reps, pattern
+    `messages` are those of the large mailbox.
+    """
+
+    def __init__(self, table: Table, base: Path, reps: int, pattern: str, messages: int = MESSAGES) -> None:
+        self._table, self._base, self._reps, self._pattern, self._messages = table, base, reps, pattern, messages
 
     def run(self) -> None:
         """All groups in order; a group none of whose rows is asked for starts nothing."""
@@ -96,6 +100,8 @@ class Bench:
             ([f"slowsync-4k-{n}" for n in INBOUND], self.slowsync),
             (["relay-4k-10", "relay-64k-10"], self.relay),
             (["imap-", "pop3-"], self.mailbox),
+            (["idle-2000-plain", "idle-2000-tls", "idle-2000-p99"], self.idle),
+            (["fetch-50m-20"], self.fetch_large),
             ([f"wear-{s}-{n}" for s in ("4k", "64k") for n in INBOUND], self.wear),
             (["checkpoint-p99"], self.checkpoint),
         ]
@@ -197,22 +203,40 @@ class Bench:
                     self._table.add(f"relay-{size}-10", "messages/s", [pair[0] for pair in pairs], peers)
 
     def mailbox(self) -> None:
-        """IMAP and POP3 on a mailbox of 10,000 messages, cold and warm."""
+        """IMAP and POP3 on a large mailbox, cold and warm."""
         ours: dict[str, list[float]] = {}
         theirs: dict[str, dict[str, list[float]]] = {}
         for us, them, kind in self._both():
             for side in (us, them):
-                rows.populate(side, 10_000)
-                figures = {f"imap-{name}": ms for name, ms in {**rows.imap_cold(side), **rows.imap(side)}.items()}
-                figures["imap-qresync_100_changes"] = rows.imap_qresync(side)
-                figures |= {f"pop3-{name}": ms for name, ms in rows.pop3(side).items()}
+                mailbox.populate(side, self._messages)
+                figures = {
+                    **{f"imap-{name}": ms for name, ms in mailbox.imap_cold(side).items()},
+                    **{f"imap-{name}": ms for name, ms in mailbox.imap(side).items()},
+                    **{f"imap-{name}": ms for name, ms in mailbox.imap_more(side).items()},
+                    "imap-qresync_100_changes": mailbox.imap_qresync(side),
+                    **{f"pop3-{name}": ms for name, ms in mailbox.pop3(side).items()},
+                }
                 for name, ms in figures.items():
                     (
                         ours.setdefault(name, []) if side is us else theirs.setdefault(name, {}).setdefault(kind, [])
                     ).append(ms)
         for name in ours:
             if self._wanted(name):
-                self._table.add(name, "ms", ours[name], theirs.get(name, {}))
+                self._table.add(name, "ms", ours[name], theirs.get(name, {}), messages=self._messages)
+
+    def idle(self) -> None:
+        """Two thousand connections in IDLE: their memory, and how soon they hear of mail. Ours alone."""
+        ours = self._palomar(crowd=crowd.CONNECTIONS + 100)
+        with running(ours):
+            figures = crowd.idle(ours)
+        for name, unit in (("plain", "KB/connection"), ("tls", "KB/connection"), ("p99", "ms")):
+            self._table.add(f"idle-2000-{name}", unit, [figures[name]], {})
+
+    def fetch_large(self) -> None:
+        """Memory while twenty clients fetch a message of 50 MB. Ours alone."""
+        ours = self._palomar()
+        with running(ours):
+            self._table.add("fetch-50m-20", "MB", [crowd.fetch_large(ours)], {})
 
     def wear(self) -> None:
         """Octets written to the disk for each octet of mail, ours with compression and without."""
@@ -242,8 +266,14 @@ class Bench:
 
 def main() -> int:
     """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make bench",
+        description=__doc__,
+        epilog="Each row has one bar: where several were asked for, the strictest. Most are of the ratio to the peer,"
+        " the better of its two formats; those of memory, wear, CPU time and notices are of our own figure.",
+    )
     parser.add_argument("--rows", default="", help="only rows that begin with this regular expression")
+    parser.add_argument("--messages", type=int, default=MESSAGES, help="in the mailbox of the IMAP and POP3 rows")
     parser.add_argument("--reps", type=int, default=3, help="samples per row and side")
     parser.add_argument("--folder", type=Path, help="scratch space on a real disk (default: the temporary folder)")
     options = parser.parse_args()
@@ -257,9 +287,10 @@ def main() -> int:
     base.chmod(0o755)
     os.environ["PEERBENCH_DIR"] = str(base)
     print(f"{'row':42} {'palomar':>11} {'peer':>11} {'ratio':>8} {'bar':>6}")
-    table = Table(OUT)
+    name = "bench" if options.messages == MESSAGES else f"bench-{options.messages}"
+    table = Table(BUILD / f"{name}.json")
     try:
-        Bench(table, base, options.reps, options.rows).run()
+        Bench(table, base, options.reps, options.rows, options.messages).run()
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return table.summary()

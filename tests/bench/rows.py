@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,8 @@ from tests.bench.sides import USERS
 generators.require()
 
 import common  # noqa: E402
-import gen_corpus  # noqa: E402
 
 SIZES = {"4k": 4096, "64k": 65536, "1m": 1 << 20}
-CORPUS = Path(tempfile.gettempdir()) / "peerbench" / "corpus.bin"
 SINK = "/usr/sbin/smtp-sink"
 
 
@@ -42,8 +39,29 @@ BARS: dict[str, Bar] = {
     "inbound-1m-10-keep": Bar(1.1),
     "slowsync-4k-1": Bar(1.8),
     "slowsync-4k-50": Bar(8),
+    "login": Bar(1),
+    "imap-fetch_all_flags_uid_first": Bar(1.5),
+    "imap-cold_envelope_bodystructure": Bar(0.3),
     "imap-fetch_all_envelope_bodystructure": Bar(0.5),
+    "imap-search_body": Bar(0.05),
+    "imap-search_text": Bar(0.05),
+    "imap-search_text_absent": Bar(0.05),
+    "imap-sort_reverse_date": Bar(0.5),
+    "imap-sort_subject": Bar(0.5),
+    "imap-thread_references": Bar(0.5),
+    "imap-thread_orderedsubject": Bar(0.5),
+    "imap-store_all_plus_flagged": Bar(0.5),
+    "imap-store_all_minus_silent": Bar(0.5),
+    "imap-copy_1000": Bar(0.3),
+    "imap-move_1000": Bar(0.3),
+    "imap-append_1000_serial": Bar(0.5),
+    "imap-expunge_5000": Bar(0.5),
     "imap-qresync_100_changes": Bar(0.5),
+    "pop3-login_retr_1000": Bar(0.7),
+    "idle-2000-plain": Bar(20, "palomar"),
+    "idle-2000-tls": Bar(60, "palomar"),
+    "idle-2000-p99": Bar(100, "palomar"),
+    "fetch-50m-20": Bar(40, "palomar"),
     "rest-pss": Bar(70, "palomar"),
     "idle-pss": Bar(30, "palomar"),
     "wear-4k-10": Bar(4, "palomar"),
@@ -53,8 +71,8 @@ BARS: dict[str, Bar] = {
 
 
 def bar_of(row: str) -> Bar | None:
-    """The bar of a row: its own, or that of its kind (no IMAP or POP3 row slower than twice the peer's)."""
-    return BARS.get(row) or (Bar(2) if row.startswith(("imap-", "pop3-")) else None)
+    """The bar of a row: its own, or that of its kind (no IMAP or POP3 row slower than the peer's)."""
+    return BARS.get(row) or (Bar(1) if row.startswith(("imap-", "pop3-")) else None)
 
 
 def inbound(side: Any, size: str, sessions: int, keep: bool, user: int, messages: int) -> dict[str, float]:
@@ -86,78 +104,6 @@ def relay(side: Any, size: str, sessions: int, messages: int) -> float:
         sink.kill()
         sink.wait()
     return messages / (time.perf_counter() - started)
-
-
-def populate(side: Any, messages: int) -> None:
-    """Fill the first user's INBOX with the corpus."""
-    CORPUS.parent.mkdir(parents=True, exist_ok=True)
-    gen_corpus.ensure(str(CORPUS))
-    generators.run("imap", "populate", "--port", side.imap, "--corpus", CORPUS, "--count", messages)
-    if hasattr(side, "wait_for_index"):
-        side.wait_for_index()
-
-
-def imap(side: Any) -> dict[str, float]:
-    """Milliseconds of each operation on the populated INBOX."""
-    result = generators.run("imap", "bench", "--port", side.imap, "--corpus", CORPUS)
-    return {name: operation["ms"] for name, operation in result["ops"].items()}
-
-
-def imap_cold(side: Any) -> dict[str, float]:
-    """The first list of all messages after a restart with an empty page cache."""
-    side.stop()
-    drop_caches()
-    side.start()
-    imapc = __import__("imapc")
-    started = time.perf_counter()
-    client = imapc.Imap("127.0.0.1", side.imap, USERS[0], "secret")
-    client.cmd("SELECT INBOX")
-    selected = time.perf_counter()
-    client.cmd("FETCH 1:* (UID ENVELOPE BODYSTRUCTURE)", False)
-    fetched = time.perf_counter()
-    client.close()
-    return {
-        "cold_login_select": 1000 * (selected - started),
-        "cold_envelope_bodystructure": 1000 * (fetched - selected),
-    }
-
-
-def imap_qresync(side: Any, changes: int = 100) -> float:
-    """Milliseconds in which a client that was away while messages changed has the mailbox again (RFC 7162)."""
-    imapc = __import__("imapc")
-    other = imapc.Imap("127.0.0.1", side.imap, USERS[0], "secret")
-    status = other.cmd("STATUS INBOX (MESSAGES UIDVALIDITY HIGHESTMODSEQ)")
-    known = {name: int(value) for name, value in re.findall(rb"(UIDVALIDITY|HIGHESTMODSEQ|MESSAGES) (\d+)", status)}
-    other.cmd("SELECT INBOX")
-    places = range(1, known[b"MESSAGES"] + 1, max(1, known[b"MESSAGES"] // changes))[:changes]
-    for place in places:
-        other.cmd(f"STORE {place} +FLAGS.SILENT (\\Answered)")
-    times = []
-    for _ in range(15):
-        client = imapc.Imap("127.0.0.1", side.imap, USERS[0], "secret")
-        client.cmd("ENABLE QRESYNC")
-        started = time.perf_counter()
-        told = client.cmd(f"SELECT INBOX (QRESYNC ({known[b'UIDVALIDITY']} {known[b'HIGHESTMODSEQ']}))")
-        times.append(1000 * (time.perf_counter() - started))
-        if told.count(b" FETCH (") != len(places):
-            raise SystemExit(f"{side.name}: not {len(places)} changes were told")
-        client.close()
-    for place in places:
-        other.cmd(f"STORE {place} -FLAGS.SILENT (\\Answered)")
-    other.close()
-    return float(common.med(times))
-
-
-def pop3(side: Any) -> dict[str, float]:
-    """Seconds and milliseconds of the steps of a POP3 session."""
-    result = generators.run("pop3", "--port", side.pop3)
-    each = 1000 / result["retr_n"]
-    return {
-        "login": result["login_ms"],
-        "list_uidl": result["list_uidl_ms"],
-        "retr": each * result["retr_s"],
-        "retr_pipelined": each * result["retr_pipelined_s"],
-    }
 
 
 def login(side: Any) -> float:

@@ -50,10 +50,20 @@ class Palomar:
     """This repository's appliance, from its own environment."""
 
     name = "palomar"
-    smtp, imap, pop3, relay_to = 4525, 4143, 4110, 4600
+    smtp, imap, imaps, pop3, relay_to = 4525, 4143, 4993, 4110, 4600
 
-    def __init__(self, folder: Path, *, relay: bool = False, compress: bool = True, slow_us: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        relay: bool = False,
+        compress: bool = True,
+        slow_us: int | None = None,
+        crowd: int | None = None,
+    ) -> None:
+        """`crowd` is how many IMAP connections it takes, over TLS too."""
         self.folder = folder
+        self._crowd = crowd
         self._relay = relay
         self._compress = compress
         self._slow_us = slow_us
@@ -124,8 +134,9 @@ lmtp = []
 
 [imap4]
 listen = ["127.0.0.1:{self.imap}"]
-listen_tls = []
-max_per_peer = 1000
+listen_tls = {[f"127.0.0.1:{self.imaps}"] if self._crowd else []}
+max_connections = {self._crowd or 1000}
+max_per_peer = {self._crowd or 1000}
 
 [pop3]
 listen = ["127.0.0.1:{self.pop3}"]
