@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from appliance.config import Section
 from appliance.core import Core
 from appliance.hookspecs import Service, hookimpl
+from appliance.store.schema import Migration
 from plugins.pop3.config import Pop3Config
+from plugins.pop3.expiry import Expiry
 from plugins.pop3.listeners import listeners
 from plugins.pop3.lock import Locks
+from plugins.pop3.schema import MIGRATIONS
 
 
 @hookimpl
@@ -18,5 +21,11 @@ def settings() -> Sequence[Section]:
 
 
 @hookimpl
+def migrations() -> Sequence[Migration]:
+    return MIGRATIONS
+
+
+@hookimpl
 def services(core: Core) -> Sequence[Service]:
-    return listeners(core, Locks())
+    locks = Locks()
+    return [*listeners(core, locks), Expiry(core, locks)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from appliance.auth import Authenticated, Challenge, TemporaryAuthError
 from appliance.errors import ProtocolError, StoreError
 from plugins.pop3.maildrop import Maildrop
+from plugins.pop3.policy import capabilities, policy_of
 from plugins.pop3.protocol import EARLY_BYTES
 from plugins.pop3.protocol_text import err, listing, ok
 
@@ -29,7 +31,10 @@ LANGUAGES = ("i-default Default language (English)", "en English")
 
 async def capa(session: Pop3Session, argument: bytes) -> None:
     """CAPA (RFC 2449): what may be used in this state."""
-    lines = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "UTF8 USER", "LANG"]
+    name = None if session.maildrop is None else session.maildrop.account.name
+    policy = None if name is None else policy_of(session.config, name)
+    lines = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER", "LANG"]
+    lines += capabilities(session.config, policy)
     if session.maildrop is None:
         mechanisms = session.core.auth.mechanisms(session.session)
         if mechanisms:
@@ -171,9 +176,13 @@ async def _enter(session: Pop3Session, name: str, login: str) -> None:
     if account is None:
         session.say(NO_MAILBOX)
         return
+    policy, now = policy_of(session.config, account.name), connection.loop.time()
+    if (left := session.locks.delays.left(account.name, policy.login_delay, now)) > 0:
+        session.say(err(f"Too soon after the last login, wait {math.ceil(left)} seconds", "LOGIN-DELAY"))
+        return
     session.lease = session.locks.acquire(
         account.name,
-        connection.loop.time(),
+        now,
         takeover_after=session.config.takeover_after,
         close=connection.abort,
     )
@@ -181,13 +190,14 @@ async def _enter(session: Pop3Session, name: str, login: str) -> None:
         session.say(IN_USE)
         return
     try:
-        session.maildrop = await Maildrop.open(store, account)
+        session.maildrop = await Maildrop.open(store, account, junk=policy.junk)
     except StoreError as error:
         log.warning("the maildrop of %s cannot be opened: %s", name, error)
         session.leave()
         session.say(NOT_NOW)
         return
     session.session.account, session.session.login = account.name, login
+    session.locks.delays.note(account.name, now)
     session.watch(account.name)
     session.say(ok(f"{session.maildrop.messages} messages ({session.maildrop.octets} octets)"))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from plugins.pop3.policy import Delays
+
 
 class Lease:
     """One session's hold on a maildrop. `idle_since` is when it began to wait for a command, None while it works."""
@@ -26,9 +28,10 @@ class Lease:
 
 
 class Locks:
-    """The maildrops in use."""
+    """The maildrops in use, and when each was opened last."""
 
     def __init__(self) -> None:
+        self.delays = Delays()
         self._held: dict[str, Lease] = {}
 
     def acquire(self, account: str, now: float, *, takeover_after: float, close: Callable[[], None]) -> Lease | None:
@@ -49,6 +52,10 @@ class Locks:
         """Take out a lease, if it still holds."""
         if self._held.get(lease.account) is lease:
             del self._held[lease.account]
+
+    def held(self, account: str) -> bool:
+        """Whether a session has that maildrop."""
+        return account in self._held
 
     def __len__(self) -> int:
         return len(self._held)

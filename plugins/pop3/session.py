@@ -157,13 +157,24 @@ class Pop3Session:
         """
         while len(data) > SLICE and self.connection.tls is not None:
             self.connection.write(data[:SLICE])
-            await self.connection.drain()
+            await self.drain()
             data = data[SLICE:]
         self.connection.write(data)
         self._unsent += len(data)
         if self._unsent > DRAIN_EVERY:
             self._unsent = 0
-            await self.connection.drain()
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was written. Raises ConnectionLostError.
+
+        A peer that takes nothing is as silent as one that says nothing: it keeps nobody from the maildrop.
+        """
+        if self.lease is not None:
+            self.lease.idle_since = self.connection.loop.time()
+        await self.connection.drain()
+        if self.lease is not None:
+            self.lease.idle_since = None
 
     def object_to(self, text: str) -> None:
         """Answer what is no proper command here; too many of these end the connection."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from appliance.connection import ConnectionLostError
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message
-from plugins.pop3.maildrop import Maildrop
+from plugins.pop3.maildrop import Maildrop, Update
+from plugins.pop3.policy import policy_of
 from plugins.pop3.protocol_text import END, Stuffer, err, ok, top_length
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ async def _send_large(session: Pop3Session, number: int, lines: int | None = Non
                     piece = piece[: top_length(len(piece), partial(_part, piece), lines)]
                     lines -= piece.count(b"\n")
                 session.say(stuffer.feed(piece))
-                await session.connection.drain()
+                await session.drain()
                 piece = b"" if lines == 0 else await anext(text, b"")
             session.say(stuffer.finish())
     except StoreError as error:
@@ -213,12 +214,23 @@ async def quit_(session: Pop3Session, argument: bytes) -> None:
     """QUIT: the UPDATE state, the only place where anything is removed."""
     session.open = False
     try:
-        removed = await _maildrop(session).update(mark_seen=session.config.mark_seen)
+        removed = await _maildrop(session).update(_wanted(session))
     except StoreError as error:
         log.error("messages of %s cannot be removed: %s", session.session.account, error)
         session.say(NOT_REMOVED)
         return
     session.leave()  # before the answer: who has seen it may come back at once
-    if removed:
-        session.core.dispatch.message_expunged(account=_maildrop(session).account.name, mailbox="INBOX", uids=removed)
+    for mailbox, uids in removed:
+        session.core.dispatch.message_expunged(account=_maildrop(session).account.name, mailbox=mailbox, uids=uids)
     session.say(ok("Goodbye"))
+
+
+def _wanted(session: Pop3Session) -> Update:
+    """What the account's policy makes of QUIT. Days are counted from a time that is known only."""
+    policy, core = policy_of(session.config, _maildrop(session).account.name), session.core
+    counted = policy.expire > 0 and core.time_state == "synced"
+    return Update(
+        mark_seen=session.config.mark_seen,
+        remove_fetched=policy.expire == 0,
+        note_at=int(core.now()) if counted else None,
+    )

@@ -22,6 +22,7 @@ from appliance.store.mailboxes import get_mailbox
 from plugins.pop3.config import Pop3Config
 from plugins.pop3.lock import Locks
 from plugins.pop3.protocol import Pop3Server
+from plugins.pop3.schema import MIGRATIONS
 from plugins.pop3.session import Pop3Session
 
 ANA, LUIS = "ana@palomar.test", "luis@palomar.test"
@@ -99,12 +100,13 @@ class Office:
 
 @contextlib.asynccontextmanager
 async def office(folder: Path, config: Pop3Config | None = None) -> AsyncIterator[Office]:
-    """Open an office in an empty folder."""
-    store = Store.open(folder, reserve_bytes=0, now=lambda: EPOCH)
+    """Open an office in an empty folder, or again where one was."""
+    store = Store.open(folder, migrations=MIGRATIONS, reserve_bytes=0, now=lambda: EPOCH)
     await store.start()
     try:
-        await store.write(lambda db: create_account(db, ANA, STRONG))
-        await store.write(lambda db: create_account(db, LUIS, WEAK, weak_mechanisms=True))
+        if store.directory.account(ANA) is None:
+            await store.write(lambda db: create_account(db, ANA, STRONG))
+            await store.write(lambda db: create_account(db, LUIS, WEAK, weak_mechanisms=True))
         yield Office(store, config or Pop3Config())
     finally:
         await store.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from appliance.connection import WAKE, IdleTimeoutError
+from appliance.connection import WAKE, ConnectionLostError, IdleTimeoutError
 from appliance.errors import StoreError
 from appliance.mail.session import TlsInfo
 from appliance.store import Database
@@ -23,12 +23,13 @@ from appliance.wire.sasl.client import client
 from appliance.wire.sasl.server import apop_digest
 from plugins.pop3 import maildrop as maildrops
 from plugins.pop3 import session as sessions
-from plugins.pop3.config import Pop3Config
+from plugins.pop3.config import Pop3Account, Pop3Config
 from plugins.pop3.lock import Locks
 from plugins.pop3.protocol_text import stuffed
 from tests.plugins.pop3.office import ANA, HELLO, LUIS, Office, Wire, office
 
 LOGIN = b"USER ana@palomar.test\r\nPASS palomar\r\n"
+LINES = b"forty octets with the end of the line\r\n"
 TLS = TlsInfo("TLSv1.3", "x", 256, binding=b"hash of the certificate")
 
 
@@ -74,6 +75,45 @@ async def test_an_abandoned_session_is_taken_over_and_deletes_nothing(tmp_path: 
         assert wire.aborted
         assert uids(here) == [1]
         assert len(here.locks) == 0
+
+
+async def test_a_peer_that_takes_nothing_is_taken_over_too(tmp_path: Path) -> None:
+    async with office(tmp_path, Pop3Config(takeover_after=60)) as here:
+        await here.put(b"Subject: x\r\n\r\n" + b"x" * 998 + b"\r\n", b"Subject: big\r\n\r\n" + LINES * 20_000)
+        stuck, aborted = asyncio.Event(), asyncio.Event()
+
+        class Vanished(Wire):
+            async def drain(self) -> None:
+                stuck.set()
+                await aborted.wait()
+                raise ConnectionLostError("the peer has gone")
+
+            def abort(self) -> None:
+                aborted.set()
+
+        wire = Vanished([LOGIN + b"DELE 1\r\nRETR 2\r\n", b"QUIT\r\n"])
+        serving = asyncio.create_task(wire.serve(here.session(wire)))
+        await asyncio.wait_for(stuck.wait(), 10)
+        assert b"-ERR [IN-USE]" in await here.play(LOGIN)
+        lease = here.locks._held[ANA]
+        assert lease.idle_since is not None
+        lease.idle_since -= 61
+        assert b"+OK 2 messages" in await here.play(LOGIN)
+        await asyncio.wait_for(serving, 10)
+        assert uids(here) == [1, 2]
+        assert len(here.locks) == 0
+
+
+async def test_a_login_too_soon_after_the_last_is_refused(tmp_path: Path) -> None:
+    config = Pop3Config(login_delay=60, accounts={LUIS: Pop3Account(login_delay=0)})
+    async with office(tmp_path, config) as here:
+        assert b"-ERR [LOGIN-DELAY]" not in await here.play(LOGIN + b"QUIT\r\n")
+        assert b"-ERR [LOGIN-DELAY] Too soon after the last login, wait 60 seconds\r\n" in await here.play(LOGIN)
+        assert b"-ERR [AUTH]" in await here.play(LOGIN.replace(b"palomar\r", b"guess\r"))  # which tells no guesser
+        for _ in range(2):
+            assert b"+OK 0 messages" in await here.play(LOGIN.replace(b"ana", b"luis"))
+        here.locks.delays.note(ANA, asyncio.get_running_loop().time() - 61)
+        assert b"+OK 0 messages" in await here.play(LOGIN)
 
 
 async def test_the_lock_is_free_when_quit_is_answered(here: Office) -> None:
