@@ -66,14 +66,17 @@ def _notice_p99(side: Palomar, process: subprocess.Popen[str]) -> float:
     """Milliseconds from a 250 to the EXISTS at a connection that idles in that mailbox, of 100 all but one."""
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(f"watch {DELIVERING_S + AFTER_S}\n")
-    process.stdin.flush()
     command = [
         sys.executable, "-m", "tests.bench.deliveries", "--port", str(side.smtp), "--users", ",".join(USERS),
         "--per-second", str(PER_SECOND), "--seconds", str(DELIVERING_S),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=generators.ROOT)
-    told: dict[str, list[float]] = json.loads(done.stdout)
+    generator = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=generators.ROOT)
+    assert generator.stdout is not None
+    if not generator.stdout.readline().startswith("READY"):
+        raise SystemExit("the deliveries do not begin")
+    process.stdin.write(f"watch {DELIVERING_S + AFTER_S}\n")
+    process.stdin.flush()
+    told: dict[str, list[float]] = json.loads(generator.communicate("\n", timeout=120)[0])
     heard: dict[str, list[list[tuple[int, float]]]] = json.loads(process.stdout.readline())
     lags = [lag for user, times in told.items() for each in heard[user] for lag in _lags(times, each)]
     late = max(0, int(PER_SECOND * DELIVERING_S * LEAST) - sum(map(len, told.values())))

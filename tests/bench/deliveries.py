@@ -1,6 +1,7 @@
-"""Deliveries by SMTP at a steady pace, round the accounts: a process of its own. Prints when each was acknowledged.
+"""Deliveries by SMTP at a steady pace, round the accounts: a process of its own.
 
-JSON: for each account, the monotonic times of the 250s, in the order of its messages.
+It prints `READY`, begins at a line on stdin, and prints as JSON, for each account, the monotonic times of the 250s in
+the order of its messages.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import smtplib
+import sys
 import threading
 import time
 
@@ -17,23 +19,22 @@ SESSIONS = 10
 SIZE = 4096
 
 
-def _deliver(host: str, port: int, users: list[str], pace_s: float, until: float, told: dict[str, list[float]]) -> None:
+def _deliver(
+    client: smtplib.SMTP, bodies: Bodies, users: list[str], pace_s: float, until: float, told: dict[str, list[float]]
+) -> None:
     """One message each `pace_s`, to one of the users after the other; those belong to this thread alone."""
-    bodies = Bodies(SIZE, seed=time.time_ns())
-    with smtplib.SMTP(host, port, timeout=60) as client:
-        client.ehlo("generator.test")
-        at, number = time.monotonic(), 0
-        while at < until:
-            time.sleep(max(0.0, at - time.monotonic()))
-            user = users[number % len(users)]
-            client.mail("sender@elsewhere.test")
-            client.rcpt(user)
-            code, words = client.data(bodies.make(number))
-            if code != 250:
-                raise SystemExit(f"{user}: {code} {words!r}")
-            told[user].append(time.monotonic())
-            number += 1
-            at += pace_s
+    at, number = time.monotonic(), 0
+    while at < until:
+        time.sleep(max(0.0, at - time.monotonic()))
+        user = users[number % len(users)]
+        client.mail("sender@elsewhere.test")
+        client.rcpt(user)
+        code, words = client.data(bodies.make(number))
+        if code != 250:
+            raise SystemExit(f"{user}: {code} {words!r}")
+        told[user].append(time.monotonic())
+        number += 1
+        at += pace_s
 
 
 def main() -> None:
@@ -47,13 +48,17 @@ def main() -> None:
     arguments = parser.parse_args()
     users = arguments.users.split(",")
     told: dict[str, list[float]] = {user: [] for user in users}
-    until = time.monotonic() + arguments.seconds
     pace_s = SESSIONS / arguments.per_second
+    bodies = Bodies(SIZE, seed=time.time_ns())
+    clients = [smtplib.SMTP(arguments.host, arguments.port, timeout=60) for _ in range(SESSIONS)]
+    for client in clients:
+        client.ehlo("generator.test")
+    print("READY", flush=True)
+    sys.stdin.readline()
+    until = time.monotonic() + arguments.seconds
     threads = [
-        threading.Thread(
-            target=_deliver, args=(arguments.host, arguments.port, users[n::SESSIONS], pace_s, until, told)
-        )
-        for n in range(SESSIONS)
+        threading.Thread(target=_deliver, args=(client, bodies, users[number::SESSIONS], pace_s, until, told))
+        for number, client in enumerate(clients)
     ]
     for thread in threads:
         thread.start()
