@@ -111,14 +111,14 @@ class HwLink:
             writer.close()
 
     async def _say(self, writer: asyncio.StreamWriter) -> None:
-        """Say that mail is well, as long as the loop turns, and on which ports it listens, when that changes."""
+        """Say that mail is well and has room, as long as the loop turns, and on which ports it listens, when that is new."""
         said: tuple[int, ...] | None = None
         while True:
             ports = open_ports(self._core)
             if ports != said:
                 writer.write(encode(Listeners(ports=ports)))
                 said = ports
-            writer.write(encode(Alive()))
+            writer.write(encode(Alive(full=self._core.store.refusing_mail)))
             await writer.drain()
             await self._sleep(ALIVE_EVERY_S)
 

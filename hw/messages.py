@@ -172,6 +172,9 @@ class Hello(_Message, frozen=True):
 class Alive(_Message, frozen=True):
     """The mail process is well. The hardware watchdog is fed only while these keep coming."""
 
+    full: bool = False
+    """Whether it takes no new mail for want of room, which no share of the partition tells: it keeps a reserve."""
+
 
 class Listeners(_Message, frozen=True):
     """The TCP ports on which the mail process listens to more than the loopback; the firewall opens these."""

@@ -81,6 +81,7 @@ class Process:
         self._lamp = Lamp()
         self._clock = ClockKeeper(data=data)
         self._watchdog = Watchdog()
+        self._storage = StorageWatch(data)
         self._flaps = FlapGuard()
         self._mdns = Responder()
         self._button = PowerButton()
@@ -165,7 +166,7 @@ class Process:
             self._flaps,
             self._mdns,
             self._failover,
-            StorageWatch(self._data),
+            self._storage,
             VitalsWatch(),
             NotesWatch(),
             EventLog(self._data / "log"),
@@ -186,9 +187,10 @@ class Process:
 
     # ── what clients want (hw.server.Wishes) ──────────────────────────────────────────────────────────────────────
 
-    def mail_alive(self) -> None:
+    def mail_alive(self, *, full: bool) -> None:
         """See Wishes."""
         self._watchdog.mail_alive()
+        self._storage.mail_room(full=full)
         self._tell.set()
 
     def mail_gone(self) -> None:

@@ -49,8 +49,8 @@ _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 class Wishes(Protocol):
     """What clients can bring about."""
 
-    def mail_alive(self) -> None:
-        """The mail process is well."""
+    def mail_alive(self, *, full: bool) -> None:
+        """The mail process is well; `full`: it takes no new mail for want of room."""
 
     def mail_gone(self) -> None:
         """The mail process's connection has ended."""
@@ -164,8 +164,8 @@ class Server:
 
     def _grant(self, message: ClientMessage) -> None:
         match message:
-            case Alive():
-                self._wishes.mail_alive()
+            case Alive(full=full):
+                self._wishes.mail_alive(full=full)
             case Listeners(ports=ports):
                 self._wishes.listening(ports)
             case Identify(seconds=seconds):

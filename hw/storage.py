@@ -1,7 +1,8 @@
 """The medium under the data partition: what it is, how worn, what it has lost; and the notes that follow.
 
 SD cards tell nothing of their wear, eMMC does in steps of a tenth (JEDEC JESD84-B51 section 7.4.70). Everything else
-is watched by its effects: errors that ext4 has counted, a file system that went read-only, space that runs out.
+is watched by its effects: errors that ext4 has counted, a file system that went read-only, space that runs out. When
+that is so far that no mail is taken, only the mail process knows: what is free then may be its reserve for removals.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from hw.part import Report
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 60.0
+FULL_LOOKS = 5
+"""So many looks without a refusal end the note of a full partition: near the end small messages still fit, large ones
+do not, and each change of the note is a write on the boot partition."""
 WORN_PERCENT = 90
 LITTLE_FREE = 0.10  # share of the partition
 NO_FREE = 0.05
@@ -44,22 +48,41 @@ class StorageWatch:
         self._data = data
         self._root = root
         self._sleep = sleep
+        self._report: Report | None = None
+        self._full = False
+        self._full_looks = 0  # how many more the note of a full partition stays
+        self._told: Storage | None = None
+        self._notes: tuple[Note, ...] = ()
 
     async def run(self, report: Report) -> None:
         """Look once a minute until cancelled; it reads memory only, never the medium."""
-        told: Storage | None = None
-        notes: tuple[Note, ...] = ()
+        self._report = report
         while True:
-            found = read_storage(self._data, self._root)
-            if told is None or differs(told, found):
-                report(found)
-                told = found
-            if (now := notes_of(found)) != notes:
-                report(now)
-                notes = now
-                for note in now:
-                    log.warning("%s", note.text)
+            self._full_looks = FULL_LOOKS if self._full else max(0, self._full_looks - 1)
+            self._look()
             await self._sleep(LOOK_EVERY_S)
+
+    def mail_room(self, *, full: bool) -> None:
+        """What the mail process says: whether it refuses new mail for want of room. That it does is told at once."""
+        self._full = full
+        if full:
+            is_news = not self._full_looks
+            self._full_looks = FULL_LOOKS
+            if is_news:
+                self._look()
+
+    def _look(self) -> None:
+        if self._report is None:
+            return
+        found = read_storage(self._data, self._root)
+        if self._told is None or differs(self._told, found):
+            self._report(found)
+            self._told = found
+        if (now := notes_of(found, full=self._full_looks > 0)) != self._notes:
+            self._report(now)
+            self._notes = now
+            for note in now:
+                log.warning("%s", note.text)
 
 
 def read_storage(data: Path, root: Path, *, device: str | None = None) -> Storage:
@@ -119,8 +142,8 @@ def differs(before: Storage, after: Storage) -> bool:
     )
 
 
-def notes_of(storage: Storage) -> tuple[Note, ...]:
-    """What a person should do about it. Pure."""
+def notes_of(storage: Storage, *, full: bool = False) -> tuple[Note, ...]:
+    """What a person should do about it. `full`: the mail process takes no new mail for want of room. Pure."""
     found: list[tuple[Level, str]] = []
     what = f"{WORDS[storage.kind]}{f' {storage.name}' if storage.name else ''}"
     if storage.read_only:
@@ -133,7 +156,11 @@ def notes_of(storage: Storage) -> tuple[Note, ...]:
         text = f"The {what} has used {storage.life_percent_used} % of its life. Make a backup, then replace it."
         found.append(("warning", text))
     free = storage.free_bytes / storage.size_bytes if storage.size_bytes else 1.0
-    if free < LITTLE_FREE and not storage.read_only:
+    if full and not storage.read_only:
+        size = f"{storage.size_bytes >> 20} MiB"
+        text = f"The data partition of {size} is full: new mail is refused. Delete mail, or use a larger medium."
+        found.append(("error", text))
+    elif free < LITTLE_FREE and not storage.read_only:
         # The words stay the same while space runs out, so that nobody tells them anew for each message.
         share = NO_FREE if free < NO_FREE else LITTLE_FREE
         text = f"Less than {share:.0%} of {storage.size_bytes >> 20} MiB are free. Delete mail, or use a larger medium."

@@ -105,6 +105,7 @@ class Keeper:
         """Tidy up if nobody writes, or if the disk is so full that mail is refused: then all the room counts."""
         if self._space.refusing:
             self._upkeep.tidy(True)
+            self._space.look()
         elif time.monotonic() - self._last_commit() >= IDLE_S:
             truncate = self._wal.file_bytes() >= TRUNCATE_BYTES
             if truncate or self._wal.filled >= IDLE_BYTES:

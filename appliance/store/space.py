@@ -28,11 +28,11 @@ class Space:
         self._free = free or (lambda: _free_bytes(folder))
         self._lock = threading.Lock()
         self._held = self._path.exists() and self._path.stat().st_blocks * 512 >= reserve_bytes
-        self._refusing = False
+        self._refused: int | None = None  # octets of what was refused last; None: there was room
         if self._free() < LEAST:
             self.release()
         with self._lock:
-            self._restore(0)
+            self._judge(0)
 
     @property
     def has_reserve(self) -> bool:
@@ -41,20 +41,19 @@ class Space:
 
     @property
     def refusing(self) -> bool:
-        """Whether the last message that asked for room was refused."""
-        return self._refusing
+        """Whether there was no room for the last message that asked, and still is none for one of that size."""
+        return self._refused is not None
+
+    def look(self) -> None:
+        """See whether what was refused last would fit by now, so that `refusing` ends without another message."""
+        with self._lock:
+            if self._refused is not None:
+                self._judge(self._refused)
 
     def admit(self, octets: int) -> None:
         """Raise StoreFullError unless `octets` of new mail fit without touching the reserve."""
         with self._lock:
-            fits = self._restore(octets) and self._free() >= MARGIN + WRITTEN_PER_OCTET * octets
-            if fits is self._refusing:
-                self._refusing = not fits
-                if fits:
-                    log.info("there is room for new mail again")
-                else:
-                    log.error("no room for new mail: %d octets are free beside the reserve", self._free())
-            if not fits:
+            if not self._judge(octets):
                 raise StoreFullError("the disk is full: new mail is not taken until there is room again")
 
     def release(self) -> bool:
@@ -67,6 +66,16 @@ class Space:
                 os.truncate(self._path, 0)
             log.warning("the disk is full: the reserve of %d octets is given to removals", self._bytes)
             return True
+
+    def _judge(self, octets: int) -> bool:
+        """Whether so much new mail fits; remembered, and logged when that is another answer than before."""
+        fits = self._restore(octets) and self._free() >= MARGIN + WRITTEN_PER_OCTET * octets
+        if fits and self._refused is not None:
+            log.info("there is room for new mail again")
+        elif not fits and self._refused is None:
+            log.error("no room for new mail: %d octets are free", self._free())
+        self._refused = None if fits else octets
+        return fits
 
     def _restore(self, octets: int) -> bool:
         """Take the reserve (back) when there is room for it and for what comes."""

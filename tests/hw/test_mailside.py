@@ -25,6 +25,7 @@ class FakeCore:
         self.listeners = [SimpleNamespace(bound=list(bound))]
         self.networks: list[Sequence[str]] = []
         self.queue_looks = 0
+        self.store = SimpleNamespace(refusing_mail=False)
         self.dispatch = SimpleNamespace(network_changed=lambda *, addresses: self.networks.append(addresses))
         self.queue = SimpleNamespace(notify=self.notify)
 
@@ -81,6 +82,17 @@ async def test_it_greets_tells_its_ports_and_that_it_lives(tmp_path: Path) -> No
         bench.turn(ALIVE_EVERY_S)
         await until(lambda: len(hw.heard) == 6)
         assert hw.heard[3:] == [Alive(), Listeners(ports=(25, 110, 587, 993)), Alive()]
+
+
+async def test_it_tells_that_mail_is_refused_for_want_of_room(tmp_path: Path) -> None:
+    core = FakeCore()
+    async with listening(tmp_path / "s", state()) as hw, running(core, tmp_path / "s") as bench:
+        await until(lambda: len(hw.heard) == 3)
+        for full in (True, False):
+            core.store.refusing_mail = full
+            bench.turn(ALIVE_EVERY_S)
+            await until(lambda full=full: hw.heard[-1] == Alive(full=full))
+        assert hw.heard[2:] == [Alive(), Alive(full=True), Alive()]
 
 
 async def test_what_changes_is_made_known_once(tmp_path: Path) -> None:

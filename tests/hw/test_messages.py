@@ -52,6 +52,7 @@ FROM_CLIENTS: list[ClientMessage] = [
     Hello(role="mail", version="0.1.0"),
     Hello(role="command"),
     Alive(),
+    Alive(full=True),
     Listeners(ports=(25, 993)),
     Listeners(),
     Renew(nic="eth0"),

@@ -36,8 +36,8 @@ class Heard:
         self.calls.append(what)
         self.event.set()
 
-    def mail_alive(self) -> None:
-        self._say("alive")
+    def mail_alive(self, *, full: bool) -> None:
+        self._say("full" if full else "alive")
 
     def mail_gone(self) -> None:
         self._say("gone")
@@ -96,11 +96,13 @@ async def test_mail_is_told_and_heard(tmp_path: Path) -> None:
         client = await connect(path, encode(Hello(role="mail")), encode(Alive()), encode(Listeners(ports=(25, 993))))
         assert await client.next() == State(board=Board(model="a board"))
         assert await heard.until(2) == ["alive", (25, 993)]
+        client.writer.write(encode(Alive(full=True)))
+        assert (await heard.until(3))[-1] == "full"
         other = State(board=Board(model="another"))
         server.broadcast(other)
         assert await client.next() == other
         client.writer.close()
-        assert (await heard.until(3))[-1] == "gone"
+        assert (await heard.until(4))[-1] == "gone"
 
 
 async def test_commands_may_ask_but_not_speak_for_mail(tmp_path: Path) -> None:

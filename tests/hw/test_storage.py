@@ -12,7 +12,17 @@ import pytest
 from hw.messages import Note, Storage, Vitals
 from hw.notes import MAX_NOTES, NotesWatch, read_notes
 from hw.part import Facts
-from hw.storage import StorageWatch, differs, kind_of, life_percent_used, notes_of, read_storage, written_bytes
+from hw.storage import (
+    FULL_LOOKS,
+    LOOK_EVERY_S,
+    StorageWatch,
+    differs,
+    kind_of,
+    life_percent_used,
+    notes_of,
+    read_storage,
+    written_bytes,
+)
 from hw.vitals import differs as vitals_differ
 from hw.vitals import notes_of as vitals_notes
 from hw.vitals import remembering
@@ -109,6 +119,17 @@ def test_what_a_person_should_know(facts: dict[str, Any], levels: list[str]) -> 
     assert [note.level for note in notes_of(storage)] == levels
 
 
+def test_that_mail_is_refused_is_told_instead_of_a_share() -> None:
+    reserve = Storage(size_bytes=55 << 20, free_bytes=33 << 20)  # more than half is free: for removals
+    assert not notes_of(reserve)
+    (note,) = notes_of(reserve, full=True)
+    assert (note.source, note.level) == ("storage", "error")
+    assert note.text.startswith("The data partition of 55 MiB is full: new mail is refused. Delete mail")
+    assert notes_of(Storage(size_bytes=55 << 20), full=True) == (note,)
+    (other,) = notes_of(Storage(size_bytes=55 << 20, read_only=True), full=True)
+    assert "cannot be written" in other.text
+
+
 def test_a_message_more_or_less_is_not_news() -> None:
     before = Storage(size_bytes=GIB, free_bytes=GIB // 2, written_bytes=5)
     assert not differs(before, Storage(size_bytes=GIB, free_bytes=GIB // 2 - 4096, written_bytes=5000))
@@ -132,6 +153,41 @@ async def test_only_news_is_reported(tmp_path: Path) -> None:
     while turns < 5:
         await asyncio.sleep(0)
     assert sum(isinstance(facts, Storage) for facts in reported) == 1
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_refusal_is_told_at_once_and_stays_for_some_looks(tmp_path: Path) -> None:
+    reported: list[Facts] = []
+    turns, slept = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == LOOK_EVERY_S
+        slept.release()
+        await turns.acquire()
+
+    def told() -> list[tuple[Note, ...]]:
+        return [facts for facts in reported if isinstance(facts, tuple)]
+
+    watch = StorageWatch(tmp_path, sleep=sleep)
+    watch.mail_room(full=True)  # before anybody listens
+    watch.mail_room(full=False)
+    task = asyncio.create_task(watch.run(reported.append))
+    await slept.acquire()
+    assert len(told()) == 1
+    for full in (False, True, True, False, True, False):
+        watch.mail_room(full=full)
+    assert len(told()) == 1  # once, however often it comes and goes
+    for _ in range(FULL_LOOKS):
+        assert "new mail is refused" in told()[-1][0].text
+        turns.release()
+        await slept.acquire()
+    assert not any("new mail is refused" in note.text for note in told()[-1])
+    watch.mail_room(full=True)
+    for _ in range(2 * FULL_LOOKS):
+        turns.release()
+        await slept.acquire()
+    assert "new mail is refused" in told()[-1][0].text
     task.cancel()
     await asyncio.wait([task])
 

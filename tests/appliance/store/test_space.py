@@ -78,10 +78,28 @@ def test_a_start_on_a_full_disk_takes_no_reserve_and_no_mail(tmp_path: Path) -> 
     free = Free(1000)
     space = Space(tmp_path, RESERVE, free=free)
     assert not (tmp_path / "reserve").exists()
+    assert space.refusing  # nobody needs to be refused for it to be known
     with pytest.raises(StoreFullError):
         space.admit(1)
     free.octets = 1 << 30
     space.admit(1)
+
+
+def test_room_that_came_back_is_seen_without_another_message(tmp_path: Path) -> None:
+    free = Free(1 << 30)
+    space = Space(tmp_path, RESERVE, free=free)
+    free.octets = MARGIN
+    with pytest.raises(StoreFullError):
+        space.admit(1000)
+    free.octets = MARGIN + WRITTEN_PER_OCTET * 1000 - 1
+    space.look()
+    assert space.refusing
+    free.octets += 1
+    space.look()
+    assert not space.refusing
+    free.octets = 0
+    space.look()  # nobody was refused
+    assert not space.refusing
 
 
 async def test_the_store_refuses_mail_and_resumes_by_itself(tmp_path: Path) -> None:
