@@ -1,4 +1,4 @@
-"""APPEND (RFC 3501 section 6.3.11), of several messages too (RFC 3502)."""
+"""APPEND (RFC 3501 section 6.3.11), of several messages too (RFC 3502), and of messages made from parts (RFC 4469)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from appliance.mail.message import Message, with_crlf
 from appliance.spool import Spool
 from appliance.store.accounts import quota_left
 from appliance.store.mailboxes import get_mailbox
+from plugins.imap4.catenate import copy_part
 from plugins.imap4.numbers import uid_required
-from plugins.imap4.protocol import AppendEnd, AppendMessage, BadCommand, MessageChunk
-from plugins.imap4.protocol_command import Replaced
+from plugins.imap4.protocol import BadCommand, MessageChunk
+from plugins.imap4.protocol_append import AppendEnd, AppendHead, AppendMessage, AppendUrl, PartsEnd, Replaced
 from plugins.imap4.protocol_respond import tagged, untagged
 from plugins.imap4.refusal import RefusalError, refusal_line
 from plugins.imap4.store_flags import flag_bits
@@ -29,7 +30,7 @@ MAX_MESSAGES = 500  # of one command
 Item = tuple[Message, int, tuple[str, ...], int]  # as Store.append takes them
 
 
-async def append(session: ImapSession, announced: AppendMessage) -> None:
+async def append(session: ImapSession, announced: AppendMessage | AppendUrl) -> None:
     """Take the messages of one command and store them in one write. The answer is complete when this returns."""
     with ExitStack() as spools:
         command = _Append(session, spools)
@@ -53,59 +54,86 @@ class _Append:
         self._mailbox: Mailbox | None = None
         self._items: list[Item] = []
         self._octets = 0
+        self._joining: _Joining | None = None  # the message whose parts come
         self._failure: ApplianceError | None = None
         self._replaces: tuple[int, int] | None = None  # mailbox id and uid
 
     async def run(self, event: object) -> bytes:
         """Returns the tagged line. Raises what refuses the command."""
-        while isinstance(event, AppendMessage):
-            try:
-                if self._failure is not None:
-                    raise self._failure
-                self._admit(event)
-            except ApplianceError:
-                # Octets that come all the same are thrown away by the machine, and so is what follows them.
-                self._session.machine.refuse_message()
-                raise
-            self._session.connection.write(self._session.machine.take_message())
-            try:
-                await self._receive(event)
-            except (MessageError, StoreError, RefusalError) as error:
-                self._failure = error
+        while not isinstance(event, AppendEnd | BadCommand):
+            if isinstance(event, AppendMessage):
+                await self._announced(event)
+            elif self._failure is None:
+                try:
+                    await self._step(event)
+                except ApplianceError as error:
+                    self._failure = error
             event = await self._event()
         if isinstance(event, BadCommand):
-            return tagged(event.tag, "BAD", event.text)
-        assert isinstance(event, AppendEnd)
+            return tagged(event.tag, "BAD", event.text, "TOOBIG" if event.too_big else "")
         if self._failure is not None:
             raise self._failure
         return await self._store(event.tag)
 
-    def _admit(self, event: AppendMessage) -> None:
-        """Check all that can be known before the message comes."""
+    async def _announced(self, event: AppendMessage) -> None:
+        """Take a message, or a part of one. Raises what refuses it before it comes."""
         session = self._session
-        self._octets += event.size
+        try:
+            if self._failure is not None:
+                raise self._failure
+            message = self._message(event.head)
+            if event.size == 0 and not event.head.joined:
+                raise RefusalError("An empty message cannot be stored", "CANNOT")
+            if event.head.bracketed and not session.enabled.utf8:
+                raise RefusalError("UTF8=ACCEPT must be enabled first", status="BAD")
+            self._admit(event.size)
+        except ApplianceError:
+            # Octets that come all the same are thrown away by the machine, and so is what follows them.
+            session.machine.refuse_message()
+            raise
+        session.connection.write(session.machine.take_message())
+        try:
+            await self._receive(message, event.head)
+            if not event.head.joined:
+                self._finish(message)
+        except (MessageError, StoreError, RefusalError) as error:
+            self._failure = error
+
+    async def _step(self, event: object) -> None:
+        """Copy a part from a mailbox, or end a message that was joined."""
+        if isinstance(event, AppendUrl):
+            await copy_part(self._session, event.url, self._admit, self._message(event.head).write)
+        elif isinstance(event, PartsEnd) and self._joining is not None:
+            self._finish(self._joining)
+
+    def _message(self, head: AppendHead) -> _Joining:
+        """The message that is under way, or a new one; all that can be known before it comes is checked."""
+        if self._joining is not None:
+            return self._joining
+        session = self._session
         if self._mailbox is None:
-            self._mailbox = _target(session, event.head.mailbox)
-            if event.head.replaces is not None:
-                self._replaces = _replaced(session, event.head.replaces)
-        if event.size == 0:
-            raise RefusalError("An empty message cannot be stored", "CANNOT")
-        if self._octets > session.config.max_append:
-            raise RefusalError(f"A message has at most {session.config.max_append} octets here", "TOOBIG")
+            self._mailbox = _target(session, head.mailbox)
+            if head.replaces is not None:
+                self._replaces = _replaced(session, head.replaces)
         if len(self._items) >= MAX_MESSAGES:
             raise RefusalError(f"At most {MAX_MESSAGES} messages by one command", "LIMIT")
+        flag_bits(head.flags)
+        folder = session.core.settings[CoreConfig].data / "spool"
+        self._joining = _Joining(head, self._spools.enter_context(closing(Spool(folder))))
+        return self._joining
+
+    def _admit(self, octets: int) -> None:
+        """Check that so many more octets are within all limits, before they come."""
+        session = self._session
+        self._octets += octets
+        if self._octets > session.config.max_append:
+            raise RefusalError(f"A message has at most {session.config.max_append} octets here", "TOOBIG")
         left = session.core.store.peek(lambda db: quota_left(db, session.account.id))
         if left is not None and self._octets > left:
             raise QuotaError("The message would pass the quota")
-        if event.head.bracketed and not session.enabled.utf8:
-            raise RefusalError("UTF8=ACCEPT must be enabled first", status="BAD")
-        flag_bits(event.head.flags)
 
-    async def _receive(self, event: AppendMessage) -> None:
-        """Take one message into a spool. The wire is read to its end whatever happens."""
-        session = self._session
-        spool = self._spools.enter_context(closing(Spool(session.core.settings[CoreConfig].data / "spool")))
-        ends = LineEnds()
+    async def _receive(self, message: _Joining, head: AppendHead) -> None:
+        """Take a literal. The wire is read to its end whatever happens."""
         failure: ApplianceError | None = None
         while True:
             chunk = await self._event()
@@ -113,18 +141,22 @@ class _Append:
             if failure is None:
                 try:
                     if b"\0" in chunk.data:
-                        code = "UNKNOWN-CTE" if event.head.binary else "CANNOT"  # RFC 3516 section 4.4
+                        code = "UNKNOWN-CTE" if head.binary else "CANNOT"  # RFC 3516 section 4.4
                         raise RefusalError("A message cannot hold NUL", code)
-                    spool.write(ends.repaired(chunk.data, last=chunk.last))
+                    message.write(chunk.data)
                 except ApplianceError as error:
                     failure = error
             if chunk.last:
                 break
         if failure is not None:
             raise failure
-        bits, keywords = flag_bits(event.head.flags)
-        at = event.head.internal_at
-        self._items.append((spool.message(), bits, keywords, int(session.core.now()) if at is None else at))
+
+    def _finish(self, message: _Joining) -> None:
+        """A message has come to its end."""
+        self._joining = None
+        at = message.head.internal_at
+        bits, keywords = flag_bits(message.head.flags)
+        self._items.append((message.made(), bits, keywords, int(self._session.core.now()) if at is None else at))
 
     async def _store(self, tag: bytes) -> bytes:
         mailbox = self._mailbox
@@ -148,6 +180,28 @@ class _Append:
         while event is WAKE:
             event = await connection.next_event(timeout)
         return event
+
+
+class _Joining:
+    """One message while its octets come."""
+
+    __slots__ = ("_ends", "_spool", "head")
+
+    def __init__(self, head: AppendHead, spool: Spool) -> None:
+        self.head = head
+        self._spool = spool
+        self._ends = LineEnds()
+
+    def write(self, octets: bytes) -> None:
+        """Add octets. Raises StoreFullError."""
+        self._spool.write(self._ends.repaired(octets, last=False))
+
+    def made(self) -> Message:
+        """The whole message. Raises MessageError, RefusalError if there is nothing of it."""
+        self._spool.write(self._ends.repaired(b"", last=True))
+        if not self._spool.size:
+            raise RefusalError("An empty message cannot be stored", "CANNOT")
+        return self._spool.message()
 
 
 class LineEnds:

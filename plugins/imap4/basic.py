@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BASE = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE")
+_BASE = ("IMAP4rev1", "SASL-IR", "ID", "ENABLE", "IDLE")
+_BEFORE_LOGIN = "LITERAL-"  # in place of LITERAL+: little is read from strangers (RFC 7888 section 5)
 _AFTER_LOGIN = (
+    "LITERAL+",
     "NAMESPACE",
     "CHILDREN",
     "SPECIAL-USE",
@@ -35,6 +37,7 @@ _AFTER_LOGIN = (
     "MOVE",
     "UNSELECT",
     "MULTIAPPEND",
+    "CATENATE",
     "ESEARCH",
     "SEARCHRES",
     "SORT",
@@ -66,6 +69,7 @@ def capabilities(session: ImapSession) -> str:
     if session.machine.state is not State.NOT_AUTHENTICATED:
         compress = () if session.machine.is_compressed else ("COMPRESS=DEFLATE",)
         return " ".join((*names, *_AFTER_LOGIN, *compress, f"APPENDLIMIT={session.config.max_append}"))
+    names.append(_BEFORE_LOGIN)
     facts = session.session
     if facts.tls is None and facts.peer_ip:
         names.append("STARTTLS")

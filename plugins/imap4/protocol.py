@@ -3,26 +3,21 @@
 A command is collected until it is complete, its literals included; every limit is checked before the bytes it is
 about are awaited. What becomes of a literal that is not wanted depends on its kind: a synchronising one is never
 sent once the command is answered, a non-synchronising one (RFC 7888) comes anyway and is thrown away as it comes.
-The messages of APPEND are not collected but handed out in pieces.
+The messages of APPEND are not collected but handed out in pieces, and so are the parts of those that it joins.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.errors import ProtocolError
-from plugins.imap4.protocol_command import (
-    APPEND_STATES,
-    AppendHead,
-    Command,
-    State,
-    parse_append,
-    parse_command,
-    parse_replaced,
-    parse_verb,
-)
+from plugins.imap4.protocol_append import AppendEnd as AppendEnd
+from plugins.imap4.protocol_append import Appending, AppendUrl, PartsEnd, Step
+from plugins.imap4.protocol_append import AppendMessage as AppendMessage
+from plugins.imap4.protocol_command import APPEND_STATES, Command, State, parse_command
 from plugins.imap4.protocol_deflate import Inflater
 from plugins.imap4.protocol_parse import Cursor, GrammarError
 from plugins.imap4.protocol_respond import untagged
@@ -32,6 +27,7 @@ MAX_COMMAND = 64 * 1024  # octets of one command with its literals, before login
 MAX_COMMAND_AFTER = 256 * 1024  # the same after login; messages do not count
 MAX_LITERAL = 8 * 1024  # octets of one literal before login
 MAX_LITERAL_AFTER = 64 * 1024
+MAX_LITERAL_MINUS = 4096  # octets of a literal that comes unasked before login: LITERAL- (RFC 7888 section 5)
 MAX_CHUNK = 256 * 1024  # octets of one piece of a message
 MAX_DISCARD = 256 * 1024 * 1024  # octets of unwanted literals thrown away in one command; more closes the connection
 
@@ -66,19 +62,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class AppendMessage:
-    """APPEND has announced a message. Answer with `take_message` or `refuse_message`.
-
-    `first` tells the first message of the command from those that follow in the same one (RFC 3502).
-    """
-
-    tag: bytes
-    head: AppendHead
-    size: int
-    first: bool
-
-
-@dataclass(frozen=True, slots=True)
 class MessageChunk:
     """The next octets of the announced message; `last` with the last of them."""
 
@@ -86,14 +69,7 @@ class MessageChunk:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AppendEnd:
-    """The APPEND command is complete."""
-
-    tag: bytes
-
-
-Event = Command | Continue | BadCommand | Line | AppendMessage | MessageChunk | AppendEnd
+Event = Command | Continue | BadCommand | Line | AppendMessage | MessageChunk | AppendUrl | PartsEnd | AppendEnd
 
 
 class ImapServer:
@@ -104,14 +80,16 @@ class ImapServer:
     """
 
     __slots__ = (
-        "_append",
+        "_appending",
         "_buffer",
         "_collected",
         "_discarded",
         "_inflater",
+        "_is_coming",
         "_left",
         "_read",
         "_scanned",
+        "_steps",
         "closed",
         "state",
         "utf8",
@@ -127,7 +105,9 @@ class ImapServer:
         self._left = 0  # octets of the current literal that have not come yet
         self._discarded = 0
         self._inflater: Inflater | None = None
-        self._append: _Append | None = None
+        self._is_coming = False  # the announced message, whether it is wanted or not
+        self._appending: Appending | None = None
+        self._steps: deque[Step] = deque()  # of the APPEND under way, still to be handed out
         self._read: _State = _command_line
 
     # ── the contract of machines ──────────────────────────────────────────────────────────────────────────────────
@@ -186,24 +166,21 @@ class ImapServer:
 
     def take_message(self) -> bytes:
         """Let the announced message come. Returns what is to be written first."""
-        append = self._waiting()
-        self._left = append.size
+        self._check_waiting()
         self._read = _message
-        return b"" if append.is_coming else CONTINUE
+        return b"" if self._is_coming else CONTINUE
 
     def refuse_message(self) -> None:
         """Do without the announced message and the rest of its command; the session answers NO or BAD."""
-        append = self._waiting()
-        self._append = None
-        if append.is_coming:
-            self._discard(append.size)
-        else:
-            self._next_command()
+        self._check_waiting()
+        size = self._left
+        self._next_command()
+        if self._is_coming:
+            self._discard(size)
 
-    def _waiting(self) -> _Append:
-        if self._append is None or self._read is not _undecided:
+    def _check_waiting(self) -> None:
+        if self._read is not _undecided:
             raise RuntimeError("no message was announced")
-        return self._append
 
     # ── pieces shared by the states ───────────────────────────────────────────────────────────────────────────────
 
@@ -235,12 +212,19 @@ class ImapServer:
 
     def _next_command(self) -> None:
         self._collected = bytearray()
-        self._append = None
+        self._appending = None
+        self._steps.clear()
         self._discarded = 0
         self._read = _command_line
 
-    def _bad(self, text: str) -> BadCommand:
-        tag = tag_of(bytes(self._collected))
+    def _tag(self, line: bytes) -> bytes:
+        """The tag of the command that `line` belongs to."""
+        if self._appending is not None and self._appending.tag:
+            return self._appending.tag
+        return tag_of(bytes(self._collected) or line)
+
+    def _bad(self, text: str, line: bytes = b"") -> BadCommand:
+        tag = self._tag(line)
         self._next_command()
         return BadCommand(tag, text)
 
@@ -254,14 +238,6 @@ class ImapServer:
 
 
 _State = Callable[[ImapServer], Event | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Append:
-    tag: bytes
-    head: AppendHead
-    size: int
-    is_coming: bool  # the literal is a non-synchronising one
 
 
 # ── the states: each is a function that takes what it can from the buffer ─────────────────────────────────────────────
@@ -278,22 +254,18 @@ def _command_line(machine: ImapServer) -> Event | None:
     marker = _MARKER.search(line, max(0, len(line) - 24)) if line.endswith(b"}") else None
     if marker is None:
         return _complete(machine, line)
-    size, is_coming = int(marker[1]), bool(marker[2])
-    verb = _APPEND.match(machine._collected or line)
-    if verb and machine.state in APPEND_STATES[verb[1].decode().upper()]:
-        head = bytes(machine._collected) + line[: marker.start()]
-        try:
-            append = _append_head(head, utf8=machine.utf8)
-        except GrammarError as error:
-            return _refused(machine, head, size, is_coming, str(error))
-        if append is not None:
-            machine._append = _Append(*append, size, is_coming)
-            machine._read = _undecided
-            return AppendMessage(*append, size, first=True)
-    return _literal_announced(machine, line, size, is_coming)
+    machine._is_coming = bool(marker[2])
+    size = int(marker[1])
+    if size > MAX_LITERAL_MINUS and machine._is_coming and not machine.state:
+        return _refused(machine, line, size, "literal too long", too_big=True)
+    if _is_append(machine, line):
+        return _append_line(machine, line, line[: marker.start()], size)
+    return _literal_announced(machine, line, size)
 
 
 def _complete(machine: ImapServer, line: bytes) -> Event | None:
+    if _is_append(machine, line):
+        return _append_line(machine, line, line, None)
     data = bytes(machine._collected) + line
     machine._next_command()
     if not data:
@@ -309,25 +281,23 @@ def _complete(machine: ImapServer, line: bytes) -> Event | None:
         return BadCommand(tag, str(error))
 
 
-def _literal_announced(machine: ImapServer, line: bytes, size: int, is_coming: bool) -> Event | None:
+def _literal_announced(machine: ImapServer, line: bytes, size: int) -> Event | None:
     total = len(machine._collected) + len(line) + 2 + size
     if size > (MAX_LITERAL_AFTER if machine.state else MAX_LITERAL) or total > _max_command(machine):
-        head = bytes(machine._collected) or line
-        return _refused(machine, head, size, is_coming, "literal too long", too_big=True)
+        return _refused(machine, line, size, "literal too long", too_big=True)
     machine._collected += line + b"\r\n"
     machine._left = size
     machine._read = _literal
-    return None if is_coming else Continue()
+    return None if machine._is_coming else Continue()
 
 
-def _refused(
-    machine: ImapServer, head: bytes, size: int, is_coming: bool, text: str, *, too_big: bool = False
-) -> BadCommand:
+def _refused(machine: ImapServer, line: bytes, size: int, text: str, *, too_big: bool = False) -> BadCommand:
     """Answer BAD before the literal is awaited, and see to it that its octets are not taken for commands."""
+    tag = machine._tag(line)
     machine._next_command()
-    if is_coming:
+    if machine._is_coming:
         machine._discard(size)
-    return BadCommand(tag_of(head), text, too_big)
+    return BadCommand(tag, text, too_big)
 
 
 def _literal(machine: ImapServer) -> Event | None:
@@ -381,22 +351,43 @@ def _plain_line(machine: ImapServer) -> Event | None:
 # ── APPEND ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _append_head(head: bytes, *, utf8: bool) -> tuple[bytes, AppendHead] | None:
-    """Read `tag APPEND mailbox [flags] [date] `, or REPLACE with a number before that.
+def _is_append(machine: ImapServer, line: bytes) -> bool:
+    """Whether a line belongs to a command that is not collected, but handed out step by step."""
+    if machine._appending is not None:
+        return True
+    verb = _APPEND.match(machine._collected or line)
+    return verb is not None and machine.state in APPEND_STATES[verb[1].decode().upper()]
 
-    None if the literal that follows is the mailbox name.
-    """
-    cursor = Cursor(head, utf8=utf8)
-    tag = cursor.tag()
-    cursor.space()
-    verb = parse_verb(cursor)
-    cursor.space()
-    replaces = parse_replaced(cursor, verb)
-    if cursor.at_end():
-        return None
-    mailbox = cursor.mailbox()
-    cursor.space()
-    return tag, parse_append(cursor, mailbox, replaces)
+
+def _append_line(machine: ImapServer, line: bytes, text: bytes, size: int | None) -> Event | None:
+    """A line of APPEND; `text` is what stands before the literal that it announces, of `size` octets."""
+    if len(machine._collected) + len(line) > _max_command(machine):
+        error = "command too long"
+        return machine._bad(error, line) if size is None else _refused(machine, line, size, error, too_big=True)
+    appending = machine._appending or Appending()
+    try:
+        found = appending.read(bytes(machine._collected) + text, size, utf8=machine.utf8)
+    except GrammarError as error:
+        return machine._bad(str(error), line) if size is None else _refused(machine, line, size, str(error))
+    if found is None:
+        assert size is not None
+        return _literal_announced(machine, line, size)
+    machine._appending, machine._steps = found
+    machine._collected = bytearray()
+    machine._left = size or 0
+    return _step(machine)
+
+
+def _step(machine: ImapServer) -> Event | None:
+    """The next step of the line that was read; the last one leads on."""
+    step = machine._steps.popleft()
+    if type(step) is AppendMessage:
+        machine._read = _undecided
+    elif type(step) is AppendEnd:
+        machine._next_command()
+    else:
+        machine._read = _step
+    return step
 
 
 def _undecided(machine: ImapServer) -> Event | None:
@@ -414,42 +405,8 @@ def _message(machine: ImapServer) -> Event | None:
     del machine._buffer[:count]
     machine._left -= count
     if machine._left == 0:
-        machine._read = _after_message
+        machine._read = _command_line
     return MessageChunk(chunk, last=machine._left == 0)
-
-
-def _after_message(machine: ImapServer) -> Event | None:
-    """The line behind a message: empty, or the head of one more message."""
-    append = machine._append
-    if append is None:
-        raise RuntimeError("no APPEND under way")
-    try:
-        line = machine._line()
-        if line is None:
-            return None
-        if append.head.bracketed:
-            if not line.startswith(b")"):
-                raise GrammarError("expected ')' behind the message")
-            line = line[1:]
-        if not line:
-            machine._next_command()
-            return AppendEnd(append.tag)
-        marker = _MARKER.search(line, max(0, len(line) - 24))
-        if marker is None or not line.startswith(b" "):
-            raise GrammarError("unexpected data after the message")
-    except GrammarError as error:
-        machine._next_command()
-        return BadCommand(append.tag, str(error))
-    size, is_coming = int(marker[1]), bool(marker[2])
-    try:
-        if append.head.replaces is not None:
-            raise GrammarError("REPLACE takes one message")
-        head = parse_append(Cursor(line[: marker.start()], 1), append.head.mailbox)
-    except GrammarError as error:
-        return _refused(machine, append.tag, size, is_coming, str(error))
-    machine._append = _Append(append.tag, head, size, is_coming)
-    machine._read = _undecided
-    return AppendMessage(append.tag, head, size, first=False)
 
 
 def _max_command(machine: ImapServer) -> int:

@@ -12,7 +12,7 @@ from enum import IntEnum
 from plugins.imap4.protocol_fetch import FetchItem, parse_items
 from plugins.imap4.protocol_list import ListQuery, parse_list, parse_lsub, parse_status_items
 from plugins.imap4.protocol_metadata import Wanted, parse_values, parse_wanted
-from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
+from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet, parse_verb
 from plugins.imap4.protocol_return import Returns, parse_return
 from plugins.imap4.protocol_search import Key, parse_keys_in_charset, parse_program
 from plugins.imap4.protocol_sort import Criterion, parse_algorithm, parse_criteria
@@ -220,26 +220,6 @@ class Thread(Search):
     """THREAD and UID THREAD (RFC 5256 section 3)."""
 
     algorithm: str = "REFERENCES"
-
-
-@dataclass(frozen=True, slots=True)
-class AppendHead:
-    """What APPEND says of one message before its literal (section 6.3.11)."""
-
-    mailbox: str
-    flags: tuple[bytes, ...] = ()
-    internal_at: int | None = None
-    binary: bool = False  # the literal is a literal8 (RFC 3516)
-    bracketed: bool = False  # it stands in `UTF8 (…)` (RFC 6855 section 4)
-    replaces: Replaced | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """The message that REPLACE takes away: by UID or by number, 0 for the last one (RFC 8508)."""
-
-    uid: bool
-    number: int
 
 
 Reader = Callable[[Cursor, bytes, str], Command]
@@ -495,15 +475,6 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
 APPEND_STATES = {"APPEND": _AFTER, "REPLACE": _IN_MAILBOX, "UID REPLACE": _IN_MAILBOX}
 
 
-def parse_verb(cursor: Cursor) -> str:
-    """Read the command's name; `UID` and the word after it make one."""
-    verb = cursor.word()
-    if verb == "UID":
-        cursor.space()
-        verb = f"UID {cursor.word()}"
-    return verb
-
-
 def parse_command(data: bytes, state: State, *, utf8: bool = False) -> Command:
     """Read a whole command, without its last CRLF. Raises GrammarError, also for one that `state` does not permit."""
     cursor = Cursor(data, utf8=utf8)
@@ -526,32 +497,3 @@ _WRONG_STATE = {
     State.AUTHENTICATED: "not permitted without a selected mailbox, or after login",
     State.SELECTED: "already logged in",
 }
-
-
-def parse_replaced(cursor: Cursor, verb: str) -> Replaced | None:
-    """Read which message REPLACE replaces and the space behind it; None for APPEND."""
-    if verb == "APPEND":
-        return None
-    ((first, last),) = members if len(members := cursor.sequence_set(result=False)) == 1 else ((0, 1),)
-    if first != last:
-        raise GrammarError("REPLACE replaces one message")
-    cursor.space()
-    return Replaced(verb.startswith("UID "), first)
-
-
-def parse_append(cursor: Cursor, mailbox: str, replaces: Replaced | None = None) -> AppendHead:
-    """Read the optional flags and date before a message's literal; the cursor stands after the space before them."""
-    flags: tuple[bytes, ...] = ()
-    internal_at = None
-    if cursor.peek() == b"(":
-        flags = cursor.flags()
-        cursor.space()
-    if cursor.peek() == b'"':
-        internal_at = cursor.date_time()
-        cursor.space()
-    bracketed = cursor.data[cursor.at :].upper() == b"UTF8 (~"
-    if bracketed:
-        cursor.at += len(b"UTF8 (")
-    binary = cursor.accept(b"~")
-    cursor.end()
-    return AppendHead(mailbox, flags, internal_at, binary, bracketed, replaces)

@@ -149,6 +149,14 @@ def _path(text: bytes) -> tuple[int, ...]:
     return path
 
 
+def parse_section(text: bytes) -> Section:
+    """Read what stands between the brackets of `BODY[…]`. Raises GrammarError."""
+    cursor = Cursor(text)
+    section, _ = _section(cursor)
+    cursor.end()
+    return section
+
+
 def _section(cursor: Cursor) -> tuple[Section, bytes]:
     """Return the section and how it is written in the response."""
     path: tuple[int, ...] = ()

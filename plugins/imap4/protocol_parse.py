@@ -258,6 +258,15 @@ class Cursor:
             raise GrammarError("no such date") from None
 
 
+def parse_verb(cursor: Cursor) -> str:
+    """Read the command's name; `UID` and the word after it make one."""
+    verb = cursor.word()
+    if verb == "UID":
+        cursor.space()
+        verb = f"UID {cursor.word()}"
+    return verb
+
+
 def _range(text: bytes) -> Range:
     match = _RANGE.fullmatch(text)
     if match is None:

@@ -37,7 +37,8 @@ from plugins.imap4.config import Imap4Config
 from plugins.imap4.enabled import Enabled
 from plugins.imap4.numbers import holds_numbers, refuse_numbers
 from plugins.imap4.protocol import CONTINUE as CONTINUE_LINE
-from plugins.imap4.protocol import AppendMessage, BadCommand, Continue, ImapServer, Line
+from plugins.imap4.protocol import BadCommand, Continue, ImapServer, Line
+from plugins.imap4.protocol_append import AppendMessage, AppendUrl
 from plugins.imap4.protocol_command import Command, Select, State
 from plugins.imap4.protocol_respond import tagged, untagged
 from plugins.imap4.refusal import refusal_line
@@ -254,7 +255,7 @@ class ImapSession:
             await self._command(event)
         elif type(event) is Continue:
             self.connection.write(CONTINUE_LINE)
-        elif type(event) is AppendMessage:
+        elif isinstance(event, AppendMessage | AppendUrl):
             await append.append(self, event)
         elif type(event) is BadCommand:
             self.bad(event)

@@ -8,12 +8,14 @@ from appliance.errors import ProtocolError
 from plugins.imap4.protocol import (
     AppendEnd,
     AppendMessage,
+    AppendUrl,
     BadCommand,
     Continue,
     Event,
     ImapServer,
     Line,
     MessageChunk,
+    PartsEnd,
 )
 from plugins.imap4.protocol_command import Command, State
 
@@ -72,6 +74,10 @@ class Player:
                     self.said.append("refused")
                 elif machine.take_message():
                     self.said.append("+")
+            case AppendUrl():
+                self.said.append(show(event))
+            case PartsEnd():
+                self.said.append("parts end")
             case MessageChunk():
                 self.message += event.data
                 if event.last:
@@ -98,13 +104,16 @@ class Player:
                 machine.start_tls()
 
 
-def show(event: Command | AppendMessage | AppendEnd) -> str:
+def show(event: Command | AppendMessage | AppendUrl | AppendEnd) -> str:
     """`tag VERB field=value …`, fields of no interest left out."""
     if isinstance(event, AppendEnd):
         return f"{event.tag.decode()} APPEND end"
     if isinstance(event, AppendMessage):
         more = "" if event.first else " more"
         return f"{event.tag.decode()} APPEND{more} {compact(event.head)} {event.size}"
+    if isinstance(event, AppendUrl):
+        more = "" if event.first else " more"
+        return f"{event.tag.decode()} APPEND{more} {compact(event.head)} URL {event.url!r}"
     fields = [
         compact(getattr(event, name))
         for name, declared in type(event).__dataclass_fields__.items()

@@ -20,7 +20,8 @@ async def test_the_greeting_tells_what_can_be_done_before_login(here: Office) ->
     client = await here.connect()
     assert client.greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 ")
     offered = capabilities(client.greeting)
-    assert {b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE", b"AUTH=PLAIN", b"AUTH=SCRAM-SHA-256"} <= offered
+    assert b"LITERAL+" not in offered  # RFC 7888 section 5: never both
+    assert {b"LITERAL-", b"SASL-IR", b"ID", b"ENABLE", b"AUTH=PLAIN", b"AUTH=SCRAM-SHA-256"} <= offered
     assert not offered & {b"LOGINDISABLED", b"UIDPLUS", b"STARTTLS"}  # a Unix socket needs no TLS
     assert capabilities((await client.ok("CAPABILITY"))[0]) == offered
 
@@ -33,6 +34,7 @@ async def test_login_tells_the_capabilities_after_it(here: Office) -> None:
     wanted = "NAMESPACE CHILDREN SPECIAL-USE LIST-EXTENDED LIST-STATUS UIDPLUS MOVE UNSELECT MULTIAPPEND IDLE"
     assert set(wanted.encode().split()) <= offered
     assert not any(name.startswith(b"AUTH=") for name in offered)
+    assert offered & {b"LITERAL+", b"LITERAL-"} == {b"LITERAL+"}
     assert capabilities((await client.ok("CAPABILITY"))[0]) == offered
 
 

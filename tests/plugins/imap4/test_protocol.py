@@ -60,11 +60,25 @@ def test_a_non_synchronising_literal_over_the_limit_is_thrown_away() -> None:
     assert server.next_event() == Command(b"a2", "NOOP")
 
 
+def test_what_comes_unasked_is_short_before_login() -> None:
+    """LITERAL- (RFC 7888 section 5)."""
+    server = machine()
+    server.receive(b"a1 LOGIN {%d+}\r\n" % protocol.MAX_LITERAL_MINUS + b"x" * protocol.MAX_LITERAL_MINUS + b" y\r\n")
+    assert isinstance(server.next_event(), Login)
+    size = protocol.MAX_LITERAL_MINUS + 1
+    server.receive(b"a2 LOGIN {%d+}\r\n" % size + b"x" * size + b" y\r\na3 LOGIN {%d}\r\n" % size)
+    assert server.next_event() == BadCommand(b"a2", "literal too long", too_big=True)
+    assert server.next_event() == Continue()
+    server = machine(State.AUTHENTICATED)
+    server.receive(b"a4 APPEND INBOX {%d+}\r\n" % size)
+    assert isinstance(server.next_event(), AppendMessage)
+
+
 def test_many_literals_may_not_pass_the_limit_of_a_command() -> None:
     server = machine()
     events = []
-    piece = b"{%d+}\r\n" % protocol.MAX_LITERAL + b"x" * protocol.MAX_LITERAL + b" "
-    server.receive(b"a1 ID (" + piece * 8)
+    piece = b"{%d+}\r\n" % protocol.MAX_LITERAL_MINUS + b"x" * protocol.MAX_LITERAL_MINUS + b" "
+    server.receive(b"a1 ID (" + piece * 16)
     while (event := server.next_event()) is not None:
         events.append(event)
     assert events == [BadCommand(b"a1", "literal too long", too_big=True)]
@@ -154,6 +168,7 @@ WORDS = st.sampled_from(
         b"NOT", b"OR", b"CHARSET UTF-8", b"TEXT", b"&AOQ-", b"\xc3\xa4", b'"01-Feb-1994 00:00:00 +0000"',
         b"(CHANGEDSINCE 5 VANISHED)", b"(UNCHANGEDSINCE 5)", b"(QRESYNC (1 2 3:4 (5 6)))", b"(CONDSTORE)", b"QRESYNC",
         b"MODSEQ", b"ENABLE", b"BINARY[1]<0.5>", b"BINARY.SIZE[]", b"EMAILID", b"UNAUTHENTICATE", b"+FLAGS.SILENT",
+        b"CATENATE (", b"URL /a/;UID=1", b"TEXT {3+}", b"UTF8 (~{3+}", b"REPLACE 1", b"URL {9+}", b"a1 APPEND INBOX ",
     ]
 )  # fmt: skip
 WIRE = st.lists(st.one_of(WORDS, st.binary(max_size=4)), max_size=40).map(b"".join)
@@ -178,6 +193,8 @@ COMMANDS = st.sampled_from(
         b"b1 SELECT {5+}\r\nINBOX (QRESYNC (67890007 9006011 41,43:211 (1:3 41:43)) CONDSTORE)\r\n",
         b"b2 UID STORE 1:3 (UNCHANGEDSINCE 12) -FLAGS.SILENT (\\Seen a)\r\n",
         b'b3 SEARCH MODSEQ "/flags/\\\\seen" all 7 EMAILID E1 SAVEDSINCE 1-Feb-2023\r\n',
+        b"b4 APPEND INBOX CATENATE (URL {9+}\r\n/a/;UID=1 TEXT {3+}\r\nabc UTF8 (~{2}\r\nab)) (\\Seen) {1+}\r\nx\r\n",
+        b'b5 REPLACE 3 Refused CATENATE (URL "/a/;UID=1" TEXT {3+}\r\nabc URL {4+}\r\n/b/;)\r\n',
         b"a8 LOGIN {9000+}\r\n" + b"x" * 9000 + b" y\r\n",
     ]
 )
