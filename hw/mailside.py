@@ -111,7 +111,7 @@ class HwLink:
             writer.close()
 
     async def _say(self, writer: asyncio.StreamWriter) -> None:
-        """Say that mail is well and has room, as long as the loop turns, and on which ports it listens, when that is new."""
+        """Say that mail is well and has room, as long as the loop turns; and its ports, when they change."""
         said: tuple[int, ...] | None = None
         while True:
             ports = open_ports(self._core)
