@@ -78,7 +78,7 @@ class Guest:
         self._text = ""
         self._heard = threading.Condition()
         self._ended = False
-        command = ToolRoot(tools).command("qemu-system-aarch64", *self._arguments(tools))
+        command = tied(*ToolRoot(tools).command("qemu-system-aarch64", *self._arguments(tools)))
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -246,6 +246,14 @@ class Guest:
 
     def _last_lines(self) -> str:
         return "\n".join(f"    | {line.rstrip()}" for line in self._text.splitlines()[-_LAST_LINES:])
+
+
+def tied(*command: str) -> list[str]:
+    """The words that run a program which the kernel kills when the thread that started it ends, however that ends.
+
+    It has a session of its own, so that Ctrl-C is left to Python; nobody would end it after a SIGTERM or SIGKILL.
+    """
+    return ["setpriv", "--pdeathsig", "KILL", *command]
 
 
 def _virt(tools: Path, drive: str) -> list[str]:
