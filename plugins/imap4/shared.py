@@ -6,25 +6,25 @@ from collections import Counter
 
 from appliance.core import Core
 from appliance.store.index import SearchIndex
+from plugins.imap4.answer_cache import AnswerCache
 from plugins.imap4.column_cache import ColumnCache
 from plugins.imap4.recent import Recent
 from plugins.imap4.search_fields import FieldBlock
 from plugins.imap4.sort_block import SortBlock
-from plugins.imap4.thread_cache import ThreadCache
 from plugins.imap4.view_cache import ViewCache
 
 
 class Shared:
-    """The core, claims of recent messages, what was searched and sorted by, and how many sessions each account has."""
+    """The core, claims of recent messages, what was searched and sorted by, the last answers, and sessions."""
 
-    __slots__ = ("core", "fields", "index", "recent", "sessions", "sorts", "threads", "views")
+    __slots__ = ("answers", "core", "fields", "index", "recent", "sessions", "sorts", "views")
 
     def __init__(self, core: Core) -> None:
         self.core = core
         self.recent = Recent(core.store)
         self.fields: ColumnCache[FieldBlock] = ColumnCache()
         self.sorts: ColumnCache[SortBlock] = ColumnCache()
-        self.threads = ThreadCache()
+        self.answers = AnswerCache()
         self.index: SearchIndex | None = None
         self.views = ViewCache()
         self.sessions: Counter[int] = Counter()  # account id → sessions logged in

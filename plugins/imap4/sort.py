@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from appliance.store.messages import sortable
+from plugins.imap4.answer_cache import Asked
 from plugins.imap4.batches import spans
 from plugins.imap4.columns import BATCH, Make, columns
 from plugins.imap4.protocol_command import Sort
+from plugins.imap4.protocol_respond import numbers_line
 from plugins.imap4.protocol_sort import Criterion
 from plugins.imap4.search import found_by
 from plugins.imap4.search_answer import answer
@@ -25,10 +28,32 @@ INLINE = 500  # results that are put in order at once; more are left to a thread
 async def sort(session: ImapSession, command: Sort) -> str:
     """Answer with the messages that match, in the order of the criteria."""
     indexes, with_modseq = await found_by(session, command)
+    if command.returns is None and not with_modseq and len(indexes) > INLINE:
+        session.connection.write(await _line(session, command, indexes))
+        return f"{command.verb} completed"
     if len(indexes) > 1:
         indexes = await in_order(session, session.mailbox, command.criteria, indexes)
     await answer(session, command, indexes, with_modseq=with_modseq)
     return f"{command.verb} completed"
+
+
+async def _line(session: ImapSession, command: Sort, indexes: Sequence[int]) -> bytes:
+    """The plain answer about many messages, which is kept for the next time."""
+    view, answers = session.mailbox.view, session.shared.answers
+    uids = view.uids_at(indexes)
+    question = (command.criteria, command.uid)
+    asked = Asked(session.mailbox.mailbox_id, question, _packed(uids), _packed(indexes))
+    line = answers.get(asked)
+    if line is None:
+        ordered = await in_order(session, session.mailbox, command.criteria, indexes)
+        line = numbers_line("SORT", view.uids_at(ordered) if command.uid else [index + 1 for index in ordered])
+        if len(ordered) == len(indexes):  # else some are gone, of which the view does not know yet
+            answers.keep(asked, line)
+    return line
+
+
+def _packed(numbers: Sequence[int]) -> Sequence[int]:
+    return array("I", numbers) if isinstance(numbers, list) else numbers
 
 
 async def in_order(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from appliance.mail.headers import unfold
 from appliance.store.messages import threadable
+from plugins.imap4.answer_cache import Asked
 from plugins.imap4.batches import spans
 from plugins.imap4.columns import BATCH
 from plugins.imap4.protocol_command import Thread
@@ -17,7 +18,6 @@ from plugins.imap4.search import found_by
 from plugins.imap4.search_match import field_pattern
 from plugins.imap4.sort_keys import MAX_REFERENCES, message_ids, octets, read_envelope, sent_at, subject_of
 from plugins.imap4.thread_build import Letter, by_references, by_subject, written
-from plugins.imap4.thread_cache import Asked
 
 if TYPE_CHECKING:
     from appliance.store import Database
@@ -37,16 +37,16 @@ async def thread(session: ImapSession, command: Thread) -> str:
     uids = view.uids_at(indexes)
     numbers = uids if command.uid else [index + 1 for index in indexes]
     asked = Asked(session.mailbox.mailbox_id, command.algorithm, array("I", uids), array("I", numbers))
-    threads = session.shared.threads.get(asked)
+    threads = session.shared.answers.get(asked)
     if threads is None:
         threads = await _threads(session, asked)
-        session.shared.threads.keep(asked, threads)
+        session.shared.answers.keep(asked, threads)
     session.connection.write(b"* THREAD" + (b" " + threads if threads else b"") + CRLF)
     return f"{command.verb} completed"
 
 
 async def _threads(session: ImapSession, asked: Asked) -> bytes:
-    by_message = asked.algorithm == "REFERENCES"
+    by_message = asked.question == "REFERENCES"
     letters: list[Letter] = []
     places = array("I")
     for start in range(0, len(asked.uids), BATCH):

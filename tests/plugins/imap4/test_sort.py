@@ -14,7 +14,7 @@ from appliance.mail.message import Message
 from appliance.mail.subject import base_subject, collation_key
 from appliance.store.messages import expunge
 from appliance.wire.imap import envelope
-from plugins.imap4 import columns
+from plugins.imap4 import columns, sort
 from plugins.imap4.protocol_sort import Criterion
 from plugins.imap4.sort_block import SortBlock, make_sort_blocks, sorted_places
 from plugins.imap4.sort_keys import octets, read_envelope
@@ -86,13 +86,31 @@ async def test_results_of_esort_come_in_the_order_of_the_criteria(client: Client
     assert await client.ok("SEARCH $") == [b"* SEARCH 1 3"]
 
 
-async def test_mail_that_comes_and_goes_is_sorted_with_what_was_kept(client: Client, here: Office) -> None:
+@pytest.mark.parametrize("inline", [0, 500])  # without and with answers that are kept
+async def test_mail_that_comes_and_goes_is_sorted_with_what_was_kept(
+    client: Client, here: Office, monkeypatch: pytest.MonkeyPatch, inline: int
+) -> None:
+    monkeypatch.setattr(sort, "INLINE", inline)
     await numbers(client, "SORT (SUBJECT) UTF-8 ALL")
     await here.put(b"Subject: aardvark\r\n\r\n")
     await here.store.write(lambda db: expunge(db, here.mailbox_id(), [2], deleted_only=False))
     assert await numbers(client, "SORT (SUBJECT) UTF-8 ALL") == [1, 3, 2, 4]  # before the client is told
     await client.ok("NOOP")
     assert await numbers(client, "UID SORT (SUBJECT) UTF-8 ALL") == [5, 1, 3, 4]
+
+
+async def test_an_answer_that_is_kept_is_for_the_same_question_only(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sort, "INLINE", 0)
+    for _ in range(2):
+        assert await numbers(client, "SORT (SUBJECT) UTF-8 ALL") == [1, 3, 2, 4]
+        assert await numbers(client, "SORT (REVERSE SUBJECT) UTF-8 ALL") == [4, 2, 1, 3]
+        assert await numbers(client, "SORT (SUBJECT) UTF-8 2:4") == [3, 2, 4]
+    await client.ok(r"STORE 1 +FLAGS.SILENT (\Deleted)")
+    await client.ok("EXPUNGE")
+    assert await numbers(client, "SORT (SUBJECT) UTF-8 ALL") == [2, 1, 3]
+    assert await numbers(client, "UID SORT (SUBJECT) UTF-8 ALL") == [3, 2, 4]
 
 
 async def test_an_unknown_charset_is_refused_by_name(client: Client) -> None:
