@@ -21,14 +21,16 @@ MAX_SPANS = 10_000  # of one mailbox
 KEPT_SPANS = 9_000  # of those, when there were more
 
 _ADD = "INSERT INTO expunged (mailbox_id, modseq, first_uid, last_uid) VALUES (?, ?, ?, ?)"
-_BETWEEN = "SELECT 1 FROM message WHERE mailbox_id = ? AND uid BETWEEN ? AND ? LIMIT 1"
+_BETWEEN = "SELECT count(*) FROM message WHERE mailbox_id = ? AND uid BETWEEN ? AND ?"
 
 
 def spans_of(db: sqlite3.Connection, mailbox_id: int, uids: Sequence[int]) -> list[Span]:
-    """The ranges to note for removed messages. UIDs between them that were removed before may be in them again."""
+    """The ranges to note for messages that are about to be removed; UIDs between them may have gone before."""
     found = ranges(uids)
-    if len(found) > 1 and db.execute(_BETWEEN, (mailbox_id, found[0][0], found[-1][1])).fetchone() is None:
-        return [(found[0][0], found[-1][1])]
+    if len(found) > 1:
+        (between,) = db.execute(_BETWEEN, (mailbox_id, found[0][0], found[-1][1])).fetchone()
+        if between == len(uids):
+            return [(found[0][0], found[-1][1])]
     return found
 
 

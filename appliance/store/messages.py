@@ -16,6 +16,7 @@ from appliance.store.model import DELETED, FIRST_KEYWORD_BIT, SEEN, FlagEdit
 from appliance.store.saved import forget_saved, note_saved
 
 Row = tuple[int, int, int, int, int, int, int]  # uid, flags, modseq, size, internal_at, body_id, filing_id
+Chosen = tuple[int, int, int, int]  # uid, flags, size, filing_id: what COPY, MOVE and EXPUNGE look at
 
 SWEEP_AT_ONCE = 500  # bodies that one transaction removes; the rest is left to the sweeper
 
@@ -32,7 +33,12 @@ _SHRINK = (
     " bytes = bytes - ?3, gone = gone + ?1, history_spans = history_spans + ?4"
     " WHERE id = ?5 AND account_id IS NOT NULL RETURNING highestmodseq, account_id, history_spans"
 )
-_ADD = f"INSERT INTO message (mailbox_id, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+# COPY by one statement: the nth of the chosen messages gets the nth new uid.
+_COPY = (
+    f"INSERT INTO message (mailbox_id, {_ROW}) SELECT ?, {{uid}}, {{flags}}, ?, size, internal_at, body_id, filing_id"
+    " FROM message WHERE mailbox_id = ? AND {chosen} ORDER BY uid"
+)
+_COUNT_FILINGS = "UPDATE filing SET refs = refs + ? WHERE {chosen}"
 
 
 def list_rows(db: sqlite3.Connection, mailbox_id: int, since_uid: int = 0, last_uid: int = 0xFFFF_FFFF) -> list[Row]:
@@ -270,14 +276,12 @@ def copy(db: Database, source_id: int, uids: Sequence[int] | None, target_id: in
     if not rows:
         _account_of(db, target_id)
         return []
-    octets = sum(row[3] for row in rows)
+    octets = sum(row[2] for row in rows)
     left = quota_left(db, _account_of(db, target_id))
     if left is not None and octets > left:
         raise QuotaError("the copies would pass the account's quota")
-    pairs = _place(db, source_id, rows, target_id)
-    filings = Counter(row[6] for row in rows)
-    db.executemany("UPDATE filing SET refs = refs + ? WHERE id = ?", [(n, filing) for filing, n in filings.items()])
-    return pairs
+    _count_filings(db, [row[3] for row in rows], 1)
+    return _place(db, source_id, rows, target_id)
 
 
 def move(db: Database, source_id: int, uids: Sequence[int] | None, target_id: int) -> list[tuple[int, int]]:
@@ -291,10 +295,12 @@ def move(db: Database, source_id: int, uids: Sequence[int] | None, target_id: in
         return []
     if source != target:
         left = quota_left(db, target)
-        if left is not None and sum(row[3] for row in rows) > left:
+        if left is not None and sum(row[2] for row in rows) > left:
             raise QuotaError("the messages would pass the account's quota")
-    _take_away(db, source_id, rows)
-    return _place(db, source_id, rows, target_id)
+    _note_gone(db, source_id, rows)
+    pairs = _place(db, source_id, rows, target_id)
+    _delete(db, source_id, rows)
+    return pairs
 
 
 def expunge(
@@ -307,20 +313,29 @@ def expunge(
     """
     rows = [row for row in _chosen(db, mailbox_id, uids) if row[1] & DELETED or not deleted_only]
     if rows:
-        _take_away(db, mailbox_id, rows)
-        release_filings(db, [row[6] for row in rows])
+        _note_gone(db, mailbox_id, rows)
+        _delete(db, mailbox_id, rows)
+        release_filings(db, [row[3] for row in rows])
     return [row[0] for row in rows]
 
 
 def release_filings(db: Database, filing_ids: Sequence[int]) -> None:
     """Give up one reference each. Up to SWEEP_AT_ONCE dead ones are removed here, more are left to the sweeper."""
-    db.executemany(
-        "UPDATE filing SET refs = refs - ? WHERE id = ?", [(n, filing) for filing, n in Counter(filing_ids).items()]
-    )
+    _count_filings(db, filing_ids, -1)
     if len(filing_ids) > SWEEP_AT_ONCE:
         db.garbage = True
         return
     remove_dead_filings(db, [filing for (filing,) in db.execute(_DEAD_FILINGS, (json_list(filing_ids),))])
+
+
+def _count_filings(db: Database, filing_ids: Sequence[int], by: int) -> None:
+    """Change how many messages refer to filings, `by` for each time that one of them is named."""
+    counted = Counter(filing_ids)
+    if len(counted) == len(filing_ids):
+        condition, parameters = within("id", filing_ids)
+        db.execute(_COUNT_FILINGS.format(chosen=condition), [by, *parameters])
+        return
+    db.executemany(_COUNT_FILINGS.format(chosen="id = ?"), [(by * n, filing) for filing, n in counted.items()])
 
 
 def remove_dead_filings(db: Database, filing_ids: Sequence[int]) -> None:
@@ -360,10 +375,11 @@ def remove_dead_bodies(db: Database, body_ids: Sequence[int]) -> None:
 _DEAD_FILINGS = "SELECT id FROM filing WHERE refs <= 0 AND id IN (SELECT value FROM json_each(?))"
 
 
-def _chosen(db: sqlite3.Connection, mailbox_id: int, uids: Sequence[int] | None) -> list[Row]:
+def _chosen(db: sqlite3.Connection, mailbox_id: int, uids: Sequence[int] | None) -> list[Chosen]:
     condition, parameters = within("uid", uids)
     return db.execute(
-        f"SELECT {_ROW} FROM message WHERE mailbox_id = ? AND {condition} ORDER BY uid", [mailbox_id, *parameters]
+        f"SELECT uid, flags, size, filing_id FROM message WHERE mailbox_id = ? AND {condition} ORDER BY uid",
+        [mailbox_id, *parameters],
     ).fetchall()
 
 
@@ -389,27 +405,32 @@ def _next_modseq(db: Database, mailbox_id: int, *, grow: bool) -> tuple[int, int
     return row[0], row[1]
 
 
-def _place(db: Database, source_id: int, rows: Sequence[Row], target_id: int) -> list[tuple[int, int]]:
-    """Give the rows new uids in the target mailbox; their filings must be counted by the caller."""
-    unseen = sum(1 for row in rows if not row[1] & SEEN)
-    first, modseq, account_id = take_uids(db, target_id, len(rows), unseen=unseen, octets=sum(row[3] for row in rows))
+def _place(db: Database, source_id: int, rows: Sequence[Chosen], target_id: int) -> list[tuple[int, int]]:
+    """Put copies of messages under new uids into the target mailbox; their filings must be counted by the caller."""
+    first, modseq, account_id = take_uids(
+        db, target_id, len(rows), unseen=_unseen(rows), octets=sum(row[2] for row in rows)
+    )
     note_saved(db, target_id, first, first + len(rows) - 1, db.now)
     flags = _translated(db, source_id, target_id, {row[1] for row in rows})
-    db.executemany(
-        _ADD,
-        [
-            (target_id, uid, flags[row[1]], modseq, row[3], row[4], row[5], row[6])
-            for uid, row in enumerate(rows, first)
-        ],
+    uids = [row[0] for row in rows]
+    side_by_side = uids[-1] - uids[0] + 1 == len(uids)
+    changed = [value for pair in flags.items() if pair[0] != pair[1] for value in pair]
+    condition, parameters = within("uid", uids)
+    statement = _COPY.format(
+        uid="uid + ?" if side_by_side else "row_number() OVER (ORDER BY uid) + ?",
+        flags=f"CASE flags {'WHEN ? THEN ? ' * (len(changed) // 2)}ELSE flags END" if changed else "flags",
+        chosen=condition,
     )
-    db.changed(
-        target_id,
-        account_id,
-        modseq,
-        added=tuple(range(first, first + len(rows))),
-        flags=tuple((uid, flags[row[1]]) for uid, row in enumerate(rows, first)),
-    )
-    return [(row[0], uid) for uid, row in enumerate(rows, first)]
+    shift = first - (uids[0] if side_by_side else 1)
+    db.execute(statement, [target_id, shift, *changed, modseq, source_id, *parameters])
+    new = range(first, first + len(rows))
+    told = tuple(zip(new, [flags[row[1]] for row in rows], strict=True))
+    db.changed(target_id, account_id, modseq, added=tuple(new), flags=told)
+    return list(zip(uids, new, strict=True))
+
+
+def _unseen(rows: Sequence[Chosen]) -> int:
+    return sum(1 for row in rows if not row[1] & SEEN)
 
 
 def _translated(db: Database, source_id: int, target_id: int, values: set[int]) -> dict[int, int]:
@@ -431,17 +452,22 @@ def _translated(db: Database, source_id: int, target_id: int, values: set[int]) 
     return {value: (value & system) | sum(new for old, new in bits.items() if value & old) for value in values}
 
 
-def _take_away(db: Database, mailbox_id: int, rows: Sequence[Row]) -> None:
-    """Remove the rows from their mailbox and its counters; their filings must be counted by the caller."""
+def _note_gone(db: Database, mailbox_id: int, rows: Sequence[Chosen]) -> None:
+    """Take messages out of the counters, and note for clients that they are gone; `_delete` follows."""
+    uids = [row[0] for row in rows]
+    spans = spans_of(db, mailbox_id, uids)
+    octets = sum(row[2] for row in rows)
+    found = db.execute(_SHRINK, (len(rows), _unseen(rows), octets, len(spans), mailbox_id)).fetchone()
+    if found is None:
+        raise NotFoundError(f"no mailbox {mailbox_id}")
+    modseq, account_id, held = found
+    note_expunged(db, mailbox_id, modseq, spans, held)
+    db.changed(mailbox_id, account_id, modseq, expunged=tuple(uids))
+
+
+def _delete(db: Database, mailbox_id: int, rows: Sequence[Chosen]) -> None:
+    """Remove the rows from their mailbox; their filings must be counted by the caller."""
     uids = [row[0] for row in rows]
     condition, parameters = within("uid", uids)
     db.execute(f"DELETE FROM message WHERE mailbox_id = ? AND {condition}", [mailbox_id, *parameters])
-    spans = spans_of(db, mailbox_id, uids)
-    unseen = sum(1 for row in rows if not row[1] & SEEN)
-    row = db.execute(_SHRINK, (len(rows), unseen, sum(row[3] for row in rows), len(spans), mailbox_id)).fetchone()
-    if row is None:
-        raise NotFoundError(f"no mailbox {mailbox_id}")
-    modseq, account_id, held = row
-    note_expunged(db, mailbox_id, modseq, spans, held)
     forget_saved(db, mailbox_id, uids[0], uids[-1])
-    db.changed(mailbox_id, account_id, modseq, expunged=tuple(uids))
