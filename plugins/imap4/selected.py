@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
 from appliance.store.database import ranges
+from appliance.store.history import changed_since
 from appliance.store.mailboxes import keyword_names, mailbox_by_id
 from appliance.store.messages import flag_columns, list_flags, list_modseqs
 from appliance.store.model import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SEEN, FlagEdit, Mailbox
@@ -36,6 +37,7 @@ class Selected:
     """
 
     __slots__ = (
+        "_arrived",
         "_changed",
         "_enabled",
         "_gone",
@@ -49,6 +51,7 @@ class Selected:
         "_store",
         "_told",
         "_unsubscribe",
+        "_untold",
         "_views",
         "_wake",
         "_wanted",
@@ -99,6 +102,8 @@ class Selected:
         self._changed: dict[int, int] = {}  # uids whose flags others have changed, with their modseqs (0: unknown)
         self._own: dict[int, int] = {}  # uids that this session has changed, if it hears of their modseqs
         self._wanted: set[int] = set()  # uids whose flags are to be told in any case
+        self._untold = False  # flags have changed that the client does not want to hear of
+        self._arrived: list[int] | None = None  # uids that others have added, if they are to be told in detail
         self._new_keywords = False
         self._told = (0, 0)  # EXISTS and RECENT as the client knows them
         self._unsubscribe = store.changes.subscribe(mailbox.id, self._notice)
@@ -152,7 +157,7 @@ class Selected:
 
     def modseq_without(self, gone: Collection[int]) -> int:
         """The modseq up to which the client knows everything when it has been told that `gone` are gone."""
-        untold = self._changed or len(self.view) != self._told[0] or not self._gone.issubset(gone)
+        untold = self._untold or self._changed or len(self.view) != self._told[0] or not self._gone.issubset(gone)
         return self.settled_modseq if untold else self.modseq
 
     @property
@@ -183,7 +188,33 @@ class Selected:
     def has_news(self) -> bool:
         """Whether `news` may have something to tell."""
         waiting = self._pending or self._stale or self._gone or self._changed or self._wanted or self._own
-        return bool(waiting) or self.modseq != self.settled_modseq
+        return bool(waiting) or (self.modseq != self.settled_modseq and not self._untold)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether all that waits was done by others, and the view shows nothing of it yet."""
+        waiting = self._gone or self._changed or self._wanted or self._own or len(self.view) != self._told[0]
+        added = any(one.origin is self._owner and (one.added or one.expunged) for one in self._pending)
+        return not waiting and not added
+
+    def watch_new(self, *, wanted: bool) -> None:
+        """Note from now on which messages others add, for `take_arrived`."""
+        self._arrived = [] if wanted else None
+
+    def take_arrived(self) -> list[int]:
+        """The UIDs of the messages that others have added since the last time."""
+        if not self._arrived:
+            return []
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    async def recall_flags(self) -> None:
+        """Find the changes of flags that the client did not want to hear of: now it does."""
+        if self._untold:
+            self._untold = False
+            since = self.settled_modseq
+            rows = await self._store.read(lambda db: changed_since(db, self.mailbox_id, since))
+            self._changed.update((uid, modseq) for uid, modseq in rows if self.view.index(uid) >= 0)
 
     def _notice(self, change: Change) -> None:
         if not self._stale:
@@ -195,10 +226,10 @@ class Selected:
                 self._stale = True
         self._wake()
 
-    async def news(self, *, expunges: bool) -> bytes:
+    async def news(self, *, expunges: bool, flags: bool = True) -> bytes:
         """Bring the view up to date and return the untagged responses that tell the client.
 
-        EXPUNGE waits unless `expunges`: message numbers must not move under a command that uses them (RFC 3501
+        Without `flags`, others' changes of flags are left out. EXPUNGE waits unless `expunges`: message numbers must not move under a command that uses them (RFC 3501
         sections 5.5 and 7.4.1). Raises NotFoundError when the mailbox is gone.
         """
         await self.absorb()
@@ -214,11 +245,14 @@ class Selected:
         if told[1] != self._told[1]:
             lines.append(b"* %d RECENT\r\n" % told[1])
         self._told = told
+        if not flags and self._changed:
+            self._untold = True
+            self._changed.clear()
         if self._changed or self._wanted or self._own:
             lines.append(await self._tell_flags())
-        if not self._gone and not self._changed:
+        if not self._gone and not self._changed and not self._untold:
             self.settled_modseq = self.modseq
-        elif self._enabled.qresync:
+        elif self._enabled.qresync and lines:
             lines.append(self.modseq_line())  # a modseq told above may lie past the EXPUNGE that waits
         return b"".join(lines)
 
@@ -238,13 +272,16 @@ class Selected:
         last = self.view.uids[-1] if len(self.view) else 0
         expunged = {uid for change in pending for uid in change.expunged}
         added = [uid for change in pending for uid in change.added if uid > last and uid not in expunged]
-        self._gone.update(uid for uid in expunged if self.view.index(uid) >= 0)
+        self._gone.update(self.view.present(expunged))
         self.modseq = pending[-1].modseq
         if added:
             flags = {uid: flags for change in pending for uid, flags in change.flags}
             if not all(uid in flags for uid in added):
                 flags = dict(await self._store.read(lambda db: list_flags(db, self.mailbox_id, last)))
             self._add([(uid, flags[uid]) for uid in added if uid in flags])
+            if self._arrived is not None:
+                others = {uid for change in pending if change.origin is not self._owner for uid in change.added}
+                self._arrived += [uid for uid in added if uid in others]
         for change in pending:
             own = change.origin is self._owner
             self._update(change.flags, change.modseq, own=own)
@@ -260,6 +297,8 @@ class Selected:
         self.modseq = mailbox.highestmodseq
         self._update(rows, 0, own=False)
         self._add([row for row in rows if row[0] > last])
+        if self._arrived is not None:
+            self._arrived += [uid for uid, _ in rows if uid > last]
 
     def _add(self, rows: Sequence[tuple[int, int]]) -> None:
         if not rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from itertools import compress
 
 from appliance.store.database import ranges
@@ -18,6 +18,7 @@ from plugins.imap4.protocol_parse import RESULT, GrammarError, SequenceSet
 
 _LARGEST = {1: 1 << 8, 2: 1 << 16, 4: 1 << 32}  # palettes by the octets of a mark
 _WIDER = {1: "H", 2: "I"}
+_BISECT = 8  # as many UIDs of a view are looked at in the time in which one is found by bisection
 
 
 class View:
@@ -54,6 +55,14 @@ class View:
         """The place of a UID, or -1."""
         place = bisect_left(self.uids, uid)
         return place if place < len(self.uids) and self.uids[place] == uid else -1
+
+    def present(self, uids: Set[int]) -> Set[int]:
+        """Those of the UIDs that are there."""
+        if isinstance(self.uids, range):
+            return {uid for uid in uids if uid in self.uids}
+        if len(uids) * _BISECT > len(self.uids):
+            return uids & set(self.uids)
+        return {uid for uid in uids if self.index(uid) >= 0}
 
     def select(self, members: SequenceSet, *, by_uid: bool, strict: bool = True) -> Sequence[int]:
         """The indexes that a set of message numbers or UIDs means, ascending, each once.

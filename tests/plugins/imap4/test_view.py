@@ -166,3 +166,9 @@ def test_uid_sets_read_back_as_they_were(uids: set[int]) -> None:
 
 def test_a_uid_set_of_nothing() -> None:
     assert uid_set([]) == b""
+
+
+@given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))
+def test_the_uids_that_are_there(held: set[int], asked: set[int]) -> None:
+    view = View(sorted(held), [0] * len(held), ())
+    assert view.present(asked) == held & asked
