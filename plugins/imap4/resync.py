@@ -29,12 +29,7 @@ async def catch_up(session: ImapSession, known: Known) -> None:
         return
     wanted = None if known.uids is None else spans_of_set(known.uids, 0)
     above = 0 if known.matches is None else matched_uid(selected.view, *known.matches)
-    gone, rows = await session.core.store.read(
-        lambda db: (
-            expunged_since(db, selected.mailbox_id, known.modseq, selected.settled_modseq),
-            changed_since(db, selected.mailbox_id, known.modseq),
-        )
-    )
+    gone, rows = await _missed(session, selected, known.modseq)
     session.connection.write(vanished_lines(_vanished(selected, gone, wanted, above=above), earlier=True))
     changed = _known_of(selected, rows, known.modseq)
     if wanted is not None:
@@ -45,6 +40,22 @@ async def catch_up(session: ImapSession, known: Known) -> None:
         end = start + FLAGS_AT_ONCE
         session.connection.write(flag_lines(session.enabled, selected.view, indexes[start:end], modseqs[start:end]))
         await session.connection.drain()
+
+
+async def _missed(
+    session: ImapSession, selected: Selected, modseq: int
+) -> tuple[Sequence[Span] | None, Sequence[tuple[int, int]]]:
+    """What is gone since `modseq`, None if that is not known, and (uid, modseq) of what has changed."""
+    mailbox_id = selected.mailbox_id
+    recent = session.shared.changes.changed_since(mailbox_id, modseq, selected.modseq)
+    if recent is not None:
+        return (), recent
+    return await session.core.store.read(
+        lambda db: (
+            expunged_since(db, mailbox_id, modseq, selected.settled_modseq),
+            changed_since(db, mailbox_id, modseq),
+        )
+    )
 
 
 async def tell_vanished(session: ImapSession, members: SequenceSet, since: Since) -> None:
@@ -60,7 +71,9 @@ async def tell_vanished(session: ImapSession, members: SequenceSet, since: Since
 async def changed_of(session: ImapSession, indexes: Sequence[int], since: Since) -> Sequence[int]:
     """Those of `indexes` whose messages have changed since."""
     selected = session.mailbox
-    rows = await session.core.store.read(lambda db: changed_since(db, selected.mailbox_id, since.modseq))
+    rows = session.shared.changes.changed_since(selected.mailbox_id, since.modseq, selected.modseq)
+    if rows is None:
+        rows = await session.core.store.read(lambda db: changed_since(db, selected.mailbox_id, since.modseq))
     changed = _known_of(selected, rows, since.modseq)
     places = [index for uid in changed if (index := selected.view.index(uid)) >= 0]
     if isinstance(indexes, range):

@@ -9,6 +9,7 @@ from appliance.store.index import SearchIndex
 from plugins.imap4.answer_cache import AnswerCache
 from plugins.imap4.column_cache import ColumnCache
 from plugins.imap4.recent import Recent
+from plugins.imap4.recent_changes import RecentChanges
 from plugins.imap4.search_fields import FieldBlock
 from plugins.imap4.sort_block import SortBlock
 from plugins.imap4.view_cache import ViewCache
@@ -17,11 +18,13 @@ from plugins.imap4.view_cache import ViewCache
 class Shared:
     """The core, claims of recent messages, what was searched and sorted by, the last answers, and sessions."""
 
-    __slots__ = ("answers", "core", "fields", "index", "recent", "sessions", "sorts", "views")
+    __slots__ = ("answers", "changes", "core", "fields", "index", "recent", "sessions", "sorts", "views")
 
     def __init__(self, core: Core) -> None:
         self.core = core
         self.recent = Recent(core.store)
+        self.changes = RecentChanges()
+        core.store.changes.subscribe(None, self.changes.note)
         self.fields: ColumnCache[FieldBlock] = ColumnCache()
         self.sorts: ColumnCache[SortBlock] = ColumnCache()
         self.answers = AnswerCache()
