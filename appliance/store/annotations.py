@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from appliance.errors import LimitError
+from appliance.errors import LimitError, NotFoundError
 from appliance.store.database import Database
 
 MAX_ANNOTATIONS = 1_000  # of one account, those of all its mailboxes together
@@ -41,9 +41,11 @@ def annotations_of_all(db: sqlite3.Connection, account_id: int) -> dict[int, dic
 
 def set_annotations(db: Database, account_id: int, mailbox_id: int, values: Iterable[tuple[str, bytes | None]]) -> None:
     """Set annotations, all or none; None takes one away. Raises LimitError."""
+    entries: dict[int, list[str]] = {}  # by who sees them
     for entry, value in values:
         owner = account_id if entry.startswith("/private/") else EVERYBODY
         key = (mailbox_id, owner, entry)
+        entries.setdefault(owner, []).append(entry)
         if value is None:
             db.execute("DELETE FROM annotation WHERE mailbox_id = ? AND account_id = ? AND entry = ?", key)
         else:
@@ -55,6 +57,17 @@ def set_annotations(db: Database, account_id: int, mailbox_id: int, values: Iter
     ).fetchone()
     if count > MAX_ANNOTATIONS:
         raise LimitError(f"an account has at most {MAX_ANNOTATIONS} annotations")
+    holder, name = (account_id, "") if mailbox_id == SERVER else _place(db, mailbox_id)
+    for owner, names in entries.items():
+        db.happened(holder, "annotations", name, entries=tuple(names), seen_by=owner)
+
+
+def _place(db: sqlite3.Connection, mailbox_id: int) -> tuple[int, str]:
+    """(account id, name) of a mailbox. Raises NotFoundError."""
+    row = db.execute("SELECT account_id, name FROM mailbox WHERE id = ?", (mailbox_id,)).fetchone()
+    if row is None or row[0] is None:
+        raise NotFoundError("the mailbox was deleted")
+    return row[0], row[1]
 
 
 def forget_annotations(db: Database, mailbox_id: int) -> None:

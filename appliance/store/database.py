@@ -8,9 +8,10 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from appliance.errors import StoreError
-from appliance.store.model import Change, FlagEdit
+from appliance.store.model import Change, FlagEdit, MailboxEvent, Notice
 
 # Measured with 4 KiB messages in groups of ten (octets written per octet of mail, checkpoints included, with and
 # without compression): pages of 1 KiB 2.5 and 3.1, of 2 KiB 3.2 and 3.5, of 4 KiB 3.7 and 4.0. A group touches many
@@ -29,8 +30,9 @@ class Database(sqlite3.Connection):
     """One connection. The functions of `appliance.store` take it as their first argument.
 
     On the writer's connection they also note what the transaction did: `changed()` for the mailboxes, so that their
-    watchers hear of it after the commit, `touch_directory()` for accounts, domains and aliases, and `garbage` when
-    rows are left for the sweeper. `now` is the time of the transaction in epoch seconds.
+    watchers hear of it after the commit, `happened()` for their names and annotations, `touch_directory()` for
+    accounts, domains and aliases, and `garbage` when rows are left for the sweeper. `now` is the time of the
+    transaction in epoch seconds.
     """
 
     now: int = 0
@@ -44,7 +46,7 @@ class Database(sqlite3.Connection):
         super().__init__(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
         )
-        self.changes: list[Change] = []
+        self.changes: list[Notice] = []
 
     def changed(
         self,
@@ -59,6 +61,19 @@ class Database(sqlite3.Connection):
     ) -> None:
         """Note a change of one mailbox; it is published if and when the transaction is on the disk."""
         self.changes.append(Change(mailbox_id, account_id, modseq, added, expunged, flags, edits, self.origin))
+
+    def happened(
+        self,
+        account_id: int,
+        kind: Literal["created", "deleted", "renamed", "subscription", "annotations"],
+        name: str,
+        *,
+        old_name: str = "",
+        entries: tuple[str, ...] = (),
+        seen_by: int = 0,
+    ) -> None:
+        """Note what happened to a mailbox's name, subscription or annotations, in the manner of `changed`."""
+        self.changes.append(MailboxEvent(account_id, kind, name, old_name, entries, seen_by, self.origin))
 
     def touch_directory(self) -> None:
         """Note that accounts, domains or aliases change, so that the directory in memory is read anew."""

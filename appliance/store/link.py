@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from appliance.errors import StoreError
 from appliance.store.database import WRITER_CACHE_KIB, Database, connect, primary_code
+from appliance.store.model import Change
 
 IDS_RESERVED = 4096  # of filings, by one write: what is reserved when the process ends is given to nobody
 REOPEN_PAUSE_S = (0.5, 30.0)  # shortest and longest pause between attempts to open the database again
@@ -110,8 +111,9 @@ class Link:
         self.last_commit = time.monotonic()
         self.commit_s += (self.last_commit - started - self.commit_s) / 4
         self.rows, self._changes = db.total_changes - self._changes, db.total_changes
-        if db.changes:
-            self._witness = (db.changes[-1].mailbox_id, db.changes[-1].modseq)
+        last = next((change for change in reversed(db.changes) if isinstance(change, Change)), None)
+        if last is not None:
+            self._witness = (last.mailbox_id, last.modseq)
         return result
 
     def close(self) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from appliance.errors import ExistsError, HasChildrenError, NotFoundError, StoreError
 from appliance.store.database import Database
 from appliance.store.model import DELIMITER, FIRST_KEYWORD_BIT, MAX_KEYWORDS, Mailbox
+from appliance.store.rights import copy_entries, forget_entries, list_entries, put_entries
 
 INBOX = "INBOX"
 MAX_NAME = 500  # characters of a mailbox name with all its levels
 MAX_LEVELS = 20
-MAX_MAILBOXES = 5000  # per account
+MAX_MAILBOXES = 20_000  # per account
 MAX_KEYWORD_NAME = 100  # characters
 SPECIAL_USES = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")  # RFC 6154 section 2
 
@@ -72,6 +74,15 @@ def mailbox_by_id(db: sqlite3.Connection, mailbox_id: int) -> Mailbox | None:
     return _one(db, "m.id = ? AND m.account_id IS NOT NULL", (mailbox_id,))
 
 
+def mailboxes_by_id(db: sqlite3.Connection, mailbox_ids: Iterable[int]) -> list[Mailbox]:
+    """Those of these mailboxes that are there, without their keywords."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM json_each(?) j CROSS JOIN mailbox m ON m.id = j.value WHERE m.account_id IS NOT NULL",
+        (json.dumps(list(mailbox_ids)),),
+    )
+    return [_mailbox(row, ()) for row in rows]
+
+
 def require_mailbox(db: sqlite3.Connection, account_id: int, name: str) -> Mailbox:
     """One mailbox by its name. Raises NotFoundError."""
     if (mailbox := get_mailbox(db, account_id, name)) is None:
@@ -97,6 +108,7 @@ def create_mailbox(
         raise StoreError(f"an account has at most {MAX_MAILBOXES} mailboxes")
     _make_parents(db, account_id, name)
     if found is not None:
+        db.happened(account_id, "created", name)
         # The place becomes a mailbox: nobody may take it for one of that name that was there before.
         db.execute(
             "UPDATE mailbox SET selectable = 1, uidvalidity = ?, special_use = ? WHERE id = ?",
@@ -118,12 +130,15 @@ def delete_mailbox(db: Database, account_id: int, name: str) -> None:
     mailbox = require_mailbox(db, account_id, name)
     if mailbox.name == INBOX:
         raise StoreError("INBOX cannot be deleted")
-    children = bool(_children(db, account_id, mailbox.name))
+    children = any(ids_below(db, account_id, mailbox.name))
     if children and not mailbox.selectable:
         raise HasChildrenError(f"{mailbox.name} is only the place of the mailboxes below it")
+    entries = list_entries(db, mailbox.id)
     detach_mailboxes(db, "id = ?", mailbox.id)
+    db.happened(account_id, "deleted", mailbox.name)
     if children:
-        _insert(db, account_id, mailbox.name, selectable=False)
+        place = _insert(db, account_id, mailbox.name, selectable=False)
+        put_entries(db, place, entries)  # who may do what below it stays as it was
 
 
 def detach_mailboxes(db: Database, condition: str, parameter: int) -> None:
@@ -137,6 +152,7 @@ def detach_mailboxes(db: Database, condition: str, parameter: int) -> None:
             (modseq + 1, mailbox_id),
         )
         db.changed(mailbox_id, account_id, modseq + 1, expunged=uids)
+        forget_entries(db, mailbox_id)
     db.garbage = True
 
 
@@ -157,6 +173,7 @@ def rename_mailbox(db: Database, account_id: int, name: str, new_name: str) -> M
     renamed = [(normal_name(new_name + old[len(mailbox.name) :]), child) for child, old in moved]
     _make_parents(db, account_id, new_name)
     db.executemany("UPDATE mailbox SET name = ? WHERE id = ?", renamed)
+    db.happened(account_id, "renamed", new_name, old_name=mailbox.name)
     return require_mailbox(db, account_id, new_name)
 
 
@@ -172,12 +189,14 @@ def set_subscribed(db: Database, account_id: int, name: str, *, subscribed: bool
     """Subscribe to a name or give it up. The mailbox need not be there (RFC 3501 section 6.3.6)."""
     name = normal_name(name)
     if not subscribed:
-        db.execute("DELETE FROM subscription WHERE account_id = ? AND name = ?", (account_id, name))
+        if db.execute("DELETE FROM subscription WHERE account_id = ? AND name = ?", (account_id, name)).rowcount:
+            db.happened(account_id, "subscription", name)
         return
     (count,) = db.execute("SELECT count(*) FROM subscription WHERE account_id = ?", (account_id,)).fetchone()
     if count >= 2 * MAX_MAILBOXES:
         raise StoreError("too many subscriptions")
-    db.execute("INSERT OR IGNORE INTO subscription VALUES (?, ?)", (account_id, name))
+    if db.execute("INSERT OR IGNORE INTO subscription VALUES (?, ?)", (account_id, name)).rowcount:
+        db.happened(account_id, "subscription", name)
 
 
 def list_subscriptions(db: sqlite3.Connection, account_id: int) -> list[str]:
@@ -316,19 +335,39 @@ def _mailbox(row: Sequence[Any], keywords: Sequence[str]) -> Mailbox:
     )
 
 
+def ids_below(db: sqlite3.Connection, account_id: int, name: str) -> Iterator[int]:
+    """The ids of all mailboxes below a name; looked up as they are asked for."""
+    for (mailbox_id,) in db.execute("SELECT id" + _BELOW, _below(account_id, name)):
+        yield mailbox_id
+
+
 def _children(db: sqlite3.Connection, account_id: int, name: str) -> list[tuple[int, str]]:
-    """(id, name) of all mailboxes below a name. `0` is the character after the delimiter."""
-    return db.execute(
-        "SELECT id, name FROM mailbox WHERE account_id = ? AND name > ? AND name < ?",
-        (account_id, name + DELIMITER, name + chr(ord(DELIMITER) + 1)),
-    ).fetchall()
+    """(id, name) of all mailboxes below a name."""
+    return db.execute("SELECT id, name" + _BELOW, _below(account_id, name)).fetchall()
 
 
-def _insert(db: Database, account_id: int, name: str, *, selectable: bool, special_use: str = "") -> None:
-    db.execute(
+_BELOW = " FROM mailbox WHERE account_id = ? AND name > ? AND name < ?"
+
+
+def _below(account_id: int, name: str) -> tuple[int, str, str]:
+    """`0` is the character after the delimiter."""
+    return account_id, name + DELIMITER, name + chr(ord(DELIMITER) + 1)
+
+
+def _insert(db: Database, account_id: int, name: str, *, selectable: bool, special_use: str = "") -> int:
+    """A new row; whoever may do something with the mailbox above it may do so here (RFC 4314 section 4)."""
+    mailbox_id = db.execute(
         "INSERT INTO mailbox (account_id, name, uidvalidity, special_use, selectable) VALUES (?, ?, ?, ?, ?)",
         (account_id, name, take_uidvalidity(db), special_use, selectable),
-    )
+    ).lastrowid
+    assert mailbox_id is not None
+    above = db.execute(
+        "SELECT id FROM mailbox WHERE account_id = ? AND name = ?", (account_id, name.rpartition(DELIMITER)[0])
+    ).fetchone()
+    if above is not None:
+        copy_entries(db, above[0], mailbox_id)
+    db.happened(account_id, "created", name)
+    return mailbox_id
 
 
 def _make_parents(db: Database, account_id: int, name: str) -> None:

@@ -178,6 +178,24 @@ class FlagEdit:
 
 
 @dataclass(frozen=True, slots=True)
+class MailboxEvent:
+    """What happened to a mailbox's name, subscription or annotations; published after the commit, as a hint.
+
+    `account_id` is whose mailbox it is, and `name` its name afterwards; "" stands for the server. `old_name` is what a
+    renamed one was called; `entries` are the annotations that were set or taken away, those of one account if
+    `seen_by` names it.
+    """
+
+    account_id: int
+    kind: Literal["created", "deleted", "renamed", "subscription", "annotations"]
+    name: str
+    old_name: str = ""
+    entries: tuple[str, ...] = ()
+    seen_by: int = 0
+    origin: object = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What happened in one mailbox, published after the commit. A hint: the truth is the durable modseq."""
 
@@ -189,3 +207,6 @@ class Change:
     flags: tuple[tuple[int, int], ...] = ()  # (uid, flags) after the change, those of added uids included
     edits: tuple[FlagEdit, ...] = ()  # in place of `flags` for whole ranges; some may have had these flags before
     origin: object = field(default=None, compare=False)  # the session that made the change, if it gave itself
+
+
+Notice = Change | MailboxEvent

@@ -27,7 +27,7 @@ from appliance.store.keeper import Keeper
 from appliance.store.known import KnownMailboxes
 from appliance.store.mailboxes import mailbox_by_id
 from appliance.store.messages import expunge
-from appliance.store.model import Accepted, Change, Filing, Mailbox, MessageRow, QueueWish
+from appliance.store.model import Accepted, Filing, Mailbox, MessageRow, Notice, QueueWish
 from appliance.store.readers import Readers
 from appliance.store.recent import RecentBodies
 from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
@@ -506,7 +506,7 @@ class Store:
             self._writer.put(self._inbox)
             self._inbox = []
 
-    def _publish(self, changes: list[Change], directory_touched: bool) -> None:
+    def _publish(self, changes: list[Notice], directory_touched: bool) -> None:
         if directory_touched:
             self.directory.invalidate()
         self.changes.publish(changes)

@@ -20,7 +20,7 @@ from appliance.store.bodies import pack_short
 from appliance.store.database import Database
 from appliance.store.deposit import Deposit, deposit_group
 from appliance.store.link import FatalError, Link, is_fatal
-from appliance.store.model import Change
+from appliance.store.model import Notice
 from appliance.store.segments import Segments
 from appliance.store.space import Space
 from appliance.store.sweep import sweep
@@ -68,7 +68,7 @@ class Writer:
         wal: Log,
         *,
         now: Callable[[], float],
-        publish: Callable[[list[Change], bool], None],
+        publish: Callable[[list[Notice], bool], None],
         reopened: Callable[[], None],
     ) -> None:
         self._link = Link(path, now=now, reopened=reopened)
@@ -180,7 +180,7 @@ class Writer:
 
     def _settle(self, jobs: list[Job]) -> None:
         outcomes: list[Outcome] = []
-        changes: list[Change] = []
+        changes: list[Notice] = []
         touched = False
         try:
             outside = [job for job in jobs if job.outside]
@@ -232,7 +232,7 @@ class Writer:
                 admitted.append(job)
         return admitted
 
-    def _transact(self, jobs: list[Job]) -> tuple[list[Outcome], list[Change], bool]:
+    def _transact(self, jobs: list[Job]) -> tuple[list[Outcome], list[Notice], bool]:
         """One transaction for all. If one job fails they are run again, each in a savepoint of its own."""
         try:
             try:
@@ -249,7 +249,7 @@ class Writer:
         except sqlite3.Error as error:  # another process holds the database locked
             return _all(jobs, error), [], False
 
-    def _after_failure(self, jobs: list[Job], error: FatalError) -> tuple[list[Outcome], list[Change], bool]:
+    def _after_failure(self, jobs: list[Job], error: FatalError) -> tuple[list[Outcome], list[Notice], bool]:
         """Nothing of the group counts. The connection is given up; on a full disk removals get the reserve."""
         log.error("the store's transaction failed: %s", error)
         self._link.close()
@@ -269,7 +269,7 @@ class Writer:
 
     def _commit(
         self, jobs: list[Job], run: Callable[[Database, list[Job]], list[Outcome]]
-    ) -> tuple[list[Outcome], list[Change], bool]:
+    ) -> tuple[list[Outcome], list[Notice], bool]:
         def noted(db: Database) -> tuple[list[Outcome], Database]:
             return run(db, jobs), db
 
@@ -342,7 +342,7 @@ class Writer:
         db.garbage = sweep(db)
         return []
 
-    def _report(self, outcomes: list[Outcome], changes: list[Change], touched: bool) -> None:
+    def _report(self, outcomes: list[Outcome], changes: list[Notice], touched: bool) -> None:
         for job, _, _ in outcomes:
             for one in job.bodies:
                 if one.body.extent is not None:
@@ -351,7 +351,7 @@ class Writer:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._deliver, outcomes, changes, touched)
 
-    def _deliver(self, outcomes: list[Outcome], changes: list[Change], touched: bool) -> None:
+    def _deliver(self, outcomes: list[Outcome], changes: list[Notice], touched: bool) -> None:
         """On the loop: first the watchers, then those who wait."""
         if changes or touched:
             self._publish(changes, touched)

@@ -36,6 +36,7 @@ _AFTER_LOGIN = (
     "UIDPLUS",
     "MOVE",
     "UNSELECT",
+    "NOTIFY",
     "MULTIAPPEND",
     "CATENATE",
     "ESEARCH",

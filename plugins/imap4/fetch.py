@@ -52,15 +52,18 @@ async def fetch(session: ImapSession, command: Fetch) -> str:
     if plan.sets_seen and not selected.read_only and await _mark_seen(session, selected, indexes):
         plan = plan.with_flags(with_modseq=enabled.condstore)
         selected.own_changes_told()
-    if plan.needs_texts:
-        gone = await send_texts(session, selected, plan, indexes)
-    elif plan.needs_store:
-        gone = await _send_rows(session, selected, plan, indexes)
-    else:
-        gone = await _send_view(session, selected, plan, indexes)
-    if gone:
+    if await respond(session, selected, plan, indexes):
         raise RefusalError("Some of the messages were expunged", "EXPUNGEISSUED")
     return f"{command.verb} completed"
+
+
+async def respond(session: ImapSession, selected: Selected, plan: Plan, indexes: Sequence[int]) -> int:
+    """Write the responses for the messages at `indexes`; returns how many of them are gone."""
+    if plan.needs_texts:
+        return await send_texts(session, selected, plan, indexes)
+    if plan.needs_store:
+        return await _send_rows(session, selected, plan, indexes)
+    return await _send_view(session, selected, plan, indexes)
 
 
 async def _mark_seen(session: ImapSession, selected: Selected, indexes: Sequence[int]) -> bool:

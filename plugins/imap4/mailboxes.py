@@ -37,7 +37,7 @@ async def create(session: ImapSession, command: Create) -> str:
         if not use or len(command.uses) > 1:
             raise RefusalError("A mailbox has one special use of those in RFC 6154", "USEATTR")
     made = await session.core.store.write(
-        lambda db: mailboxes.create_mailbox(db, account, command.mailbox, special_use=use)
+        lambda db: mailboxes.create_mailbox(db, account, command.mailbox, special_use=use), origin=session
     )
     _tell_name(session, made.name, command.mailbox.rstrip(DELIMITER))
     return f"[MAILBOXID ({mailbox_id(made.id)})] CREATE completed"
@@ -50,7 +50,7 @@ async def delete(session: ImapSession, command: OnMailbox) -> str:
     if mailbox is not None and session.selected is not None and session.selected.mailbox_id == mailbox.id:
         session.deselect()
     try:
-        await store.write(lambda db: mailboxes.delete_mailbox(db, account, command.mailbox))
+        await store.write(lambda db: mailboxes.delete_mailbox(db, account, command.mailbox), origin=session)
     except HasChildrenError as error:
         raise RefusalError(str(error), "HASCHILDREN") from error
     return "DELETE completed"
@@ -61,7 +61,7 @@ async def rename(session: ImapSession, command: Rename) -> str:
     _check_name(command.target)
     account = session.account.id
     made = await session.core.store.write(
-        lambda db: mailboxes.rename_mailbox(db, account, command.mailbox, command.target)
+        lambda db: mailboxes.rename_mailbox(db, account, command.mailbox, command.target), origin=session
     )
     if command.mailbox != mailboxes.INBOX:  # which keeps its name, and gives its messages away
         _tell_name(session, made.name, command.mailbox)
@@ -80,7 +80,9 @@ async def subscribe(session: ImapSession, command: OnMailbox) -> str:
     account, wanted = session.account.id, command.verb == "SUBSCRIBE"
     if wanted:
         _check_name(command.mailbox)
-    await session.core.store.write(lambda db: mailboxes.set_subscribed(db, account, command.mailbox, subscribed=wanted))
+    await session.core.store.write(
+        lambda db: mailboxes.set_subscribed(db, account, command.mailbox, subscribed=wanted), origin=session
+    )
     return f"{command.verb} completed"
 
 
@@ -99,7 +101,7 @@ async def list_names(session: ImapSession, command: ListNames) -> str:
         session.connection.write(b'* LIST (\\Noselect) "/" ""\r\n')
         return "LIST completed"
     account, recent = session.account.id, session.shared.recent
-    names = await session.core.store.read(lambda db: _Names(db, account, subscriptions=_wants_subscriptions(query)))
+    names = await session.core.store.read(lambda db: Names(db, account, subscriptions=_wants_subscriptions(query)))
     noted: dict[int, dict[str, bytes]] = {}
     if query.metadata:
         noted = await session.core.store.read(lambda db: annotations_of_all(db, account))
@@ -148,7 +150,7 @@ class _Line:
         self.mailbox = mailbox
 
 
-class _Names:
+class Names:
     """All names of an account at one moment, and what LIST says of each."""
 
     def __init__(self, db: Database, account_id: int, *, subscriptions: bool) -> None:
@@ -169,7 +171,7 @@ class _Names:
         criteria = b" ".join(b'"%b"' % option.encode() for option in _CRITERIA if option in query.selection)
         for name in sorted(filter(patterns.match, selected | hidden), key=_order):
             childinfo = b' ("CHILDINFO" (%b))' % criteria if name in above else b""
-            line = name_line("LIST", self._attributes(name), name, childinfo, utf8=utf8)
+            line = name_line("LIST", self.attributes(name), name, childinfo, utf8=utf8)
             yield _Line(line, self._mailboxes.get(name))
 
     def _selected(self, query: ListQuery) -> set[str]:
@@ -179,7 +181,16 @@ class _Names:
             names = {name for name in names if (mailbox := self._mailboxes.get(name)) and mailbox.special_use}
         return names
 
-    def _attributes(self, name: str) -> list[str]:
+    def get(self, name: str) -> Mailbox | None:
+        """The mailbox, or mere place, of that name."""
+        return self._mailboxes.get(name)
+
+    def is_subscribed(self, name: str) -> bool:
+        """Whether the name is subscribed, if subscriptions were read."""
+        return name in self._subscribed
+
+    def attributes(self, name: str) -> list[str]:
+        """What LIST says of a name, also of one that is not there."""
         mailbox = self._mailboxes.get(name)
         found: list[str] = []
         if mailbox is None:

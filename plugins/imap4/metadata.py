@@ -37,7 +37,7 @@ async def set_metadata(session: ImapSession, command: SetMetadata) -> str:
     if any(value is not None and len(value) > MAX_VALUE for _, value in command.values):
         raise RefusalError(f"A value has at most {MAX_VALUE} octets", f"METADATA MAXSIZE {MAX_VALUE}")
     try:
-        await session.core.store.write(lambda db: set_annotations(db, account, place, command.values))
+        await session.core.store.write(lambda db: set_annotations(db, account, place, command.values), origin=session)
     except LimitError as error:
         raise RefusalError(f"At most {MAX_ANNOTATIONS} annotations of one account", "METADATA TOOMANY") from error
     return f"{command.verb} completed"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
 from appliance.store import mailboxes
-from appliance.store.model import DELIMITER, Mailbox
+from appliance.store.model import Mailbox
 from plugins.imap4.enabled import Enabled
 from plugins.imap4.numbers import has_numbers
 from plugins.imap4.progress import Progress
@@ -116,21 +116,9 @@ async def _mailboxes(session: ImapSession, sources: Sequence[Source]) -> list[Ma
     return [
         one
         for one in there
-        if one.selectable and any(_fits(source, one, one.name in subscribed, one.id == own) for source in sources)
+        if one.selectable
+        and any(
+            (source == SELECTED and one.id == own) or source.covers(one.name, subscribed=one.name in subscribed)
+            for source in sources
+        )
     ]
-
-
-def _fits(source: Source, mailbox: Mailbox, subscribed: bool, selected: bool) -> bool:
-    name = mailbox.name
-    match source.kind:
-        case "SELECTED":
-            return selected
-        case "INBOXES" | "PERSONAL":
-            return True  # mail can be delivered into any of them
-        case "SUBSCRIBED":
-            return subscribed
-        case "MAILBOXES":
-            return name in source.names
-        case "SUBTREE":
-            return any(name == top or name.startswith(top + DELIMITER) for top in source.names)
-    return any(name == top or name.rpartition(DELIMITER)[0] == top for top in source.names)  # SUBTREE-ONE

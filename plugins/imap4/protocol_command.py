@@ -12,6 +12,7 @@ from enum import IntEnum
 from plugins.imap4.protocol_fetch import FetchItem, parse_items
 from plugins.imap4.protocol_list import ListQuery, parse_list, parse_lsub, parse_status_items
 from plugins.imap4.protocol_metadata import Wanted, parse_values, parse_wanted
+from plugins.imap4.protocol_notify import Wishes, parse_notify
 from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet, parse_verb
 from plugins.imap4.protocol_return import Returns, parse_return
 from plugins.imap4.protocol_search import Key, parse_keys_in_charset, parse_program
@@ -152,6 +153,13 @@ class SetMetadata(Command):
 
     mailbox: str
     values: tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Notify(Command):
+    """NOTIFY (RFC 5465 section 3.1); None is NOTIFY NONE."""
+
+    wishes: Wishes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +353,11 @@ def _set_metadata(cursor: Cursor, tag: bytes, verb: str) -> Command:
     return SetMetadata(tag, verb, mailbox, parse_values(cursor))
 
 
+def _notify(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    return Notify(tag, verb, parse_notify(cursor))
+
+
 def _fetch(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     members = cursor.sequence_set()
@@ -451,6 +464,7 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "GETMETADATA": (_AFTER, _get_metadata),
     "SETMETADATA": (_AFTER, _set_metadata),
     "IDLE": (_AFTER, _bare),
+    "NOTIFY": (_AFTER, _notify),
     "CHECK": (_IN_MAILBOX, _bare),
     "CLOSE": (_IN_MAILBOX, _bare),
     "UNSELECT": (_IN_MAILBOX, _bare),

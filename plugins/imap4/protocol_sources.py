@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plugins.imap4.protocol_list import DELIMITER
 from plugins.imap4.protocol_parse import Cursor, GrammarError
 
 MAX_SOURCES = 100  # filters of one command
@@ -19,6 +20,21 @@ class Source:
 
     kind: str
     names: tuple[str, ...] = ()
+
+    def covers(self, name: str, *, subscribed: bool) -> bool:
+        """Whether a mailbox of one's own is meant; those that mean the selected one cover none by name."""
+        match self.kind:
+            case "INBOXES" | "PERSONAL":
+                return True  # mail can be delivered into any of them
+            case "SUBSCRIBED":
+                return subscribed
+            case "MAILBOXES":
+                return name in self.names
+            case "SUBTREE":
+                return any(name == top or name.startswith(top + DELIMITER) for top in self.names)
+            case "SUBTREE-ONE":
+                return any(name == top or name.rpartition(DELIMITER)[0] == top for top in self.names)
+        return False
 
 
 SELECTED = Source("SELECTED")

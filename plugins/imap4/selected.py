@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from plugins.imap4.recent import Recent
     from plugins.imap4.view_cache import ViewCache
 
+MAX_ARRIVED = 1_000  # messages whose arrival waits to be told in detail
 MAX_PENDING = 5_000  # uids and flags in notices that wait; above it the mailbox is read again instead
 
 
@@ -202,7 +204,7 @@ class Selected:
         self._arrived = [] if wanted else None
 
     def take_arrived(self) -> list[int]:
-        """The UIDs of the messages that others have added since the last time."""
+        """The UIDs of the messages that others have added since the last time; not all if over MAX_ARRIVED."""
         if not self._arrived:
             return []
         arrived, self._arrived = self._arrived, []
@@ -229,8 +231,9 @@ class Selected:
     async def news(self, *, expunges: bool, flags: bool = True) -> bytes:
         """Bring the view up to date and return the untagged responses that tell the client.
 
-        Without `flags`, others' changes of flags are left out. EXPUNGE waits unless `expunges`: message numbers must not move under a command that uses them (RFC 3501
-        sections 5.5 and 7.4.1). Raises NotFoundError when the mailbox is gone.
+        Without `flags`, others' changes of flags are left out. EXPUNGE waits unless `expunges`: message numbers must
+        not move under a command that uses them (RFC 3501 sections 5.5 and 7.4.1). Raises NotFoundError when the
+        mailbox is gone.
         """
         await self.absorb()
         lines: list[bytes] = []
@@ -281,7 +284,7 @@ class Selected:
             self._add([(uid, flags[uid]) for uid in added if uid in flags])
             if self._arrived is not None:
                 others = {uid for change in pending if change.origin is not self._owner for uid in change.added}
-                self._arrived += [uid for uid in added if uid in others]
+                self._note_arrived(uid for uid in added if uid in others)
         for change in pending:
             own = change.origin is self._owner
             self._update(change.flags, change.modseq, own=own)
@@ -297,8 +300,11 @@ class Selected:
         self.modseq = mailbox.highestmodseq
         self._update(rows, 0, own=False)
         self._add([row for row in rows if row[0] > last])
+        self._note_arrived(uid for uid, _ in rows if uid > last)
+
+    def _note_arrived(self, uids: Iterable[int]) -> None:
         if self._arrived is not None:
-            self._arrived += [uid for uid, _ in rows if uid > last]
+            self._arrived.extend(islice(uids, MAX_ARRIVED + 1 - len(self._arrived)))
 
     def _add(self, rows: Sequence[tuple[int, int]]) -> None:
         if not rows:

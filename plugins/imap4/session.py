@@ -25,6 +25,7 @@ from plugins.imap4 import (
     mailboxes,
     metadata,
     multisearch,
+    notify,
     opening,
     quota,
     search,
@@ -35,6 +36,7 @@ from plugins.imap4 import (
 )
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.enabled import Enabled
+from plugins.imap4.notify import Notifier
 from plugins.imap4.numbers import holds_numbers, refuse_numbers
 from plugins.imap4.protocol import CONTINUE as CONTINUE_LINE
 from plugins.imap4.protocol import BadCommand, Continue, ImapServer, Line
@@ -89,6 +91,7 @@ HANDLERS: dict[str, Handler] = {
     "EXPUNGE": transfer.expunge,
     "UID EXPUNGE": transfer.expunge,
     "IDLE": idle.idle,
+    "NOTIFY": notify.notify,
 }
 
 
@@ -107,6 +110,7 @@ class ImapSession:
         "hostname",
         "is_idle",
         "machine",
+        "notifier",
         "open",
         "selected",
         "session",
@@ -134,6 +138,7 @@ class ImapSession:
         self._account: Account | None = None
         self._unwatch: Callable[[], None] | None = None
         self.selected: Selected | None = None
+        self.notifier: Notifier | None = None  # once NOTIFY was used
         self.enabled = Enabled()
         self.open = True
         self.is_idle = False
@@ -189,7 +194,21 @@ class ImapSession:
         self.machine.utf8 = False
         self.machine.state = State.NOT_AUTHENTICATED
 
+    def use_notifier(self, notifier: Notifier) -> None:
+        """Tell from now on what `notifier` hears of, and of the selected mailbox what it wants."""
+        self.notifier = notifier
+        if self.selected is not None:
+            self._watch_new(self.selected)
+        self.connection.wake()
+
+    def _watch_new(self, selected: Selected) -> None:
+        group = None if self.notifier is None else self.notifier.selected
+        selected.watch_new(wanted=group is not None and bool(group.items))
+
     def _leave(self) -> None:
+        if self.notifier is not None:
+            self.notifier.close()
+            self.notifier = None
         if self._account is not None:
             self.shared.leave(self._account.id)
             self._account = None
@@ -212,6 +231,7 @@ class ImapSession:
     def select(self, selected: Selected) -> None:
         """Enter the selected state."""
         self.selected = selected
+        self._watch_new(selected)
         self.machine.state = State.SELECTED
 
     def deselect(self) -> None:
@@ -222,8 +242,8 @@ class ImapSession:
             self.machine.state = State.AUTHENTICATED
 
     def wake(self) -> None:
-        """Something has changed in the selected mailbox: in IDLE that is told at once."""
-        if self.is_idle:
+        """Something has changed in the selected mailbox: in IDLE, and with NOTIFY, that is told at once."""
+        if self.is_idle or self.notifier is not None:
             self.connection.wake()
 
     def hang_up(self, text: str, code: str = "") -> None:
@@ -240,13 +260,30 @@ class ImapSession:
                 return event.data
 
     async def tell_news(self, *, expunges: bool) -> None:
-        """Write what has changed in the selected mailbox. Ends the session when that is gone."""
-        if self.selected is None or not self.selected.has_news:
-            return
-        try:
-            self.connection.write(await self.selected.news(expunges=expunges))
-        except NotFoundError:
-            self.hang_up("The selected mailbox was deleted")
+        """Write what has changed, as far as the client wants to hear of it.
+
+        Ends the session when the selected mailbox is gone.
+        """
+        selected, notifier = self.selected, self.notifier
+        if selected is not None and selected.has_news and self._hears(selected):
+            try:
+                flags = notifier is None or notifier.wants_flags
+                self.connection.write(await selected.news(expunges=expunges, flags=flags))
+            except NotFoundError:
+                self.hang_up("The selected mailbox was deleted")
+                return
+            if notifier is not None:
+                await notifier.tell_arrived(selected)
+        if notifier is not None and notifier.has_news:
+            await notifier.tell()
+
+    def _hears(self, selected: Selected) -> bool:
+        """Whether anything of the selected mailbox is told.
+
+        To a client that wants no events of it, only when it has changed the mailbox itself: its message numbers would
+        be wrong else.
+        """
+        return self.notifier is None or self.notifier.wants_messages or not selected.is_untouched
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -261,6 +298,8 @@ class ImapSession:
             self.bad(event)
         else:
             assert event is WAKE, event
+            if self.notifier is not None:
+                await self.tell_news(expunges=self.notifier.immediate)
         if self.connection.stopping and self.open:
             self.hang_up("The service is shutting down, try again later", "UNAVAILABLE")
 
@@ -290,6 +329,8 @@ class ImapSession:
             await self.tell_news(expunges=not holds_numbers(command))
         if self.open or command.verb == "LOGOUT":
             self.connection.write(line)
+        if self.notifier is not None and self.notifier.immediate:
+            self.connection.wake()  # what this command had to hold back
 
     def bad(self, event: BadCommand) -> None:
         """Answer a command that cannot be read; too many in a row end the session."""

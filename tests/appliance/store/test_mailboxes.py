@@ -8,6 +8,7 @@ import pytest
 
 from appliance.errors import ExistsError, NotFoundError, StoreError
 from appliance.store import MAX_KEYWORDS, Account, Change, Mailbox, Store, mailboxes
+from appliance.store.annotations import set_annotations
 from appliance.store.mailboxes import (
     MAX_LEVELS,
     MAX_NAME,
@@ -21,6 +22,7 @@ from appliance.store.mailboxes import (
     rename_mailbox,
     set_subscribed,
 )
+from appliance.store.model import MailboxEvent, Notice
 from tests.appliance.store.samples import Clock, accept, box, count, message, rows, swept, uids
 
 
@@ -98,6 +100,33 @@ async def test_delete_keeps_the_subscription_and_tells_the_watchers(store: Store
     assert store.peek(lambda db: mailboxes.mailbox_by_id(db, mailbox.id)) is None
     assert "x" in store.peek(lambda db: list_subscriptions(db, ana.id))
     assert (await make(store, ana, "x")).subscribed
+
+
+async def test_an_account_s_watchers_hear_of_names_subscriptions_and_annotations(store: Store, ana: Account) -> None:
+    heard: list[Notice] = []
+    end = store.changes.subscribe_account(ana.id, heard.append)
+    me = object()
+    await store.write(lambda db: create_mailbox(db, ana.id, "a/b", subscribe=True), origin=me)
+    await store.write(lambda db: rename_mailbox(db, ana.id, "a/b", "c"))
+    mailbox = box(store, ana, "c")
+    values = [("/private/x", b"1"), ("/shared/y", None)]
+    await store.write(lambda db: set_annotations(db, ana.id, mailbox.id, values))
+    await store.write(lambda db: set_subscribed(db, ana.id, "c", subscribed=False))
+    await store.write(lambda db: delete_mailbox(db, ana.id, "c"))
+    assert [one for one in heard if isinstance(one, MailboxEvent)] == [
+        MailboxEvent(ana.id, "created", "a"),
+        MailboxEvent(ana.id, "created", "a/b"),
+        MailboxEvent(ana.id, "subscription", "a/b"),
+        MailboxEvent(ana.id, "renamed", "c", "a/b"),
+        MailboxEvent(ana.id, "annotations", "c", entries=("/private/x",), seen_by=ana.id),
+        MailboxEvent(ana.id, "annotations", "c", entries=("/shared/y",)),
+        MailboxEvent(ana.id, "deleted", "c"),
+    ]
+    assert [one.origin is me for one in heard[:4]] == [True, True, True, False]
+    assert sum(isinstance(one, Change) for one in heard) == 1
+    end()
+    await make(store, ana, "d")
+    assert len(heard) == 8
 
 
 async def test_delete_of_a_mailbox_with_children_leaves_a_place(store: Store, ana: Account) -> None:

@@ -169,6 +169,8 @@ WORDS = st.sampled_from(
         b"(CHANGEDSINCE 5 VANISHED)", b"(UNCHANGEDSINCE 5)", b"(QRESYNC (1 2 3:4 (5 6)))", b"(CONDSTORE)", b"QRESYNC",
         b"MODSEQ", b"ENABLE", b"BINARY[1]<0.5>", b"BINARY.SIZE[]", b"EMAILID", b"UNAUTHENTICATE", b"+FLAGS.SILENT",
         b"CATENATE (", b"URL /a/;UID=1", b"TEXT {3+}", b"UTF8 (~{3+}", b"REPLACE 1", b"URL {9+}", b"a1 APPEND INBOX ",
+        b"a1 NOTIFY SET ", b"STATUS", b"(selected (", b"MessageNew (uid)", b"MessageExpunge",
+        b"(subtree ({1+}", b"NONE)",
     ]
 )  # fmt: skip
 WIRE = st.lists(st.one_of(WORDS, st.binary(max_size=4)), max_size=40).map(b"".join)
@@ -195,6 +197,7 @@ COMMANDS = st.sampled_from(
         b'b3 SEARCH MODSEQ "/flags/\\\\seen" all 7 EMAILID E1 SAVEDSINCE 1-Feb-2023\r\n',
         b"b4 APPEND INBOX CATENATE (URL {9+}\r\n/a/;UID=1 TEXT {3+}\r\nabc UTF8 (~{2}\r\nab)) (\\Seen) {1+}\r\nx\r\n",
         b'b5 REPLACE 3 Refused CATENATE (URL "/a/;UID=1" TEXT {3+}\r\nabc URL {4+}\r\n/b/;)\r\n',
+        b"b6 NOTIFY SET STATUS (selected (MessageNew (uid) MessageExpunge)) (subtree ({1+}\r\na b) (MailboxName))\r\n",
         b"a8 LOGIN {9000+}\r\n" + b"x" * 9000 + b" y\r\n",
     ]
 )

@@ -40,8 +40,9 @@ STEPS = st.lists(STEP, min_size=1, max_size=25)
 class Actors:
     """Three mail programs: one of old, one with CONDSTORE alone at times, one with QRESYNC that leaves and returns."""
 
-    def __init__(self, here: Office) -> None:
+    def __init__(self, here: Office, notify: str = "") -> None:
         self.here = here
+        self.notify = notify
         self.caches = [Cache(), Cache(), Cache()]
         self.watchers: list[Watcher] = []
         self.uidvalidities: set[int] = set()
@@ -54,7 +55,7 @@ class Actors:
             self.watchers.append(await self.arrive(cache, qresync=place > 0))
 
     async def arrive(self, cache: Cache, *, qresync: bool) -> Watcher:
-        watcher = Watcher(await self.here.login(), cache, qresync=qresync)
+        watcher = Watcher(await self.here.login(), cache, qresync=qresync, notify=self.notify)
         await watcher.select("INBOX")
         self.uidvalidities.add(cache.uidvalidity)
         return watcher
@@ -92,6 +93,8 @@ class Actors:
             return
         if not watcher.qresync and "MODSEQ" in text.upper():
             return  # it enables CONDSTORE, which the first program does not know of
+        if self.notify == "selected" and ("{set}" in text or text == "SEARCH SEEN"):
+            return  # message numbers may change at any time
         first = number % len(watcher.uids)
         last = min(len(watcher.uids) - 1, first + (number >> 4) % 4)
         await watcher.command(
@@ -146,6 +149,28 @@ def test_a_program_that_leaves_at_any_moment_misses_nothing(steps: list[Step]) -
         async with office(folder) as here:
             await here.put(*[MESSAGE] * 5)
             actors = Actors(here)
+            await actors.start()
+            inbox = here.mailbox_id()
+            for step in steps:
+                await actors.step(*step)
+                await actors.step("again", 2, 0, 0)
+                uids = [uid for uid, _ in here.store.peek(lambda db: list_flags(db, inbox))]
+                assert actors.watchers[2].uids == uids
+            await actors.agree()
+
+    with tempfile.TemporaryDirectory(dir=FAST) as folder:
+        asyncio.run(run(Path(folder)))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(STEPS, st.sampled_from(["selected", "selected-delayed"]))
+def test_programs_with_notify_end_with_what_the_store_has(steps: list[Step], how: str) -> None:
+    """They are told at any time, and one with QRESYNC that leaves after every step misses nothing."""
+
+    async def run(folder: Path) -> None:
+        async with office(folder) as here:
+            await here.put(*[MESSAGE] * 5)
+            actors = Actors(here, how)
             await actors.start()
             inbox = here.mailbox_id()
             for step in steps:

@@ -26,10 +26,12 @@ class Cache:
 class Watcher:
     """One connection with a mailbox selected. `uids` has one place for each message, 0 where it is not known yet."""
 
-    def __init__(self, client: Client, cache: Cache, *, qresync: bool) -> None:
+    def __init__(self, client: Client, cache: Cache, *, qresync: bool, notify: str = "") -> None:
+        """`notify` is "selected" or "selected-delayed", of NOTIFY; with the first it uses no message numbers."""
         self.client = client
         self.cache = cache
         self.qresync = qresync
+        self.notify = notify
         self.uids: list[int] = []
         self._seen_modseq = 0
 
@@ -62,6 +64,9 @@ class Watcher:
             self.uids = known
         highest = [int(match[1]) for line in lines if (match := _HIGHEST.search(line))]
         cache.modseq = highest[-1]
+        if self.notify:
+            items = " (UID FLAGS)" if self.notify == "selected" else ""
+            await self.command(f"NOTIFY SET ({self.notify} (MessageNew{items} MessageExpunge FlagChange))")
         await self.learn()
 
     async def command(self, text: str) -> None:
@@ -91,6 +96,8 @@ class Watcher:
 
     async def learn(self) -> None:
         """Ask for the UIDs and flags of messages that are new."""
+        while 0 in self.uids and self.notify == "selected":
+            await self.command(f"UID FETCH {max(self.uids) + 1}:* (UID FLAGS)")
         while 0 in self.uids:
             await self.command(f"FETCH {self.uids.index(0) + 1}:{len(self.uids)} (UID FLAGS)")
 
