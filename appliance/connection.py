@@ -559,6 +559,7 @@ async def connect(
 ) -> Connection:
     """Connect to a host (best an address: names go to the system's blocking resolver) within `timeout` seconds.
 
+    With port 0, `host` is the path of a Unix socket.
     With `tls` the handshake follows at once (implicit TLS), checked against `server_hostname` or `host`.
     Raises ConnectError, TlsError.
     """
@@ -567,7 +568,10 @@ async def connect(
     try:
         async with asyncio.timeout(timeout):
             local = (local_addr, 0) if local_addr else None
-            await loop.create_connection(lambda: connection, host, port, local_addr=local)
+            if port:
+                await loop.create_connection(lambda: connection, host, port, local_addr=local)
+            else:
+                await loop.create_unix_connection(lambda: connection, host)
             if tls is not None:
                 await connection.handshake()
     except TimeoutError as error:

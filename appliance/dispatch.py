@@ -24,6 +24,7 @@ from appliance.errors import PluginError
 from appliance.hookspecs import Combine, Level, OnFailure
 from appliance.loading import register
 from appliance.mail.delivery import Outcome, Route
+from appliance.mail.edited import Edited
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
@@ -156,6 +157,10 @@ class Dispatch:
         arguments = {"session": session, "envelope": envelope, "recipient": recipient}
         return await self._severest("smtp_recipient", arguments)
 
+    def smtp_disconnect(self, *, session: Session) -> None:
+        """See `hookspecs.smtp_disconnect`."""
+        self._notify("smtp_disconnect", {"session": session})
+
     async def own_recipient(self, *, recipient: Recipient) -> Literal["local", "backup", "relay"] | None:
         """See `hookspecs.own_recipient`. Raises HookFailedError."""
         kind: Literal["local", "backup", "relay"] | None = await self._first(
@@ -181,19 +186,26 @@ class Dispatch:
 
     # ── the accept path ───────────────────────────────────────────────────────────────────────────────────────────
 
-    async def message_received(self, *, session: Session, envelope: Envelope, message: Message) -> Message | Reply:
+    async def message_received(
+        self, *, session: Session, envelope: Envelope, message: Message
+    ) -> Message | Edited | Reply:
         """See `hookspecs.message_received`. A failure is a 451."""
         hook = self._hooks["message_received"]
+        edited: Edited | None = None
         for one in hook.implementations:
             arguments = {"session": session, "envelope": envelope, "message": message}
             try:
-                answer = await self._call(hook, one, arguments, lambda a: isinstance(a, Message) or _is_refusal(a))
+                answer = await self._call(hook, one, arguments, _is_received)
             except HookFailedError as error:
                 return error.reply
             if isinstance(answer, Reply):
                 return answer
-            message = message if answer is None else answer
-        return message
+            if isinstance(answer, Edited):
+                edited = answer.after(edited)
+                message, envelope = edited.message, edited.envelope(envelope)
+            elif answer is not None:
+                message = answer
+        return message if edited is None else dataclasses.replace(edited, message=message)
 
     async def authenticate_message(
         self,
@@ -425,6 +437,10 @@ _ITEMS: dict[str, Check] = {
 def _is_status(item: Sequence[object]) -> bool:
     plain = [type(part) for part in item[:2]] == [str, str]
     return plain and (len(item) == 2 or (len(item) == 3 and item[2] in get_args(Level)))
+
+
+def _is_received(answer: object) -> bool:
+    return isinstance(answer, (Message, Edited)) or _is_refusal(answer)
 
 
 def _is_refusal(answer: object) -> bool:

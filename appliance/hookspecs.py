@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from appliance.config import Section
     from appliance.core import Core
     from appliance.mail.delivery import Outcome, Route
+    from appliance.mail.edited import Edited
     from appliance.mail.envelope import Envelope, Recipient
     from appliance.mail.finding import Finding
     from appliance.mail.message import Message
@@ -192,11 +193,16 @@ async def smtp_sender(session: Session, envelope: Envelope) -> Reply | None:
 
 @hookspec("severest", "reply451", deadline=20)
 async def smtp_recipient(session: Session, envelope: Envelope, recipient: Recipient) -> Reply | None:
-    """Refuse or defer one RCPT TO before it is answered.
+    """Refuse or defer one RCPT TO that would be taken, before it is answered.
 
     All implementations run; the most severe reply wins; None means no opinion. Accepting is not theirs:
-    `own_recipient` and the relay rule do that, so no plugin can open a relay.
+    `own_recipient` and the relay rule have done that, so no plugin can open a relay.
     """
+
+
+@hookspec("notify", "log", deadline=10)
+async def smtp_disconnect(session: Session) -> None:
+    """A connection that was greeted, or refused at the greeting, is over: give back what is kept for it."""
 
 
 @hookspec("first", "reply451", deadline=20)
@@ -221,10 +227,11 @@ async def verify_password(login: str, password: str) -> str | None:
 
 
 @hookspec("chain", "reply451", deadline=60)
-async def message_received(session: Session, envelope: Envelope, message: Message) -> Message | Reply | None:
+async def message_received(session: Session, envelope: Envelope, message: Message) -> Message | Edited | Reply | None:
     """See or change a message that has just arrived (milters). A Reply refuses it; None leaves it as it is.
 
-    The envelope is for reading: who gets the message was settled at RCPT.
+    The envelope is for reading; `Edited` gives it another sender or other recipients, which are routed as those of
+    our own mail are. Without any the message is thrown away, and the peer hears 250.
     """
 
 

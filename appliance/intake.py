@@ -19,6 +19,7 @@ from appliance.errors import ApplianceError, QuotaError, StoreError, StoreFullEr
 from appliance.judge import judge
 from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome, Route
+from appliance.mail.edited import Edited
 from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.finding import Finding, Judgement
 from appliance.mail.message import Message
@@ -47,6 +48,7 @@ SPARE_IDS = 100  # drawn at once
 FULL = Reply(452, "4.3.1", "No room for mail at present, try again later")
 FILLED_UP = Reply(452, "4.2.2", "A recipient's mailbox has just filled up, try again later")
 LOOP = Reply(554, "5.4.6", f"Mail loop: more than {MAX_HOPS} Received fields")
+DISCARDED = Reply(250, "2.0.0", "Taken")
 STORE_FAILED = Reply(451, "4.3.0", "The message could not be stored, try again later")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 
@@ -96,17 +98,19 @@ class Intake:
     async def recipient(self, transaction: Transaction, recipient: Recipient) -> Reply:
         """Decide one RCPT TO. A 2yz reply has added it to the envelope."""
         session, envelope = transaction.session, transaction.envelope
-        reply = await self._dispatch.smtp_recipient(session=session, envelope=envelope, recipient=recipient)
-        if reply is None:
-            try:
-                routed = await self.router.resolve(session, envelope, recipient)
-            except HookFailedError as error:
-                reply = error.reply
-            else:
-                if not isinstance(routed, Reply):
+        reply: Reply | None
+        try:
+            routed = await self.router.resolve(session, envelope, recipient)
+        except HookFailedError as error:
+            reply = error.reply
+        else:
+            if not isinstance(routed, Reply):
+                reply = await self._dispatch.smtp_recipient(session=session, envelope=envelope, recipient=recipient)
+                if reply is None:
                     envelope.recipients.append(recipient)
                     transaction.routed.append(routed)
                     return _RECIPIENT_OK
+            else:
                 reply = routed
         self._trace.record(transaction.trace_id, "rcpt", str(recipient.address), f"{reply} {reply.reason}".strip())
         return reply
@@ -125,12 +129,9 @@ class Intake:
         received = await self._dispatch.message_received(session=session, envelope=envelope, message=message)
         if isinstance(received, Reply):
             return self._refused(transaction, received)
-        findings = await self._findings(session, envelope, received)
-        verdict = judge(findings)
-        if verdict.action in {"refuse", "defer"}:
-            return self._refused(transaction, _judged(verdict))
-        plan = await self._planner.plan(transaction, received, findings, verdict)
-        return await self._store_plan(transaction, received, plan)
+        if isinstance(received, Edited):
+            return await self._accept_edited(transaction, received)
+        return await self._judge_and_store(transaction, received, ())
 
     async def submit(
         self,
@@ -199,7 +200,68 @@ class Intake:
         except StoreError as error:
             return _outcome(recipient, replace(STORE_FAILED, reason=str(error)))
 
+    # ── an edited envelope ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _accept_edited(self, transaction: Transaction, edited: Edited) -> list[Reply]:
+        """Go on with the sender and recipients that a plugin chose; the peer hears of those that it named."""
+        given = list(transaction.envelope.recipients)
+        try:
+            refusal = await self._readdress(transaction, edited)
+        except HookFailedError as error:
+            refusal = error.reply
+        kept = transaction.envelope.recipients
+        if refusal is not None and not kept:
+            return [refusal] * len(given)
+        if not kept:
+            self._trace.record(transaction.trace_id, "intake", "discarded", "a plugin took all recipients away")
+            return [DISCARDED] * len(given)
+        held: Sequence[Finding] = ()
+        if edited.quarantine:
+            held = (Finding("message_received", "quarantine", text=edited.quarantine, action="quarantine"),)
+        replies = await self._judge_and_store(transaction, edited.message, held)
+        by_key = {recipient.address.key: reply for recipient, reply in zip(kept, replies, strict=True)}
+        one_for_all = combine(replies)
+        return [by_key.get(recipient.address.key, one_for_all) for recipient in given]
+
+    async def _readdress(self, transaction: Transaction, edited: Edited) -> Reply | None:
+        """Take the new envelope over. What is added goes anywhere, as our own mail does; what cannot is traced.
+
+        Returns the last refusal of a recipient that was added. Raises HookFailedError.
+        """
+        envelope = transaction.envelope
+        known = {
+            recipient.address.key: (recipient, routed)
+            for recipient, routed in zip(envelope.recipients, transaction.routed, strict=True)
+        }
+        envelope.sender, envelope.recipients, transaction.routed = edited.sender, [], []
+        refusal: Reply | None = None
+        own = Session(id=transaction.session.id, role="local", helo="localhost")
+        for recipient in edited.recipients:
+            found = known.get(recipient.address.key)
+            if found is None:
+                routed = await self.router.resolve(own, envelope, recipient)
+                if isinstance(routed, Reply):
+                    refusal = routed
+                    text = f"{recipient.address}, added by a plugin: {routed}"
+                    self._trace.record(transaction.trace_id, "intake", "refused", text)
+                    continue
+                found = recipient, routed
+            envelope.recipients.append(found[0])
+            transaction.routed.append(found[1])
+        return refusal
+
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _judge_and_store(
+        self, transaction: Transaction, message: Message, held: Sequence[Finding]
+    ) -> list[Reply]:
+        """The filters' findings, those in `held` before them, and what follows."""
+        findings = [*held, *await self._findings(transaction.session, transaction.envelope, message)]
+        verdict = judge(findings)
+        if verdict.action in {"refuse", "defer"}:
+            return self._refused(transaction, _judged(verdict))
+        plan = await self._planner.plan(transaction, message, findings, verdict)
+        return await self._store_plan(transaction, message, plan)
 
     async def _findings(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Finding]:
         findings: list[Finding] = []

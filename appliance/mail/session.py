@@ -33,6 +33,7 @@ class Session:
     tls: TlsInfo | None = None
     account: str | None = None
     login: str = ""  # the login name used, an application password's own included ("ana+phone@…")
+    mechanism: str = ""  # of SASL, by which it logged in: "PLAIN"
     stash: dict[str, Any] = field(default_factory=dict)  # a plugin's own notes, keyed by the plugin's name
 
     @property

@@ -151,7 +151,7 @@ async def starttls(session: SmtpSession, argument: str) -> None:
     session.connection.write(bytes(READY_FOR_TLS))
     facts.tls = await session.connection.start_tls(session.core.certificates.server_context())
     facts.helo, facts.esmtp = "", False
-    facts.account, facts.login = None, ""
+    facts.account, facts.login, facts.mechanism = None, "", ""
 
 
 # ── AUTH ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +176,7 @@ async def auth(session: SmtpSession, argument: str) -> None:
         session.connection.write(b"334 %b\r\n" % outcome.line)
         outcome = await exchange.respond(await session.auth_line())
     if isinstance(outcome, Authenticated):
-        facts.account, facts.login = outcome.account, outcome.login
+        facts.account, facts.login, facts.mechanism = outcome.account, outcome.login, mechanism.upper()
         session.watch(outcome.account)
         session.auth_failures = 0
         session.say(LOGGED_IN)

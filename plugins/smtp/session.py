@@ -123,6 +123,7 @@ class SmtpSession:
         finally:
             self.drop_mail()
             self._unwatch()
+            self.core.dispatch.smtp_disconnect(session=self.session)
 
     # ── for the commands ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "smtp_helo": {"session": SESSION},
     "smtp_sender": {"session": SESSION, "envelope": ENVELOPE},
     "smtp_recipient": {"session": SESSION, "envelope": ENVELOPE, "recipient": RECIPIENT},
+    "smtp_disconnect": {"session": SESSION},
     "own_recipient": {"recipient": RECIPIENT},
     "find_credentials": {"login": "ana"},
     "verify_password": {"login": "ana", "password": "x"},

@@ -14,6 +14,7 @@ from appliance.hookspecs import hookimpl
 from appliance.intake import combine
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
+from appliance.mail.edited import Edited
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
@@ -355,6 +356,69 @@ async def test_a_milter_may_refuse_or_change(tmp_path: Path) -> None:
         other = Message.parse(b"Subject: Other\r\n\r\nx\r\n")
         assert (await o.send("ana@palomar.test", message=other)).positive
         assert b"X-Seen: yes\r\n" in (await o.inbox("ana@palomar.test"))[0]
+
+
+def editing(**edits: Any) -> Any:
+    """A plugin that gives every message another envelope."""
+
+    async def message_received(envelope: Any, message: Message) -> Any:
+        recipients = [Recipient(Address.parse(text)) for text in edits.get("recipients", ())]
+        return Edited(message.prepend(b"X-Seen: yes\r\n"), None, recipients, edits.get("quarantine", ""))
+
+    return ("milter", plugin_of(message_received=message_received))
+
+
+async def test_a_milter_may_readdress(tmp_path: Path) -> None:
+    """Whoever is added goes anywhere, as mail of our own does: the peer has no say in it."""
+    wanted = ("luis@palomar.test", "archive@elsewhere.test")
+    async with office(tmp_path, editing(recipients=wanted), OUTSIDE) as o:
+        assert (await o.send("ana@palomar.test")).positive
+        assert await o.inbox("ana@palomar.test") == []
+        assert b"X-Seen: yes\r\n" in (await o.inbox("luis@palomar.test"))[0]
+        ((queued, entry),) = await o.store.read(list_queue)
+        assert (str(entry.recipient.address), queued.sender) == ("archive@elsewhere.test", None)
+
+
+async def test_a_milter_may_throw_a_message_away(tmp_path: Path) -> None:
+    async with office(tmp_path, editing()) as o:
+        assert (await o.send("ana@palomar.test", "luis@palomar.test")).positive
+        assert await o.inbox("ana@palomar.test") == []
+        assert "discarded" in [row[2] for row in o.trace.rows]
+
+
+async def test_nothing_is_lost_when_nobody_takes_what_a_milter_chose(tmp_path: Path) -> None:
+    async with office(tmp_path, editing(recipients=("nobody@palomar.test",))) as o:
+        reply = await o.send("ana@palomar.test")
+        assert (reply.code, reply.enhanced) == (550, "5.1.1")
+
+
+async def test_a_milter_may_hold_a_message(tmp_path: Path) -> None:
+    async with office(tmp_path, editing(recipients=("ana@palomar.test",), quarantine="odd")) as o:
+        assert (await o.send("ana@palomar.test")).positive
+        assert await o.inbox("ana@palomar.test") == []
+        ((_, entry),) = await o.store.read(list_queue)
+        assert entry.state == "held"
+
+
+async def test_lmtp_answers_for_those_it_named(tmp_path: Path) -> None:
+    async with office(tmp_path, editing(recipients=("luis@palomar.test", "nobody@palomar.test"))) as o:
+        transaction = o.begin(role="lmtp")
+        for address in ("ana@palomar.test", "luis@palomar.test"):
+            assert (await o.rcpt(transaction, address)).positive
+        assert [reply.code for reply in await o.intake.accept(transaction, MESSAGE)] == [250, 250]
+
+
+async def test_an_unknown_recipient_is_no_matter_for_plugins(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def smtp_recipient(recipient: Recipient) -> None:
+        asked.append(str(recipient.address))
+
+    async with office(tmp_path, ("guard", plugin_of(smtp_recipient=smtp_recipient))) as o:
+        transaction = o.begin()
+        assert (await o.rcpt(transaction, "nobody@palomar.test")).code == 550
+        assert (await o.rcpt(transaction, "ana@palomar.test")).positive
+    assert asked == ["ana@palomar.test"]
 
 
 async def test_a_plugin_that_cannot_file_defers_and_loses_nothing(tmp_path: Path) -> None:

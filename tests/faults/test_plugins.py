@@ -108,11 +108,17 @@ def test_in_the_dialogue(scene: Scene, how: str) -> None:
             assert peer.say("MAIL FROM:<a@outside.test>").startswith(b"250 ")
             assert peer.say(f"RCPT TO:<{ANA}>").startswith(b"451 4.3.0 ")
 
+    def naming_ana_and_a_stranger() -> None:
+        with smtp(scene.shop) as peer:
+            assert peer.say("MAIL FROM:<a@outside.test>").startswith(b"250 ")
+            assert peer.say(f"RCPT TO:<{ANA}>").startswith(b"451 4.3.0 ")
+            assert peer.say("RCPT TO:<victim@outside.test>").startswith(b"550 5.7.1 ")  # nobody is asked about it
+
     scene.spoiled("smtp_connect", how, connecting)
     scene.spoiled("smtp_helo", how, saying_hello)
     scene.spoiled("smtp_sender", how, naming_a_sender)
-    for hook in ("smtp_recipient", "own_recipient"):
-        scene.spoiled(hook, how, naming_recipients)
+    scene.spoiled("smtp_recipient", how, naming_ana_and_a_stranger)
+    scene.spoiled("own_recipient", how, naming_recipients)
     for hook in ("expand_recipient", "route_recipient"):
         scene.spoiled(hook, how, naming_ana)
 
@@ -261,6 +267,11 @@ def test_notices_disturb_nobody(scene: Scene, hop: NextHop, how: str) -> None:
         with greeted(scene.shop, PORTS[3]) as peer:
             assert peer.command(f'LOGIN {ANA} "wrong"').startswith(b"c NO [AUTHENTICATIONFAILED]")
 
+    def leaving() -> None:
+        with greeted(scene.shop, PORTS[0]) as peer:
+            assert peer.say("QUIT").startswith(b"221 ")
+
+    scene.spoiled("smtp_disconnect", how, leaving)
     scene.spoiled("message_accepted", how, taken)
     scene.spoiled("message_moved", how, moved)
     scene.spoiled("message_expunged", how, expunged)
