@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 
 from appliance.errors import ApplianceError, Problem
-from image.firstboot import cardcheck, identity, reset, status, taken
+from image.firstboot import cardcheck, identity, reset, status, taken, unchanged
 from image.firstboot.bootpart import BootPartError, BootPartition
 from image.firstboot.durable import Disk
 from image.firstboot.identity import Identity, RandomSource
@@ -57,6 +57,9 @@ def firstboot(
     report = Report(found.name, release, found.setup_code, outcome, refused, tuple(failures), tuple(done))
     report = dataclasses.replace(report, fingerprint=status.fingerprint(places, outcome.certificate))
     report = dataclasses.replace(report, network=read_json(places.state / NETWORK))
+    with contextlib.suppress(OSError):  # then the next start looks at everything again
+        in_order = not (report.refused or report.failures or report.outcome.problems)
+        (unchanged.keep if in_order else unchanged.forget)(places, disk)
     _announce(places, disk, part, report)
     return report
 
