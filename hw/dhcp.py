@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hw import arp
-from hw.lease import lease_of, lease_seconds, mended_times
+from hw.lease import joined, lease_of, lease_seconds, mended_times
 from hw.messages import Note
 from hw.part import Report
 from hw.pyroute import (
@@ -47,21 +47,30 @@ PATIENCE_S = 10.0
 """After that long without an answer the network counts as settled without one."""
 MAX_LEASE_FILE = 16_384
 _ASK = ("SUBNET_MASK", "ROUTER", "NAME_SERVER", "DOMAIN_NAME", "INTERFACE_MTU", "BROADCAST_ADDRESS", "NTP_SERVERS",
-        "LEASE_TIME", "RENEWAL_TIME", "REBINDING_TIME", "CLASSLESS_STATIC_ROUTE")  # fmt: skip
+        "LEASE_TIME", "RENEWAL_TIME", "REBINDING_TIME", "CLASSLESS_STATIC_ROUTE", "DOMAIN_SEARCH")  # fmt: skip
+_LONG = {"domain_search": 119, "classless_static_route": 121}
+_OPTIONS_AT = 14 + 20 + 8 + 240  # Ethernet, IP and UDP as pyroute2 reads them; BOOTP with the cookie
 _BROKEN = (KeyError, ValueError, AssertionError, IndexError, TypeError, AttributeError)
 
 Learned = Callable[[str, Lease | None], None]
 
 
 class _Socket(AsyncDHCP4Socket):  # type: ignore[misc]
-    """pyroute2's packet socket, which passes over what it cannot decode, whatever is wrong with it."""
+    """pyroute2's packet socket, which passes over what it cannot decode, whatever is wrong with it.
+
+    Long options may come in several pieces (RFC 3396), of which pyroute2 keeps the last.
+    """
 
     @classmethod
     def _decode_msg(cls, data: bytes) -> Any:
         try:
-            return super()._decode_msg(data)
+            message = super()._decode_msg(data)
         except _BROKEN as error:
             raise ValueError(f"no DHCP message: {error}") from error
+        for name, code in _LONG.items():
+            if name in message.dhcp["options"]:
+                message.dhcp["options"][name] = list(joined(data[_OPTIONS_AT:], code))
+        return message
 
 
 class _Client(AsyncDHCPClient):  # type: ignore[misc]

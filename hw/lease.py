@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hw.domainnames import MAX_DOMAINS, domain_names
 from hw.wanted import Lease
 
 MAX_SERVERS = 8
@@ -20,6 +21,7 @@ MAX_ROUTES = 64
 MIN_LEASE_S = 30
 """A server that lends for less is taken to mean this."""
 MIN_MTU = 68  # RFC 2132 section 5.1
+_PAD, _END = 0, 255  # options of one octet (RFC 2132 sections 3.1, 3.2)
 _DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})")
 
 
@@ -30,7 +32,6 @@ def lease_of(ack: Mapping[str, Any]) -> Lease | None:
     if address is None:
         return None
     mtu = options.get("interface_mtu")
-    domain = options.get("domain_name")
     return Lease(
         address=f"{address}/{_prefix(options.get('subnet_mask'))}",
         routers=_hosts(options.get("router")),
@@ -38,7 +39,7 @@ def lease_of(ack: Mapping[str, Any]) -> Lease | None:
         dns=_hosts(options.get("name_server")),
         ntp=_hosts(options.get("ntp_servers")),
         mtu=mtu if isinstance(mtu, int) and mtu >= MIN_MTU else 0,
-        domain=domain.rstrip(".") if isinstance(domain, str) and _DOMAIN.fullmatch(domain) else "",
+        domains=_domains(options),
     )
 
 
@@ -67,12 +68,7 @@ def mended_times(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def classless_routes(octets: object) -> Iterator[tuple[str, str]]:
     """(destination, gateway) of option 121 (RFC 3442): the prefix length, its significant octets, the router."""
-    if not isinstance(octets, Sequence) or isinstance(octets, str):
-        return
-    try:
-        data = bytes(octets)
-    except (TypeError, ValueError):
-        return
+    data = _bytes(octets)
     place = 0
     for _ in range(MAX_ROUTES):
         if place >= len(data):
@@ -86,6 +82,44 @@ def classless_routes(octets: object) -> Iterator[tuple[str, str]]:
         network = ipaddress.IPv4Network((host, length), strict=False)
         yield str(network), str(ipaddress.IPv4Address(data[end - 4 : end]))
         place = end
+
+
+def joined(options: bytes, code: int) -> bytes:
+    """All instances of one option, put together to one (RFC 3396 section 7); `options` is what follows the cookie.
+
+    An option that reaches beyond the end is left out, and nothing comes after it.
+    """
+    whole = bytearray()
+    place = 0
+    while place < len(options) and options[place] != _END:
+        if options[place] == _PAD:
+            place += 1
+            continue
+        length = options[place + 1] if place + 1 < len(options) else 0
+        content = options[place + 2 : place + 2 + length]
+        if options[place] == code and len(content) == length:
+            whole += content
+        place += 2 + length
+    return bytes(whole)
+
+
+def _domains(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The search list, else the one domain."""
+    listed = dict.fromkeys(domain_names(_bytes(options.get("domain_search")), pointers=True))
+    if listed:
+        return tuple(listed)[:MAX_DOMAINS]
+    domain = options.get("domain_name")
+    return (domain.rstrip(".").lower(),) if isinstance(domain, str) and _DOMAIN.fullmatch(domain) else ()
+
+
+def _bytes(octets: object) -> bytes:
+    """What pyroute2 gives, or a kept lease has: a list of numbers."""
+    if not isinstance(octets, Sequence) or isinstance(octets, str):
+        return b""
+    try:
+        return bytes(octets)
+    except (TypeError, ValueError):
+        return b""
 
 
 def _address(text: object) -> ipaddress.IPv4Address | None:

@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hw.domainnames import MAX_DOMAINS, domain_names
 from hw.kernel import DnsEvent, Event
 
 log = logging.getLogger(__name__)
 
 MAX_RESOLVERS = 8
 """Resolvers taken from one advertisement; RFC 8106 section 5.3.1 asks for three at least."""
-MAX_DOMAINS = 8
-MAX_DOMAIN_OCTETS = 253
 FOREVER_S = 0xFFFFFFFF
 
 _RTM_NEWNDUSEROPT = 68
@@ -82,7 +81,7 @@ def _option(index: int, option: bytes) -> NdOption | None:
         usable = tuple(dict.fromkeys(text for text in texts if _usable(text)))[:MAX_RESOLVERS]
         return NdOption(index=index, dns=usable, lifetime_s=lifetime) if usable else None
     if option[0] == _OPTION_DNSSL and len(option) >= 16:
-        domains = tuple(dict.fromkeys(_domains(option[8:])))[:MAX_DOMAINS]
+        domains = tuple(dict.fromkeys(domain_names(option[8:], pointers=False)))[:MAX_DOMAINS]
         return NdOption(index=index, domains=domains, lifetime_s=lifetime) if domains else None
     return None
 
@@ -90,26 +89,6 @@ def _option(index: int, option: bytes) -> NdOption | None:
 def _usable(text: str) -> bool:
     address = ipaddress.IPv6Address(text)
     return not (address.is_multicast or address.is_unspecified or address.is_loopback or address.ipv4_mapped)
-
-
-def _domains(data: bytes) -> Iterator[str]:
-    """Names as of RFC 1035 section 3.1 without compression (RFC 8106 section 5.2), padded by zeros."""
-    labels: list[str] = []
-    place = 0
-    while place < len(data):
-        length = data[place]
-        if length == 0:
-            if labels and len(name := ".".join(labels)) <= MAX_DOMAIN_OCTETS:
-                yield name
-            labels = []
-            place += 1
-            continue
-        label = data[place + 1 : place + 1 + length]
-        text = label.decode("ascii", "replace")
-        if length > 63 or len(label) < length or not text.replace("-", "").replace("_", "").isalnum():
-            return
-        labels.append(text.lower())
-        place += 1 + length
 
 
 class NdOptionSocket:

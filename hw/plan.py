@@ -159,10 +159,9 @@ def _in_order(ways: Iterable[Way]) -> list[Way]:
 
 
 def _search(ways: Iterable[Way]) -> Iterator[str]:
-    """Search domains of the lease (RFC 2132 section 3.17) and of routers (RFC 8106 section 5.2)."""
+    """Search domains of the lease (RFC 3397, RFC 2132 section 3.17) and of routers (RFC 8106 section 5.2)."""
     for way in _in_order(ways):
-        if way.lease is not None and way.lease.domain:
-            yield way.lease.domain.lower()
+        yield from way.lease.domains if way.lease else ()
         yield from way.advertised.domains if way.advertised else ()
 
 

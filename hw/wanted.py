@@ -36,6 +36,7 @@ class Lease:
 
     `routers` are option 3, best first. `routes` are (destination, gateway) of option 121 (RFC 3442), where they replace
     `routers`; a gateway "0.0.0.0" is on the link. `mtu` is 0 without option 26.
+    `domains` are those of option 119 (RFC 3397), without it that of option 15.
     """
 
     address: str
@@ -44,7 +45,7 @@ class Lease:
     dns: tuple[str, ...] = ()
     ntp: tuple[str, ...] = ()
     mtu: int = 0
-    domain: str = ""
+    domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

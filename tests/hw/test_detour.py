@@ -76,7 +76,7 @@ async def test_packets_take_it_and_leave_it() -> None:
 
 def test_search_domains_of_uplinks_that_work_come_first() -> None:
     learned = Learned(
-        leases=(("eth0", Lease(address="192.0.2.5/24", domain="Office.Example")),),
+        leases=(("eth0", Lease(address="192.0.2.5/24", domains=("office.example",))),),
         advertised=(
             ("eth0", Advertised(domains=("six.example", "office.example"))),
             ("eth1", Advertised(domains=("b.example",))),

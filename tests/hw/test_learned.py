@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw import arp
+from hw.domainnames import MAX_DOMAINS
 from hw.failover import Failover, Judgement, Target, echo, is_reply
 from hw.kernel import DeleteLink, SetSysctl
 from hw.lease import MAX_ROUTES, MAX_SERVERS, MIN_LEASE_S, classless_routes, lease_of, lease_seconds, mended_times
@@ -27,7 +28,7 @@ anything = st.recursive(
     max_leaves=12,
 )
 OPTIONS = ("subnet_mask", "router", "name_server", "ntp_servers", "interface_mtu", "domain_name", "lease_time",
-           "renewal_time", "rebinding_time", "classless_static_route")  # fmt: skip
+           "renewal_time", "rebinding_time", "classless_static_route", "domain_search")  # fmt: skip
 
 
 @given(anything, st.dictionaries(st.sampled_from(OPTIONS), anything))
@@ -40,6 +41,7 @@ def test_no_answer_of_a_dhcp_server_raises(address: object, options: dict[str, o
         if lease is not None:
             assert max(map(len, (lease.routers, lease.dns, lease.ntp))) <= MAX_SERVERS
             assert len(lease.routes) <= MAX_ROUTES
+            assert len(lease.domains) <= MAX_DOMAINS
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "x", None])

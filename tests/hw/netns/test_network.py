@@ -180,6 +180,13 @@ def test_search_domains_are_those_of_lease_and_router(lab: Lab) -> None:
     assert "search office.example six.example\n" in (lab.folder / "run/resolv.conf").read_text()
 
 
+def test_a_search_list_of_the_lease_counts_more_than_its_domain(lab: Lab) -> None:
+    """dnsmasq writes names that share an end with pointers."""
+    names = ["office.example", "lab.office.example", "far.lab.office.example", "other.example"]
+    lab.dnsmasq(lab.router(), RANGE, "--domain=else.example", f"--dhcp-option=option:domain-search,{','.join(names)}")
+    assert lab.start().until(lambda state: bool(state.search)).search == tuple(names)
+
+
 RIVAL = """
 import socket, sys, time
 from zeroconf import ServiceInfo, Zeroconf
