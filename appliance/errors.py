@@ -44,6 +44,10 @@ class NotFoundError(StoreError):
     """The named account, mailbox, message or queue entry is not there."""
 
 
+class ForbiddenError(StoreError):
+    """The account lacks a right on what is another's."""
+
+
 class ExistsError(StoreError):
     """Something of that name is there already."""
 

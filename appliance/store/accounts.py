@@ -11,6 +11,7 @@ from appliance.store.annotations import forget_private_annotations
 from appliance.store.database import Database
 from appliance.store.mailboxes import INBOX, create_mailbox, detach_mailboxes
 from appliance.store.model import Account, Domain, DomainKind, StoredCredential
+from appliance.store.rights import forget_entries_for
 
 FIRST_MAILBOXES = (  # what every new account has, with its special use (RFC 6154)
     (INBOX, ""),
@@ -116,6 +117,7 @@ def delete_account(db: Database, name: str) -> None:
     detach_mailboxes(db, "account_id = ?", account.id)
     db.execute("DELETE FROM subscription WHERE account_id = ?", (account.id,))
     forget_private_annotations(db, account.id)
+    forget_entries_for(db, account.id)
     db.execute("DELETE FROM credential WHERE account_id = ?", (account.id,))
     db.execute("DELETE FROM account WHERE id = ?", (account.id,))
     db.touch_directory()

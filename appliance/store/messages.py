@@ -12,7 +12,7 @@ from appliance.store.accounts import quota_left
 from appliance.store.database import Database, json_list, within
 from appliance.store.history import note_expunged, spans_of
 from appliance.store.mailboxes import keyword_bits, keyword_names, take_uids
-from appliance.store.model import DELETED, FIRST_KEYWORD_BIT, SEEN, FlagEdit
+from appliance.store.model import ALL_FLAGS, DELETED, FIRST_KEYWORD_BIT, SEEN, FlagEdit
 from appliance.store.saved import forget_saved, note_saved
 
 Row = tuple[int, int, int, int, int, int, int]  # uid, flags, modseq, size, internal_at, body_id, filing_id
@@ -267,10 +267,13 @@ def _edit(db: sqlite3.Connection, mailbox_id: int, edit: FlagEdit, modseq: int) 
     return db.execute(_EDIT, values).rowcount > 0
 
 
-def copy(db: Database, source_id: int, uids: Sequence[int] | None, target_id: int) -> list[tuple[int, int]]:
+def copy(
+    db: Database, source_id: int, uids: Sequence[int] | None, target_id: int, *, flags: int = ALL_FLAGS
+) -> list[tuple[int, int]]:
     """Copy messages (None: all) to another mailbox, or the same: (old uid, new uid), ascending.
 
-    Flags and internal dates go along (RFC 3501 section 6.4.7). Raises QuotaError, NotFoundError; then nothing is.
+    Internal dates go along, and of the flags those that are in `flags` (RFC 3501 section 6.4.7); of keywords all or
+    none. Raises QuotaError, NotFoundError; then nothing is.
     """
     rows = _chosen(db, source_id, uids)
     if not rows:
@@ -281,13 +284,16 @@ def copy(db: Database, source_id: int, uids: Sequence[int] | None, target_id: in
     if left is not None and octets > left:
         raise QuotaError("the copies would pass the account's quota")
     _count_filings(db, [row[3] for row in rows], 1)
-    return _place(db, source_id, rows, target_id)
+    return _place(db, source_id, rows, target_id, flags)
 
 
-def move(db: Database, source_id: int, uids: Sequence[int] | None, target_id: int) -> list[tuple[int, int]]:
+def move(
+    db: Database, source_id: int, uids: Sequence[int] | None, target_id: int, *, flags: int = ALL_FLAGS
+) -> list[tuple[int, int]]:
     """Move messages (None: all) to another mailbox: (old uid, new uid), ascending (RFC 6851).
 
     Within one account no quota is asked, as nothing is added. Moving into the same mailbox gives new uids.
+    `flags` as for `copy`.
     """
     rows = _chosen(db, source_id, uids)
     source, target = _account_of(db, source_id), _account_of(db, target_id)
@@ -298,7 +304,7 @@ def move(db: Database, source_id: int, uids: Sequence[int] | None, target_id: in
         if left is not None and sum(row[2] for row in rows) > left:
             raise QuotaError("the messages would pass the account's quota")
     _note_gone(db, source_id, rows)
-    pairs = _place(db, source_id, rows, target_id)
+    pairs = _place(db, source_id, rows, target_id, flags)
     _delete(db, source_id, rows)
     return pairs
 
@@ -405,13 +411,13 @@ def _next_modseq(db: Database, mailbox_id: int, *, grow: bool) -> tuple[int, int
     return row[0], row[1]
 
 
-def _place(db: Database, source_id: int, rows: Sequence[Chosen], target_id: int) -> list[tuple[int, int]]:
+def _place(db: Database, source_id: int, rows: Sequence[Chosen], target_id: int, kept: int) -> list[tuple[int, int]]:
     """Put copies of messages under new uids into the target mailbox; their filings must be counted by the caller."""
     first, modseq, account_id = take_uids(
-        db, target_id, len(rows), unseen=_unseen(rows), octets=sum(row[2] for row in rows)
+        db, target_id, len(rows), unseen=_unseen(rows) if kept & SEEN else len(rows), octets=sum(row[2] for row in rows)
     )
     note_saved(db, target_id, first, first + len(rows) - 1, db.now)
-    flags = _translated(db, source_id, target_id, {row[1] for row in rows})
+    flags = _translated(db, source_id, target_id, {row[1] for row in rows}, kept)
     uids = [row[0] for row in rows]
     side_by_side = uids[-1] - uids[0] + 1 == len(uids)
     changed = [value for pair in flags.items() if pair[0] != pair[1] for value in pair]
@@ -433,13 +439,13 @@ def _unseen(rows: Sequence[Chosen]) -> int:
     return sum(1 for row in rows if not row[1] & SEEN)
 
 
-def _translated(db: Database, source_id: int, target_id: int, values: set[int]) -> dict[int, int]:
-    """Flags of one mailbox as flags of another: keywords have bits of their own in each."""
+def _translated(db: Database, source_id: int, target_id: int, values: set[int], kept: int) -> dict[int, int]:
+    """Flags of one mailbox as flags of another, those that are kept: keywords have bits of their own in each."""
     used = 0
     for value in values:
-        used |= value
+        used |= value & kept
     if source_id == target_id or not used >> FIRST_KEYWORD_BIT:
-        return {value: value for value in values}
+        return {value: value & kept for value in values}
     bits: dict[int, int] = {}
     for index, name in enumerate(keyword_names(db, source_id)):
         source_bit = 1 << FIRST_KEYWORD_BIT + index
@@ -449,7 +455,7 @@ def _translated(db: Database, source_id: int, target_id: int, values: set[int]) 
             except StoreError:
                 bits[source_bit] = 0  # the target is full of keywords: the copy goes without this one
     system = (1 << FIRST_KEYWORD_BIT) - 1
-    return {value: (value & system) | sum(new for old, new in bits.items() if value & old) for value in values}
+    return {value: (value & kept & system) | sum(new for old, new in bits.items() if value & old) for value in values}
 
 
 def _note_gone(db: Database, mailbox_id: int, rows: Sequence[Chosen]) -> None:

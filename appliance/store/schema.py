@@ -149,12 +149,23 @@ def m005_annotations(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX annotation_account ON annotation (account_id)")
 
 
+def m006_access_control(db: sqlite3.Connection) -> None:
+    """Who may do what with mailboxes of others (RFC 4314), and which accounts are those of a role."""
+    db.execute(
+        "CREATE TABLE acl (mailbox_id INTEGER NOT NULL, account_id INTEGER NOT NULL, negative INTEGER NOT NULL,"
+        " rights TEXT NOT NULL, PRIMARY KEY (mailbox_id, account_id, negative)) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX acl_account ON acl (account_id)")
+    db.execute("CREATE TABLE role_account (account_id INTEGER PRIMARY KEY) STRICT")
+
+
 MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m001_first_tables", m001_first_tables),
     Migration("core.m002_domain_next_hop", m002_domain_next_hop),
     Migration("core.m003_expunge_history", m003_expunge_history),
     Migration("core.m004_saved", m004_saved),
     Migration("core.m005_annotations", m005_annotations),
+    Migration("core.m006_access_control", m006_access_control),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from appliance.errors import (
     ApplianceError,
     ExistsError,
+    ForbiddenError,
     MessageError,
     NotFoundError,
     QuotaError,
@@ -31,6 +32,7 @@ _CODES: tuple[tuple[type[ApplianceError], str, str], ...] = (
     (QuotaError, "OVERQUOTA", ""),
     (StoreFullError, "UNAVAILABLE", "The disk is full; nothing can be stored now"),
     (NotFoundError, "NONEXISTENT", ""),
+    (ForbiddenError, "NOPERM", ""),
     (ExistsError, "ALREADYEXISTS", ""),
     (MessageError, "CANNOT", ""),
 )
