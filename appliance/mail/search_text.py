@@ -14,6 +14,7 @@ from appliance.mail.text import decode_words, html_to_text, part_text, search_fo
 # Encoded octets of one message that are looked at. Each has its own, so that no attachment hides what people wrote.
 MAX_TEXT = 4 << 20  # of the texts that people read when they open the message
 MAX_ATTACHED = 4 << 20  # of the texts that are attached to it
+MAX_PDF = 16 << 20  # of its PDF files: one that does not fit is left out
 BETWEEN = b"\xff"  # stands between two fields or texts: no UTF-8 holds it, so that no needle reaches over it
 
 # Types and names of texts that do not come as text/*. Mail programs that do not know a type send octet-stream.
@@ -67,6 +68,16 @@ def searched_parts(structure: Part) -> Iterator[TextPart | Part]:
             left -= part.size
 
 
+def pdf_parts(structure: Part) -> list[Part]:
+    """The PDF files of a message that fit into MAX_PDF octets together, in their order."""
+    found, left = [], MAX_PDF
+    for part in structure.walk():
+        if _is_pdf(part) and part.size <= left:
+            found.append(part)
+            left -= part.size
+    return found
+
+
 def text_reach(structure: Part) -> int:
     """How many octets of a message's text are looked at: up to the last part that is text."""
     end = 0
@@ -97,6 +108,13 @@ def _text_subtype(part: Part) -> str | None:
         if ending in _TEXT_NAMES:
             return "html" if ending in _HTML_NAMES else "plain"
     return None
+
+
+def _is_pdf(part: Part) -> bool:
+    if part.type != "application":
+        return False
+    named = part.subtype in _UNKNOWN_SUBTYPES and file_name(part).lower().endswith(".pdf")
+    return named or part.subtype in ("pdf", "x-pdf")
 
 
 def _is_attached(part: Part) -> bool:

@@ -5,6 +5,9 @@ them. A search reads the filters, unpacks the few blocks that may hold the needl
 is exact, for the texts are those that a search without an index would have made. Bodies whose block is not full yet
 are not in the index; they are few, and looked at one by one.
 
+Texts that took long to extract (of PDF files) are part of the block as well. For bodies whose block is not full yet
+they are kept one by one: `extracted` has them.
+
 All of it can be made anew from the bodies at any time. A body's id never means another body while the process runs;
 what was given after the last start of this process's store is forgotten at the next (`SearchIndex.begin`).
 """
@@ -121,17 +124,27 @@ def _m002_attached_texts(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM block")
 
 
+def _m003_extracted(db: sqlite3.Connection) -> None:
+    """Extracted texts of bodies that are in no block yet; and what the blocks were made with."""
+    db.execute("CREATE TABLE extracted (body_id INTEGER PRIMARY KEY, size INTEGER NOT NULL, text BLOB NOT NULL) STRICT")
+    db.execute("CREATE TABLE made_with (extractor TEXT NOT NULL) STRICT")
+    db.execute("INSERT INTO made_with VALUES ('')")
+
+
 MIGRATIONS = (
     Migration("index.m001_blocks", _m001_blocks),
     Migration("index.m002_attached_texts", _m002_attached_texts),
+    Migration("index.m003_extracted", _m003_extracted),
 )
 
 
 class SearchIndex:
     """The blocks. Methods are called on the event loop; what they return is None where the file cannot be used now."""
 
-    def __init__(self, soft: SoftStore) -> None:
+    def __init__(self, soft: SoftStore, *, extractor: str = "") -> None:
+        """`extractor` names what extracts texts, with its version; what others have made is made anew."""
         self._soft = soft
+        self._extractor = extractor
         self._soft.add(MIGRATIONS)
         self._kept: OrderedDict[int, Block] = OrderedDict()  # used by the file's thread alone
         self._kept_octets = 0
@@ -141,7 +154,21 @@ class SearchIndex:
 
     async def begin(self, first_new_body: int) -> None:
         """Forget bodies from this id on: the ids may have been given to others since. Call it before any other."""
-        self._begun = await self._drop_from(first_new_body)
+        extractor = self._extractor
+
+        def run(db: sqlite3.Connection) -> bool:
+            if db.execute("UPDATE made_with SET extractor = ?1 WHERE extractor <> ?1", (extractor,)).rowcount:
+                db.execute("DELETE FROM block")
+                db.execute("DELETE FROM extracted")
+            db.execute("DELETE FROM extracted WHERE body_id >= ?", (first_new_body,))
+            return True
+
+        self._begun = bool(await self._soft.write(run)) and await self._drop_from(first_new_body)
+
+    @property
+    def extracts(self) -> bool:
+        """Whether there are texts that only the index has."""
+        return bool(self._extractor)
 
     @property
     def begun(self) -> bool:
@@ -158,12 +185,34 @@ class SearchIndex:
 
         def run(db: sqlite3.Connection) -> bool:
             db.execute("INSERT OR REPLACE INTO block VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute("DELETE FROM extracted WHERE body_id <= ?", (texts[-1].body_id,))
             return True
 
         done = await self._soft.write(run) or False
         if done:
             self.covered = texts[-1].body_id
         return done
+
+    async def keep_extracted(self, body_id: int, form: bytes) -> bool:
+        """Keep the extracted text of a body until its block is added; nothing to extract is kept too."""
+        row = (body_id, len(form), packed(form))
+
+        def run(db: sqlite3.Connection) -> bool:
+            db.execute("INSERT OR REPLACE INTO extracted VALUES (?, ?, ?)", row)
+            return True
+
+        return await self._soft.write(run) or False
+
+    async def extracted(self) -> dict[int, bytes]:
+        """The extracted texts of bodies that are in no block, in their search form. Few: fewer than a block has."""
+        if not self._extractor:
+            return {}
+
+        def run(db: sqlite3.Connection) -> dict[int, bytes]:
+            rows = db.execute("SELECT body_id, size, text FROM extracted")
+            return {body_id: unpacked(text, size) for body_id, size, text in rows}
+
+        return await self._soft.read(run) or {}
 
     async def holding(self, needle: bytes, *, header: bool) -> set[int] | None:
         """The bodies up to `covered` that hold a needle in their text, or (`header`) in header or text."""

@@ -10,6 +10,7 @@ from appliance.hookspecs import Service, hookimpl
 from appliance.store.index import SearchIndex
 from appliance.store.soft import SoftStore
 from plugins.imap4.config import Imap4Config
+from plugins.imap4.extraction import EXTRACTOR, Extraction
 from plugins.imap4.listeners import listeners
 from plugins.imap4.search_indexer import SearchIndexer
 from plugins.imap4.shared import Shared
@@ -24,7 +25,10 @@ def settings() -> Sequence[Section]:
 def services(core: Core) -> Sequence[Service]:
     shared = Shared(core)
     found: list[Service] = [*listeners(shared)]
-    if core.settings[Imap4Config].search_index:
-        shared.index = SearchIndex(SoftStore(core.store.folder / "index.db"))
-        found.append(SearchIndexer(core.store, shared.index))
+    config = core.settings[Imap4Config]
+    if config.search_index:
+        soft = SoftStore(core.store.folder / "index.db")
+        shared.index = SearchIndex(soft, extractor=EXTRACTOR if config.search_pdf else "")
+        extraction = Extraction(core.store) if config.search_pdf else None
+        found.append(SearchIndexer(core.store, shared.index, extraction))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from appliance.config import Bind, setting, within
 from appliance.errors import Problem
@@ -34,6 +35,11 @@ class Imap4Config:
     search_index: bool = setting(
         True, "Keep an index of all texts, so that searches in them are quick. It is made anew if it is deleted."
     )
+    search_pdf: bool = setting(
+        False,
+        "Search in PDF files that are attached, too: some seconds after they have come. Needs the extra palomar[pdf],"
+        " and search_index.",
+    )
 
     def problems(self) -> Iterator[Problem]:
         """Numbers out of bounds."""
@@ -41,4 +47,10 @@ class Imap4Config:
         yield from within(self, 1, 1_000_000, "max_connections", "max_per_peer", "max_per_account")
         yield from within(self, 1, 1_000_000, "max_auth_failures", "max_errors")
         yield from within(self, 1, 86_400, "login_timeout", "append_timeout", unit="s")
+        if self.search_pdf and not self.search_index:
+            yield Problem("search_pdf", "The texts of PDF files are kept in the search index, which is off.",
+                          "Set search_index = true, or search_pdf = false.")  # fmt: skip
+        if self.search_pdf and find_spec("pypdf") is None:
+            yield Problem("search_pdf", "pypdf, which reads PDF files, is not installed.",
+                          "Install palomar[pdf], or set search_pdf = false.")  # fmt: skip
         yield from within(self, 1800, 86_400, "idle_timeout", unit="s")  # RFC 3501 section 5.4 allows no less

@@ -8,7 +8,7 @@ are kept for a while, see `column_cache.py`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from appliance.errors import StoreError
@@ -94,25 +94,28 @@ async def _among(
         left = tuple(one for one in keys if cost(one) == depth)
         if left and indexes:
             found: Sequence[int] | None = None
-            if depth == FIELDS:
+            if depth == TEXTS:
+                found = await _by_texts(session, selected, And(left), indexes, progress)
+            elif depth == FIELDS:
                 found = await _by_fields(session, selected, And(left), indexes)
-            elif depth == TEXTS:
-                found = await _by_index(session, selected, And(left), indexes, progress)
             if found is None:
                 found = await _by_store(session, selected, And(left), depth, indexes, progress)
             indexes = found
     return indexes
 
 
-async def _by_index(
+async def _by_texts(
     session: ImapSession, selected: Selected, key: Key, indexes: Sequence[int], progress: Progress
-) -> Sequence[int] | None:
-    """What `_by_store` finds, by the search index for all messages that it covers. None: it cannot be used."""
+) -> Sequence[int]:
+    """What `_by_store` finds, by the search index for all messages that it covers, if it can be used."""
+    index = session.shared.index
+    # Before it is asked what the index covers: what goes into it meanwhile is found there as well.
+    extracted = await index.extracted() if index is not None else {}
     covered = await ask_index(session, selected, key, indexes)
     if covered is None:
-        return None
+        return await _by_store(session, selected, key, TEXTS, indexes, progress, extracted)
     found = await _among(session, selected, covered.key, covered.indexes, progress)
-    others = await _by_store(session, selected, key, TEXTS, covered.others, progress)
+    others = await _by_store(session, selected, key, TEXTS, covered.others, progress, extracted)
     return sorted([*found, *others])
 
 
@@ -187,9 +190,18 @@ def _fields_of(mailbox_id: int) -> Make[FieldBlock]:
 
 
 async def _by_store(
-    session: ImapSession, selected: Selected, key: Key, depth: int, indexes: Sequence[int], progress: Progress
+    session: ImapSession,
+    selected: Selected,
+    key: Key,
+    depth: int,
+    indexes: Sequence[int],
+    progress: Progress,
+    extracted: Mapping[int, bytes] | None = None,
 ) -> list[int]:
-    """Those of `indexes` that match a key which the view cannot answer. Messages that are gone do not."""
+    """Those of `indexes` that match a key which the view cannot answer. Messages that are gone do not.
+
+    `extracted` are texts by their bodies, see `SearchIndex.extracted`.
+    """
     test = compile_key(key, selected.view)
     found: list[int] = []
     for start in range(0, len(indexes), BATCH):
@@ -197,7 +209,7 @@ async def _by_store(
         places = dict(zip(selected.view.uids_at(chosen), chosen, strict=True))
         if depth == TEXTS:
             progress.tell(start, len(indexes))
-            found += await _by_text(session, selected.mailbox_id, test, places)
+            found += await _by_text(session, selected.mailbox_id, test, places, extracted or {})
         else:
             wanted = needles(key) if depth in {FIELDS, HEADERS} else None
             scan = _scan(selected.mailbox_id, test, places, with_rows=looks_at_rows(key), wanted=wanted)
@@ -252,7 +264,9 @@ def _portions(heads: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, by
     yield some
 
 
-async def _by_text(session: ImapSession, mailbox_id: int, test: Test, places: dict[int, int]) -> list[int]:
+async def _by_text(
+    session: ImapSession, mailbox_id: int, test: Test, places: dict[int, int], extracted: Mapping[int, bytes]
+) -> list[int]:
     store = session.core.store
 
     def read(db: Database) -> list[MessageRow]:
@@ -261,7 +275,8 @@ async def _by_text(session: ImapSession, mailbox_id: int, test: Test, places: di
         return [MessageRow(*row) for row in rows if row[0] in places]
 
     def look(db: Database, row: MessageRow, message: Message) -> bool:
-        return test(Subject(places[row.uid], row.size, row.internal_at, message.header, message))
+        more = extracted.get(row.body_id, b"")
+        return test(Subject(places[row.uid], row.size, row.internal_at, message.header, message, more))
 
     found: list[int] = []
     for group in groups(await store.read(read), TEXT_BATCH, TEXT_BATCH_MESSAGES):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plugins.imap4.selected import Selected
     from plugins.imap4.session import ImapSession
 
-FEW = 50  # messages that are looked at without an index
+FEW = 50  # messages that are looked at without an index, unless only the index knows all their texts
 _PREFIXES = b"\0prefixes"  # the column's name; no field can have it
 
 
@@ -33,7 +33,7 @@ class Covered(NamedTuple):
 async def ask_index(session: ImapSession, selected: Selected, key: Key, indexes: Sequence[int]) -> Covered | None:
     """Look up all texts of a key. None where the index is of no use."""
     index = session.shared.index
-    if index is None or not index.covered or len(indexes) <= FEW:
+    if index is None or not index.covered or (len(indexes) <= FEW and not index.extracts):
         return None
     covered, view = index.covered, selected.view
     bodies = await session.core.store.read(lambda db: body_ids(db, selected.mailbox_id))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from appliance.mail.message import Message
-from appliance.mail.search_text import body_forms, header_forms, text_reach
+from appliance.mail.search_text import BETWEEN, body_forms, header_forms, text_reach
 from appliance.store import Store
 from appliance.store.index import BLOCK_OCTETS, BODIES, BodyText, SearchIndex
 from appliance.store.messages import bodies_after
+from plugins.imap4.extraction import Extraction
 
 LOOK_S = 10.0  # between looks for new bodies
 SHARE = 3.0  # it rests so many times as long as it has worked
@@ -23,9 +24,10 @@ class SearchIndexer:
     name = "search-index"
     after: Sequence[str] = ()
 
-    def __init__(self, store: Store, index: SearchIndex) -> None:
+    def __init__(self, store: Store, index: SearchIndex, extraction: Extraction | None = None) -> None:
         self._store = store
         self._index = index
+        self._extraction = extraction
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Index until cancelled, and close the file then."""
@@ -43,6 +45,8 @@ class SearchIndexer:
                 worked_at = loop.time()
                 await asyncio.sleep(SHARE * (worked_at - started) if more else LOOK_S)
         finally:
+            if self._extraction is not None:
+                await self._extraction.close()
             await self._index.close()
 
     async def reload(self) -> None:
@@ -55,15 +59,34 @@ class SearchIndexer:
             await index.begin(self._store.first_new_body)
             return index.begun
         ids = await self._store.read(lambda db: bodies_after(db, index.covered, BODIES))
+        extracted = await self._extracted(ids)
         if len(ids) < BODIES:
             return False
         found = await self._store.each_body(ids, _text_of, reach=text_reach)
-        texts = [text or BodyText(body_id, b"", b"") for body_id, text in zip(ids, found, strict=True)]
+        texts = [
+            _with_extracted(text or BodyText(body_id, b"", b""), extracted.get(body_id, b""))
+            for body_id, text in zip(ids, found, strict=True)
+        ]
         return await index.add(_fitting(texts))
+
+    async def _extracted(self, ids: Sequence[int]) -> Mapping[int, bytes]:
+        """What is extracted of these bodies, each looked at once. It is kept, so that it can be searched at once."""
+        if self._extraction is None:
+            return {}
+        known = await self._index.extracted()
+        for body_id in ids:
+            if body_id not in known:
+                known[body_id] = await self._extraction.form_of(body_id)
+                await self._index.keep_extracted(body_id, known[body_id])
+        return known
 
 
 def _text_of(body_id: int, message: Message) -> BodyText:
     return BodyText(body_id, header_forms(message.header), body_forms(message))
+
+
+def _with_extracted(text: BodyText, extracted: bytes) -> BodyText:
+    return BodyText(text.body_id, text.header, text.text + BETWEEN + extracted) if extracted else text
 
 
 def _fitting(texts: Sequence[BodyText]) -> Sequence[BodyText]:

@@ -16,7 +16,7 @@ from appliance.mail.charsets import decode
 from appliance.mail.dates import parse_date
 from appliance.mail.headers import scan_fields
 from appliance.mail.message import Message
-from appliance.mail.search_text import TextPart, searched_parts
+from appliance.mail.search_text import TextPart, encoded, searched_parts
 from appliance.mail.text import decode_words, html_to_text, part_charset, part_octets, search_form
 from plugins.imap4.protocol_search import And, Arrived, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.search_filter import longest_word
@@ -37,18 +37,28 @@ _ALNUM = re.compile(r"[a-z0-9]++")
 
 
 class Subject:
-    """One message that is searched. What no key looks at is left empty; `message` is there if a key needs its text."""
+    """One message that is searched. What no key looks at is left empty; `message` is there if a key needs its text.
 
-    __slots__ = ("header", "index", "internal_at", "lower", "message", "size")
+    `extracted` is what else is known of its text, in its search form.
+    """
+
+    __slots__ = ("extracted", "header", "index", "internal_at", "lower", "message", "size")
 
     def __init__(
-        self, index: int, size: int, internal_at: int, header: bytes = b"", message: Message | None = None
+        self,
+        index: int,
+        size: int,
+        internal_at: int,
+        header: bytes = b"",
+        message: Message | None = None,
+        extracted: bytes = b"",
     ) -> None:
         self.index = index
         self.size = size
         self.internal_at = internal_at
         self.header = header
         self.message = message
+        self.extracted = extracted
         self.lower = header.lower()
 
 
@@ -199,8 +209,9 @@ def _text(needle: str, *, with_header: bool) -> Test:
                 inner = bytes(message.text[found.header_start : found.body_start])
                 if in_header(inner, inner.lower()):
                     return True
-        return False
+        return form_octets in subject.extracted
 
+    form_octets = encoded(form)
     return test
 
 
