@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 15  # the Raspberry Pi's counter reaches no further
 FEEDS_PER_TIMEOUT = 3
+LOOK_EVERY_S = 10.0  # for a device, while there is none
 SILENCE_S = 120.0  # a connected mail process that says nothing for so long hangs, and systemd could not end it
 ABSENCE_S = 900.0  # one that was well and is gone for so long does not come back by itself
 
@@ -69,9 +70,13 @@ class Device(Protocol):
 
 
 class HardwareWatchdog:
-    """`/dev/watchdog`, or a file in its place."""
+    """`/dev/watchdog0`, or a file in its place.
 
-    def __init__(self, path: Path = Path("/dev/watchdog")) -> None:
+    Not its other name `/dev/watchdog`, a device of no class: the unit could allow that only if it were there when
+    this process starts.
+    """
+
+    def __init__(self, path: Path = Path("/dev/watchdog0")) -> None:
         """Open it, which starts the count, and ask for TIMEOUT_S. Raises OSError."""
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         self.identity = self._identity()
@@ -150,12 +155,7 @@ class Watchdog:
 
     async def run(self, report: Report) -> None:
         """Feed until cancelled, as long as both processes are well."""
-        try:
-            device = self._open_device()
-        except OSError as error:
-            report((self._note("info", f"This board has no hardware watchdog that can be used: {error.strerror}."),))
-            await asyncio.get_running_loop().create_future()
-            return
+        device = await self._first_device(report)
         log.info("hardware watchdog %s: %d s", device.identity or "(nameless)", device.timeout_s)
         if device.timeout_s > 4 * TIMEOUT_S or device.timeout_s < 1:
             text = f"The hardware watchdog counts {device.timeout_s} s, not the {TIMEOUT_S} s that were asked for."
@@ -164,6 +164,23 @@ class Watchdog:
             await self._feed(device, report)
         finally:
             device.close()
+
+    async def _first_device(self, report: Report) -> Device:
+        """Open it as soon as there is one: its driver may be loaded after this process has started."""
+        told = ""
+        while True:
+            try:
+                device = self._open_device()
+            except OSError as error:
+                text = f"This board has no hardware watchdog that can be used: {error.strerror}."
+                if text != told:
+                    report((self._note("info", text),))
+                    told = text
+                await self._sleep(LOOK_EVERY_S)
+            else:
+                if told:
+                    report(())
+                return device
 
     async def _feed(self, device: Device, report: Report) -> None:
         period = max(1, min(device.timeout_s, TIMEOUT_S)) / FEEDS_PER_TIMEOUT

@@ -11,7 +11,7 @@ import pytest
 
 from hw.messages import Note
 from hw.part import Facts
-from hw.watchdog import ABSENCE_S, SILENCE_S, TIMEOUT_S, HardwareWatchdog, Mail, Watchdog, is_well
+from hw.watchdog import ABSENCE_S, LOOK_EVERY_S, SILENCE_S, TIMEOUT_S, HardwareWatchdog, Mail, Watchdog, is_well
 
 NOW = 10_000.0
 
@@ -141,6 +141,34 @@ async def test_a_stopped_or_never_started_mail_process_restarts_nothing(ever: bo
     assert notes(bench.reported) == []
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_a_device_whose_driver_comes_late_is_fed_from_then_on() -> None:
+    device, looks, reported = FakeDevice(), 0, list[Facts]()
+    asleep = asyncio.Semaphore(0)
+
+    def open_device() -> FakeDevice:
+        nonlocal looks
+        looks += 1
+        if looks < 4:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return device
+
+    async def sleep(seconds: float) -> None:
+        if not device.fed:
+            assert seconds == LOOK_EVERY_S
+            return
+        asleep.release()
+        await asyncio.get_running_loop().create_future()
+
+    task = asyncio.create_task(Watchdog(open_device, sleep=sleep).run(reported.append))
+    await asyncio.wait_for(asleep.acquire(), 10)
+    assert (looks, device.fed) == (4, 1)
+    assert [note.level for note in notes(reported)] == ["info"]  # told once
+    assert reported[-1] == ()  # and taken back
+    task.cancel()
+    await asyncio.wait([task])
+    assert device.closed
 
 
 async def test_a_timeout_that_the_device_did_not_take_is_told() -> None:
