@@ -96,11 +96,13 @@ def _record(address: str) -> tuple[int, bytes]:
 
 
 class Responder:
-    """The part "mDNS"."""
+    """The part "mDNS". It begins when the mail process has told its ports, at the latest after `mail_by_s` seconds."""
 
     name = "mDNS"
 
-    def __init__(self) -> None:
+    def __init__(self, *, mail_by_s: float = 0.0) -> None:
+        self._mail_by_s = mail_by_s
+        self._has_mail = asyncio.Event()
         self._wanted = Announcement()
         self._ports: tuple[int, ...] = ()
         self._source: tuple[Plan, Present] | None = None
@@ -118,6 +120,7 @@ class Responder:
     def serve(self, ports: tuple[int, ...]) -> None:
         """The mail process listens there."""
         self._ports = ports
+        self._has_mail.set()
         self._update()
 
     def _update(self) -> None:
@@ -129,6 +132,8 @@ class Responder:
 
     async def run(self, report: Report) -> None:
         """Tell until cancelled; begin anew when addresses or services change."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._has_mail.wait(), self._mail_by_s)
         while True:
             self._changed.clear()
             if self._wanted.is_empty:

@@ -64,7 +64,10 @@ def advertised_routes(present: k.Present) -> tuple[AdvertisedRoute, ...]:
 
 
 class Network:
-    """The part "network". `changed` is called after each round, `hire` makes the workers that a plan wants."""
+    """The part "network". `changed` is called after each round, `hire` makes the workers that a plan wants.
+
+    `listening` are the mail ports that are open before the mail process tells which it serves.
+    """
 
     name = "network"
 
@@ -79,6 +82,7 @@ class Network:
         load_rules: Callable[[bytes], object],
         resolv_conf: Path = Path("/run/palomar-hw/resolv.conf"),
         has_ssh_key: Callable[[], bool] = lambda: False,
+        listening: tuple[int, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kernel = kernel
@@ -101,7 +105,7 @@ class Network:
         self._advertisements = Advertisements(self.dirty)
         self._link_local: dict[str, str] = {}
         self._failed: frozenset[str] = frozenset()
-        self._listening: tuple[int, ...] = ()
+        self._listening = listening
         self.present = k.Present()
         self.plan = Plan()
         self.rounds = 0

@@ -38,7 +38,7 @@ from hw.notes import NotesWatch
 from hw.part import Duty, Facts, Part, keep
 from hw.resolv import load_rules, write_whole
 from hw.server import Server
-from hw.sockets import SpareSockets
+from hw.sockets import SpareSockets, opened_ahead
 from hw.storage import StorageWatch
 from hw.vitals import VitalsWatch
 from hw.wanted import Plan
@@ -52,6 +52,8 @@ STOP_S = 5.0
 TELL_S = 0.1
 """Changes within that time are told together."""
 MAIL_USER = "palomar"
+MAIL_BY_S = 20.0
+"""For so long mDNS waits for mail, which has the processor until then; services are told with the name at once."""
 
 
 def read_network_config(path: Path) -> tuple[NetworkConfig, str]:
@@ -83,7 +85,7 @@ class Process:
         self._watchdog = Watchdog()
         self._storage = StorageWatch(data)
         self._flaps = FlapGuard()
-        self._mdns = Responder()
+        self._mdns = Responder(mail_by_s=MAIL_BY_S)
         self._button = PowerButton()
         self._spare = SpareSockets()
         self._failover = Failover(lambda failed: self._network.failed(failed))
@@ -103,6 +105,7 @@ class Process:
             load_rules=load_rules,
             resolv_conf=run_folder / "resolv.conf",
             has_ssh_key=(data / "identity/ssh/authorized_keys").exists,
+            listening=opened_ahead(),
         )
         self._server = Server(
             run_folder / "hw.sock", self, self.state, may_connect=_may_connect(), group=_group(MAIL_USER)

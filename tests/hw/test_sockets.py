@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from hw.sockets import SpareSockets, units_to_stop
+from hw.sockets import SpareSockets, opened_ahead, units_to_stop
 
 ALL = (25, 110, 143, 465, 587, 993, 995)
 
@@ -48,3 +49,13 @@ async def test_they_are_closed_once_the_ports_have_settled() -> None:
     assert len(closed) == 2
     task.cancel()
     await asyncio.wait([task])
+
+
+def test_mail_ports_that_are_open_before_mail_runs(tmp_path: Path) -> None:
+    table = tmp_path / "tcp"
+    rows = ["00000000:0019 00000000:0000 0A", "00000000:03E1 00000000:0000 0A", "00000000:0016 00000000:0000 0A"]
+    rows += ["0F02000A:008F 0202000A:C35A 01"]  # a session, by which nothing is open
+    numbered = (f"   {number}: {row} 00000000:00000000" for number, row in enumerate(rows))
+    table.write_text("\n".join(["  sl  local_address rem_address   st tx_queue rx_queue", *numbered, ""]))
+    assert opened_ahead(table) == (25, 993)
+    assert opened_ahead(tmp_path / "none") == ()
