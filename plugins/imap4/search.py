@@ -27,6 +27,7 @@ from plugins.imap4.search_fields import FieldBlock, by_fields, header_keys, make
 from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_index import ask_index
 from plugins.imap4.search_match import Subject, Test, compile_key
+from plugins.imap4.search_rows import by_rows
 from plugins.imap4.search_stored import asks_modseq, resolved
 from plugins.imap4.search_view import by_view
 
@@ -90,6 +91,9 @@ async def _among(
     for one in keys:
         if cost(one) == VIEW:
             indexes = by_view(selected.view, one, indexes)
+    rows = tuple(one for one in keys if cost(one) == ROWS)
+    if rows and indexes and (those := await by_rows(session, selected, And(rows), indexes)) is not None:
+        indexes, keys = those, tuple(one for one in keys if one not in rows)
     for depth in (ROWS, FIELDS, HEADERS, TEXTS):
         left = tuple(one for one in keys if cost(one) == depth)
         if left and indexes:

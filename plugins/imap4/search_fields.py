@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from appliance.mail.text import decode_words, search_form
 from plugins.imap4.protocol_search import And, Header, Key, Not, Or
@@ -98,15 +99,15 @@ def header_keys(key: Key) -> set[Header]:
     return set()
 
 
-def by_fields(view: View, key: Key, indexes: Sequence[int], hits: Mapping[Header, Sequence[int]]) -> Sequence[int]:
-    """Those of `indexes` that match a key of the view and of header fields. `hits` are the uids of each of those."""
+def by_fields(view: View, key: Key, indexes: Sequence[int], hits: Mapping[Any, Sequence[int]]) -> Sequence[int]:
+    """Those of `indexes` that match a key of the view and of others, each of which has its uids in `hits`."""
+    if key in hits:
+        found = view.places(hits[key])
+        if len(indexes) == len(view):
+            return found
+        among = set(indexes)
+        return [index for index in found if index in among]
     match key:
-        case Header():
-            found = [index for uid in hits[key] if (index := view.index(uid)) >= 0]
-            if len(indexes) == len(view):
-                return found
-            among = set(indexes)
-            return [index for index in found if index in among]
         case Not():
             without = set(by_fields(view, key.key, indexes, hits))
             return [index for index in indexes if index not in without]

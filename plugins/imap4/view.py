@@ -64,6 +64,16 @@ class View:
             return uids & set(self.uids)
         return {uid for uid in uids if self.index(uid) >= 0}
 
+    def places(self, uids: Sequence[int]) -> list[int]:
+        """The places of UIDs, ascending as they are; of those that are there."""
+        if isinstance(self.uids, range):
+            first = self.uids.start
+            return [uid - first for uid in uids if uid in self.uids]
+        if len(uids) * _BISECT > len(self.uids):
+            wanted = set(uids)
+            return [index for index, uid in enumerate(self.uids) if uid in wanted]
+        return [index for uid in uids if (index := self.index(uid)) >= 0]
+
     def select(self, members: SequenceSet, *, by_uid: bool, strict: bool = True) -> Sequence[int]:
         """The indexes that a set of message numbers or UIDs means, ascending, each once.
 

@@ -17,10 +17,11 @@ from appliance.mail.text import html_to_text, part_octets, search_form
 from appliance.store.messages import expunge, set_flags
 from plugins.imap4 import search
 from plugins.imap4.column_cache import ColumnCache
-from plugins.imap4.protocol_search import And, Date, Header, Key, Not, Or, Size, Text
+from plugins.imap4.protocol_search import And, Arrived, Date, Header, Key, Not, Or, Size, Text
 from plugins.imap4.search_fields import FieldBlock, by_fields, header_keys, make_blocks
 from plugins.imap4.search_filter import may_match, needles
 from plugins.imap4.search_match import Subject, compile_key
+from plugins.imap4.search_rows import bounds
 from plugins.imap4.view import View
 from tests.plugins.imap4.office import EPOCH, Client, Office
 
@@ -490,6 +491,35 @@ async def test_kept_fields_follow_the_mailbox(here: Office, client: Client) -> N
     assert await find(client, "SUBJECT a") == [1, 2, 3]
     assert await find(client, "SUBJECT another") == [3]
     assert await find(client, "3 SUBJECT another") == [3]
+
+
+async def test_kept_dates_and_sizes_follow_the_mailbox(here: Office, client: Client) -> None:
+    for _ in range(2):
+        assert await find(client, "SINCE 1-Jan-2000 LARGER 1") == [1, 2, 3]
+        assert await find(client, "OR BEFORE 1-Jan-2000 NOT SMALLER 1000000") == []
+    await here.store.write(lambda db: expunge(db, here.mailbox_id(), [2], deleted_only=False))
+    assert await find(client, "LARGER 1") == [1, 3]  # gone, and not told yet
+    await here.put(b"Subject: another\r\n\r\n")
+    assert await find(client, "LARGER 1") == [1, 3]
+    await client.ok("NOOP")
+    assert await find(client, "LARGER 1") == [1, 2, 3]
+    assert await find(client, "SMALLER 25") == [3]
+
+
+@given(
+    st.lists(st.tuples(st.integers(-(10**6), 3 * 10**9), st.integers(0, 9)), max_size=8),
+    st.one_of(
+        st.builds(Size, st.booleans(), st.integers(0, 9)),
+        st.builds(Arrived, st.booleans(), st.integers(0, 2 * 10**9)),
+        st.builds(Date, st.sampled_from(["BEFORE", "ON", "SINCE"]), st.just(False), st.integers(719_100, 740_000)),
+    ),
+)
+def test_bounds_of_numbers_match_as_the_keys_do(messages: list[tuple[int, int]], key: Size | Arrived | Date) -> None:
+    lowest, highest = bounds(key)
+    test = compile_key(key, View((), (), ()))
+    for internal_at, size in messages:
+        number = size if isinstance(key, Size) else internal_at
+        assert (lowest <= number <= highest) is test(Subject(0, size, internal_at, b""))
 
 
 def block_of(first: int, count: int, size: int = 100) -> FieldBlock:

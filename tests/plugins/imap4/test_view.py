@@ -172,3 +172,4 @@ def test_a_uid_set_of_nothing() -> None:
 def test_the_uids_that_are_there(held: set[int], asked: set[int]) -> None:
     view = View(sorted(held), [0] * len(held), ())
     assert view.present(asked) == held & asked
+    assert view.places(sorted(asked)) == [place for place, uid in enumerate(sorted(held)) if uid in asked]
