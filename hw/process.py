@@ -30,15 +30,16 @@ from hw.flaps import FlapGuard
 from hw.leds import Lamp
 from hw.linklocal import LinkLocal, LinkLocalWorker
 from hw.mdns import Responder
-from hw.messages import Note, State, Storage, Vitals, encode
+from hw.messages import Note, State, Storage, Vitals
 from hw.monitor import HotplugWatch
 from hw.netlink import NetlinkKernel
 from hw.network import LOOK_ANYWAY_S, Key, Network, Worker
 from hw.notes import NotesWatch
 from hw.part import Duty, Facts, Part, keep
-from hw.resolv import load_rules, write_whole
+from hw.resolv import load_rules
 from hw.server import Server
 from hw.sockets import SpareSockets, opened_ahead
+from hw.statefile import write_state
 from hw.storage import StorageWatch
 from hw.vitals import VitalsWatch
 from hw.wanted import Plan
@@ -280,7 +281,7 @@ class Process:
             self._told = state
             self._server.broadcast(state)
             try:
-                write_whole(self._run / "state.json", encode(state))
+                write_state(self._run, state)
             except OSError as error:
                 log.warning("cannot write the state: %s", error)
 
