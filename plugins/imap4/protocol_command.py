@@ -265,9 +265,12 @@ def _identify(cursor: Cursor, tag: bytes, verb: str) -> Command:
         cursor.at += 3
         return Identify(tag, verb, ())
     cursor.expect(b"(")
+    cursor.accept(b" ")  # aioimaplib writes one inside either parenthesis
     while not cursor.accept(b")"):
         if fields:
             cursor.space()
+            if cursor.accept(b")"):
+                break
         name = cursor.string()
         cursor.space()
         value = cursor.nstring() or b""
