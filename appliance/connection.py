@@ -212,8 +212,11 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._transport.writelines(pieces)
 
-    def encode_output(self, encode: Callable[[bytes], bytes]) -> None:
-        """Send what was written so far; whatever is written from now on goes through `encode`, and then TLS."""
+    def encode_output(self, encode: Callable[[bytes], bytes] | None) -> None:
+        """Send what was written so far; whatever is written from now on goes through `encode`, and then TLS.
+
+        None ends that: what follows is sent as it is.
+        """
         self._flush()
         self._encode = encode
 

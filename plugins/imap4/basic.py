@@ -31,7 +31,6 @@ _AFTER_LOGIN = (
     "OBJECTID",
     "SAVEDATE",
     "UIDONLY",
-    "UNAUTHENTICATE",
     "INPROGRESS",
     "UIDPLUS",
     "MOVE",
@@ -69,7 +68,8 @@ def capabilities(session: ImapSession) -> str:
     names = [*_BASE[:1], _REV2, *_BASE[1:]] if _REV2 in _offered() else list(_BASE)
     if session.machine.state is not State.NOT_AUTHENTICATED:
         compress = () if session.machine.is_compressed else ("COMPRESS=DEFLATE",)
-        return " ".join((*names, *_AFTER_LOGIN, *compress, f"APPENDLIMIT={session.config.max_append}"))
+        again = ("UNAUTHENTICATE",) if session.config.unauthenticate else ()
+        return " ".join((*names, *_AFTER_LOGIN, *again, *compress, f"APPENDLIMIT={session.config.max_append}"))
     names.append(_BEFORE_LOGIN)
     facts = session.session
     if facts.tls is None and facts.peer_ip:

@@ -41,6 +41,10 @@ class Imap4Config:
         " and search_index.",
     )
 
+    unauthenticate: bool = setting(
+        True, "Let a program log out and in again as another account over the same connection (RFC 8437)."
+    )
+
     def problems(self) -> Iterator[Problem]:
         """Numbers out of bounds."""
         yield from within(self, 65_536, 2**31 - 1, "max_append", unit="octets")

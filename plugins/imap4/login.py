@@ -66,9 +66,15 @@ async def authenticate(session: ImapSession, command: Authenticate) -> str:
 
 
 async def unauthenticate(session: ImapSession, command: Command) -> str:
-    """UNAUTHENTICATE (RFC 8437): another account may log in on the same connection. TLS stays."""
+    """UNAUTHENTICATE (RFC 8437): another account may log in on the same connection. TLS stays, compression ends."""
+    if not session.config.unauthenticate:
+        raise RefusalError("unknown command", status="BAD")
+    session.machine.stop_compression()
     session.log_out()
-    return f"[CAPABILITY {capabilities(session)}] Logged out of the account"
+    code = f"CAPABILITY {capabilities(session)}"
+    session.connection.write(tagged(command.tag, "OK", "Logged out of the account", code))
+    session.connection.encode_output(None)
+    return ""
 
 
 def _enter(session: ImapSession, name: str, login_name: str) -> str:

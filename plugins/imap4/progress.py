@@ -23,7 +23,8 @@ class Progress:
 
     def __init__(self, session: ImapSession, tag: bytes) -> None:
         self._session = session
-        self._tag = tag.decode("ascii", "replace")
+        # A tag may hold what would end the response code; then it is left out (RFC 9585 section 4).
+        self._tag = "NIL" if b"]" in tag else f'"{tag.decode("ascii", "replace")}"'
         self._next_at = asyncio.get_running_loop().time() + INTERVAL_S
 
     def tell(self, done: int, goal: int) -> None:
@@ -31,7 +32,7 @@ class Progress:
         now = asyncio.get_running_loop().time()
         if now >= self._next_at and done < goal:
             self._next_at = now + INTERVAL_S
-            code = f'INPROGRESS ("{self._tag}" {done} {goal})'
+            code = f"INPROGRESS ({self._tag} {done} {goal})"
             self._session.connection.write(untagged("OK", "Still at work", code))
 
     async def during(self, work: Awaitable[T], goal: int) -> T:

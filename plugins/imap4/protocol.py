@@ -84,6 +84,7 @@ class ImapServer:
         "_buffer",
         "_collected",
         "_discarded",
+        "_ending",
         "_inflater",
         "_is_coming",
         "_left",
@@ -105,6 +106,7 @@ class ImapServer:
         self._left = 0  # octets of the current literal that have not come yet
         self._discarded = 0
         self._inflater: Inflater | None = None
+        self._ending: Inflater | None = None  # its stream is over, but for the mark of that
         self._is_coming = False  # the announced message, whether it is wanted or not
         self._appending: Appending | None = None
         self._steps: deque[Step] = deque()  # of the APPEND under way, still to be handed out
@@ -114,10 +116,21 @@ class ImapServer:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the wire."""
-        if self._inflater is None:
-            self._buffer += data
-        else:
+        if self._inflater is not None:
             self._inflater.receive(data)
+            return
+        if self._ending is not None:
+            data = self._rest(self._ending, data)
+        self._buffer += data
+
+    def _rest(self, ending: Inflater, data: bytes) -> bytes:
+        try:
+            data = ending.tail(data)
+        except ValueError as error:
+            raise self._fatal(f"Compressed data are damaged: {error}") from error
+        if data:
+            self._ending = None
+        return data
 
     def next_event(self) -> Event | None:
         """Return the next event, or None when it first needs bytes or an answer. Raises ProtocolError."""
@@ -146,6 +159,18 @@ class ImapServer:
         if self._buffer:
             raise self._fatal("Data pipelined after COMPRESS")
         self._inflater = Inflater()
+
+    def stop_compression(self) -> None:
+        """Take all that comes from now on as it is: compression ends behind UNAUTHENTICATE (RFC 8437 section 4.1).
+
+        Raises ProtocolError if more came through it.
+        """
+        if self._inflater is None:
+            return
+        if self._buffer:
+            raise self._fatal("Data compressed behind UNAUTHENTICATE")
+        self._ending, self._inflater = self._inflater, None
+        self.receive(self._ending.unread())
 
     @property
     def is_compressed(self) -> bool:

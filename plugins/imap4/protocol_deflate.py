@@ -35,6 +35,25 @@ class Inflater:
         self._waiting = self._stream.unconsumed_tail or self._stream.unused_data
         return data
 
+    def unread(self) -> bytes:
+        """What came and was not unpacked: what stands behind the end of the client's stream, or that end."""
+        return self._waiting
+
+    def tail(self, data: bytes) -> bytes:
+        """What of `data` is no rest of the client's stream, which is to end with what has come before.
+
+        Only the mark of its end can still come; no octet of that can begin a command. Raises ValueError.
+        """
+        start = 0
+        while start < len(data) and not self._stream.eof and not 0x20 < data[start] < 0x7F:
+            try:
+                if self._stream.decompress(data[start : start + 1]):
+                    raise ValueError("the stream goes on behind its end")
+            except zlib.error as error:
+                raise ValueError(str(error)) from error
+            start += 1
+        return data[start:]
+
 
 class Deflater:
     """What the client receives: each portion can be read when it has come (`Z_SYNC_FLUSH`)."""
