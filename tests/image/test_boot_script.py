@@ -7,7 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 import image
+from hw.leds import STEPS_MS
 from image import bootstate
 from image.build.whole import DISK_ID
 from image.initramfs import contents
@@ -40,6 +43,22 @@ def test_a_slot_that_fails_hands_over_to_the_other() -> None:
 
 def test_the_init_script_is_a_shell_script() -> None:
     subprocess.run(["sh", "-n", INIT], check=True)
+
+
+@pytest.mark.parametrize("name", ["ACT", "led0", "green:act", "mmc0::", ""])
+def test_where_nothing_can_be_started_the_led_says_rescue(name: str, tmp_path: Path) -> None:
+    led = tmp_path / "sys/class/leds" / name
+    led.mkdir(parents=True)
+    for file in ("trigger", "delay_on", "delay_off"):
+        (led / file).write_text("none")
+    function = re.search(r"^show_rescue\(\) \{.*?^\}$", INIT.read_text(), re.DOTALL | re.MULTILINE)
+    assert function is not None
+    script = f"modprobe() {{ :; }}\n{function[0].replace('/sys/', f'{tmp_path}/sys/')}\nshow_rescue\n"
+    done = subprocess.run(["sh", "-eu"], input=script, text=True, check=True, capture_output=True)
+    assert not done.stderr
+    told = [(led / file).read_text().strip() for file in ("trigger", "delay_on", "delay_off")]
+    is_the_board_s = name in {"ACT", "led0", "green:act"}
+    assert told == (["timer", *map(str, STEPS_MS["rescue"])] if is_the_board_s else ["none"] * 3)
 
 
 def test_no_apostrophe_ends_the_script_early() -> None:
