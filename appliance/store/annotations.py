@@ -27,8 +27,10 @@ def list_annotations(db: sqlite3.Connection, account_id: int, mailbox_id: int) -
     ).fetchall()
 
 
-def annotations_of_all(db: sqlite3.Connection, account_id: int) -> dict[int, dict[str, bytes]]:
-    """What an account sees of all its mailboxes: by mailbox id, the values by entry."""
+def annotations_of_all(
+    db: sqlite3.Connection, account_id: int, others: Iterable[int] = ()
+) -> dict[int, dict[str, bytes]]:
+    """What an account sees of all its mailboxes, and of these of others: by mailbox id, the values by entry."""
     found: dict[int, dict[str, bytes]] = {}
     for mailbox_id, entry, value in db.execute(
         "SELECT a.mailbox_id, a.entry, a.value FROM annotation a JOIN mailbox m ON m.id = a.mailbox_id"
@@ -36,6 +38,8 @@ def annotations_of_all(db: sqlite3.Connection, account_id: int) -> dict[int, dic
         (EVERYBODY, account_id),
     ):
         found.setdefault(mailbox_id, {})[entry] = value
+    for mailbox_id in others:
+        found[mailbox_id] = dict(list_annotations(db, account_id, mailbox_id))
     return found
 
 
@@ -50,16 +54,21 @@ def set_annotations(db: Database, account_id: int, mailbox_id: int, values: Iter
             db.execute("DELETE FROM annotation WHERE mailbox_id = ? AND account_id = ? AND entry = ?", key)
         else:
             db.execute("INSERT OR REPLACE INTO annotation VALUES (?, ?, ?, ?)", (*key, value))
+    holder, name = (account_id, "") if mailbox_id == SERVER else _place(db, mailbox_id)
+    if any(_count(db, one) > MAX_ANNOTATIONS for one in {account_id, holder}):
+        raise LimitError(f"an account has at most {MAX_ANNOTATIONS} annotations")
+    for owner, names in entries.items():
+        db.happened(holder, "annotations", name, entries=tuple(names), seen_by=owner)
+
+
+def _count(db: sqlite3.Connection, account_id: int) -> int:
+    """All that an account has noted, and what is noted of its mailboxes."""
     (count,) = db.execute(
         "SELECT count(*) FROM annotation a WHERE a.account_id = ?1"
         " OR a.mailbox_id IN (SELECT id FROM mailbox WHERE account_id = ?1)",
         (account_id,),
     ).fetchone()
-    if count > MAX_ANNOTATIONS:
-        raise LimitError(f"an account has at most {MAX_ANNOTATIONS} annotations")
-    holder, name = (account_id, "") if mailbox_id == SERVER else _place(db, mailbox_id)
-    for owner, names in entries.items():
-        db.happened(holder, "annotations", name, entries=tuple(names), seen_by=owner)
+    return int(count)
 
 
 def _place(db: sqlite3.Connection, mailbox_id: int) -> tuple[int, str]:

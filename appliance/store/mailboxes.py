@@ -22,6 +22,8 @@ MAX_KEYWORD_NAME = 100  # characters
 SPECIAL_USES = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")  # RFC 6154 section 2
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Dots would be places in a path: in URLs (RFC 5092 section 7), and in folders that mail is exported to.
+_NO_LEVELS = frozenset({"", ".", ".."})
 _COLUMNS = (
     "m.id, m.account_id, m.name, m.uidvalidity, m.uidnext, m.highestmodseq, m.messages, m.unseen, m.bytes,"
     " EXISTS (SELECT 1 FROM subscription s WHERE s.account_id = m.account_id AND s.name = m.name),"
@@ -32,12 +34,12 @@ _COLUMNS = (
 def normal_name(name: str) -> str:
     """The form in which a mailbox name is stored: NFC, INBOX upper case as the first level.
 
-    Raises StoreError for an empty level, control characters, or a name over MAX_NAME or MAX_LEVELS.
+    Raises StoreError for an empty level or one of dots, control characters, or a name over MAX_NAME or MAX_LEVELS.
     """
     name = unicodedata.normalize("NFC", name)
     levels = name.split(DELIMITER)
-    if not all(levels) or _CONTROL.search(name):
-        raise StoreError("a mailbox name has no empty levels and no control characters")
+    if not _NO_LEVELS.isdisjoint(levels) or _CONTROL.search(name):
+        raise StoreError("a mailbox name has no empty levels, no . or .. as a level, and no control characters")
     if len(name) > MAX_NAME or len(levels) > MAX_LEVELS:
         raise StoreError(f"a mailbox name has at most {MAX_NAME} characters and {MAX_LEVELS} levels")
     if levels[0].upper() == INBOX:

@@ -24,7 +24,6 @@ SHARED = "Shared Folders"
 NAMESPACES = (OTHERS, SHARED)
 ANYONE = "anyone"
 
-_NOT_THERE = "There is no such mailbox"
 _NO_CREATE = "You have no right to create this mailbox"
 
 
@@ -67,17 +66,15 @@ def require_access(db: sqlite3.Connection, account_id: int, name: str, needed: s
     Raises NotFoundError, also if they are lacking and the account may not even look it up; else ForbiddenError.
     """
     access = find_access(db, account_id, name)
-    if access is None:
-        raise NotFoundError(_NOT_THERE)
+    if access is None or ("l" not in access.rights and not covers(access.rights, needed)):
+        raise NotFoundError(f"no mailbox {name}")
     check_rights(access.rights, needed)
     return access
 
 
 def check_rights(rights: str, needed: str) -> None:
-    """Raises what `require_access` does, for rights that are known."""
+    """Raises ForbiddenError if any of the rights is lacking that are needed on a mailbox which the account knows of."""
     if not covers(rights, needed):
-        if "l" not in rights:
-            raise NotFoundError(_NOT_THERE)
         raise ForbiddenError("You have no right to do this")
 
 
@@ -98,7 +95,7 @@ def get_account_of(db: sqlite3.Connection, mailbox: Mailbox) -> Account:
     """The owner of a mailbox."""
     owner = account_by_id(db, mailbox.account_id)
     if owner is None:
-        raise NotFoundError(_NOT_THERE)
+        raise NotFoundError(f"no account {mailbox.account_id}")
     return owner
 
 

@@ -11,7 +11,8 @@ from appliance.errors import ApplianceError, MessageError, NotFoundError, QuotaE
 from appliance.mail.message import Message, with_crlf
 from appliance.spool import Spool
 from appliance.store.accounts import quota_left
-from appliance.store.mailboxes import get_mailbox
+from appliance.store.model import FIRST_KEYWORD_BIT
+from plugins.imap4.access import find_selectable, renew, require, settable
 from plugins.imap4.catenate import copy_part
 from plugins.imap4.numbers import uid_required
 from plugins.imap4.protocol import BadCommand, MessageChunk
@@ -22,7 +23,7 @@ from plugins.imap4.store_flags import flag_bits
 from plugins.imap4.view import uid_set
 
 if TYPE_CHECKING:
-    from appliance.store import Mailbox
+    from appliance.store.sharing import Access
     from plugins.imap4.session import ImapSession
 
 MAX_MESSAGES = 500  # of one command
@@ -32,6 +33,7 @@ Item = tuple[Message, int, tuple[str, ...], int]  # as Store.append takes them
 
 async def append(session: ImapSession, announced: AppendMessage | AppendUrl) -> None:
     """Take the messages of one command and store them in one write. The answer is complete when this returns."""
+    renew(session)
     with ExitStack() as spools:
         command = _Append(session, spools)
         try:
@@ -51,7 +53,7 @@ class _Append:
     def __init__(self, session: ImapSession, spools: ExitStack) -> None:
         self._session = session
         self._spools = spools
-        self._mailbox: Mailbox | None = None
+        self._target: Access | None = None
         self._items: list[Item] = []
         self._octets = 0
         self._joining: _Joining | None = None  # the message whose parts come
@@ -111,8 +113,8 @@ class _Append:
         if self._joining is not None:
             return self._joining
         session = self._session
-        if self._mailbox is None:
-            self._mailbox = _target(session, head.mailbox)
+        if self._target is None:
+            self._target = find_selectable(session, head.mailbox, "i", code="TRYCREATE")
             if head.replaces is not None:
                 self._replaces = _replaced(session, head.replaces)
         if len(self._items) >= MAX_MESSAGES:
@@ -128,7 +130,9 @@ class _Append:
         self._octets += octets
         if self._octets > session.config.max_append:
             raise RefusalError(f"A message has at most {session.config.max_append} octets here", "TOOBIG")
-        left = session.core.store.peek(lambda db: quota_left(db, session.account.id))
+        target = self._target
+        assert target is not None
+        left = session.core.store.peek(lambda db: quota_left(db, target.mailbox.account_id))
         if left is not None and self._octets > left:
             raise QuotaError("The message would pass the quota")
 
@@ -156,11 +160,14 @@ class _Append:
         self._joining = None
         at = message.head.internal_at
         bits, keywords = flag_bits(message.head.flags)
+        assert self._target is not None
+        permitted = settable(self._target.rights)  # others are left out (RFC 4314 section 4)
+        bits, keywords = bits & permitted, keywords if permitted >> FIRST_KEYWORD_BIT else ()
         self._items.append((message.made(), bits, keywords, int(self._session.core.now()) if at is None else at))
 
     async def _store(self, tag: bytes) -> bytes:
-        mailbox = self._mailbox
-        assert mailbox is not None
+        assert self._target is not None
+        mailbox = self._target.mailbox
         try:
             append = self._session.core.store.append
             uids = await append(mailbox.id, self._items, origin=self._session, replaces=self._replaces)
@@ -223,19 +230,15 @@ class LineEnds:
 
 def _replaced(session: ImapSession, replaced: Replaced) -> tuple[int, int]:
     """The mailbox id and uid of the message that REPLACE takes away."""
+    if session.selected is None:
+        raise RefusalError("No mailbox is selected any more")
     selected = session.mailbox
     if session.enabled.uidonly and not replaced.uid:
         raise uid_required()
     if selected.read_only:
         raise RefusalError("The mailbox was opened by EXAMINE", "READ-ONLY")
+    require(session, "te")
     indexes = selected.view.select(((replaced.number, replaced.number),), by_uid=replaced.uid)
     if not indexes:
         raise RefusalError("There is no such message", "NONEXISTENT")
     return selected.mailbox_id, selected.view.uids[indexes[0]]
-
-
-def _target(session: ImapSession, name: str) -> Mailbox:
-    mailbox = session.core.store.peek(lambda db: get_mailbox(db, session.account.id, name))
-    if mailbox is None or not mailbox.selectable:
-        raise RefusalError("There is no such mailbox", "TRYCREATE")
-    return mailbox

@@ -6,6 +6,7 @@ import logging
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from appliance.store.sharing import NAMESPACES, list_others
 from appliance.wire.imap import string
 from plugins.imap4.protocol_command import Command, Enable, Identify, State
 from plugins.imap4.protocol_respond import CRLF, untagged
@@ -52,6 +53,9 @@ _AFTER_LOGIN = (
     "PREVIEW",
     "REPLACE",
     "UTF8=ACCEPT",
+    "ACL",
+    "RIGHTS=texk",
+    "LIST-MYRIGHTS",
     "QUOTA",
     "QUOTA=RES-STORAGE",
     "METADATA",
@@ -149,6 +153,11 @@ async def enable(session: ImapSession, command: Enable) -> str:
 
 
 async def namespace(session: ImapSession, command: Command) -> str:
-    """NAMESPACE (RFC 2342): one's own mailboxes, no others and none shared."""
-    session.connection.write(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    """NAMESPACE (RFC 2342): one's own mailboxes, and those of others and of roles if there are any for this account."""
+    account = session.account.id
+    names = {one.name for one in await session.core.store.read(lambda db: list_others(db, account))}
+    others, shared = (
+        f'(("{space}/" "/"))' if any(name.startswith(space + "/") for name in names) else "NIL" for space in NAMESPACES
+    )
+    session.connection.write(f'* NAMESPACE (("" "/")) {others} {shared}\r\n'.encode())
     return "NAMESPACE completed"

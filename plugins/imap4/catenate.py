@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from appliance.errors import NotFoundError
+from appliance.errors import ForbiddenError, NotFoundError
 from appliance.store.messages import list_rows
 from appliance.store.stored import StoredMessage
+from plugins.imap4.access import find_selectable
 from plugins.imap4.fetch_section import Octets, Stretch, section_octets
 from plugins.imap4.protocol_parse import GrammarError
 from plugins.imap4.protocol_url import MessageUrl, parse_url, shown_url
@@ -37,7 +38,9 @@ async def copy_part(
                         write(chunk)
                 else:
                     write(bytes(piece))
-    except (GrammarError, NotFoundError) as error:
+    except (GrammarError, NotFoundError, ForbiddenError, RefusalError) as error:
+        if isinstance(error, RefusalError) and error.code != "NONEXISTENT":
+            raise  # what `admit` has to say
         raise RefusalError(f"A part cannot be copied: {error}", f'BADURL "{shown_url(url)}"') from error
 
 
@@ -45,8 +48,8 @@ def _row(session: ImapSession, wanted: MessageUrl) -> Row:
     """The message that is meant. Raises NotFoundError."""
     store = session.core.store
     if wanted.mailbox:
-        mailbox = store.mailbox(session.account.id, wanted.mailbox)
-        if mailbox is None or not mailbox.selectable or wanted.uidvalidity not in {0, mailbox.uidvalidity}:
+        mailbox = find_selectable(session, wanted.mailbox, "r").mailbox
+        if wanted.uidvalidity not in {0, mailbox.uidvalidity}:
             raise NotFoundError("there is no such mailbox")
         mailbox_id = mailbox.id
     elif session.selected is not None:

@@ -49,7 +49,7 @@ async def fetch(session: ImapSession, command: Fetch) -> str:
     )
     if plan.tells_modseq:
         session.enable_condstore()
-    if plan.sets_seen and not selected.read_only and await _mark_seen(session, selected, indexes):
+    if plan.sets_seen and selected.settable & SEEN and await _mark_seen(session, selected, indexes):
         plan = plan.with_flags(with_modseq=enabled.condstore)
         selected.own_changes_told()
     if await respond(session, selected, plan, indexes):

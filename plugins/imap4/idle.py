@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from plugins.imap4.access import renew
 from plugins.imap4.protocol import Line
 from plugins.imap4.protocol_command import Command
 from plugins.imap4.refusal import RefusalError
@@ -20,6 +21,7 @@ async def idle(session: ImapSession, command: Command) -> str:
     session.is_idle = True
     try:
         while session.open:
+            renew(session)
             await session.tell_news(expunges=True)
             event = await connection.next_event(session.config.idle_timeout)
             if type(event) is Line:

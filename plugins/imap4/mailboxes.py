@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from appliance.errors import HasChildrenError
-from appliance.store import mailboxes
+from appliance.mail.rights import ALL_RIGHTS
+from appliance.store import mailboxes, sharing
 from appliance.store.annotations import annotations_of_all
 from appliance.store.messages import count_deleted, list_flags
 from appliance.store.model import DELIMITER, Mailbox
+from plugins.imap4.access import find_selectable
+from plugins.imap4.acl import rights_line
 from plugins.imap4.metadata import metadata_line
 from plugins.imap4.object_id import mailbox_id
 from plugins.imap4.protocol_command import Create, ListNames, OnMailbox, Rename, Status
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from plugins.imap4.recent import Recent
     from plugins.imap4.session import ImapSession
 
+NAMES_AT_ONCE = 250  # written before others have their turn
 _WILDCARDS = frozenset("%*")
 _CRITERIA = ("SUBSCRIBED", "SPECIAL-USE")  # selection options that choose names, as CHILDINFO quotes them
 
@@ -37,20 +43,20 @@ async def create(session: ImapSession, command: Create) -> str:
         if not use or len(command.uses) > 1:
             raise RefusalError("A mailbox has one special use of those in RFC 6154", "USEATTR")
     made = await session.core.store.write(
-        lambda db: mailboxes.create_mailbox(db, account, command.mailbox, special_use=use), origin=session
+        lambda db: sharing.create_named(db, account, command.mailbox, special_use=use), origin=session
     )
     _tell_name(session, made.name, command.mailbox.rstrip(DELIMITER))
-    return f"[MAILBOXID ({mailbox_id(made.id)})] CREATE completed"
+    return f"[MAILBOXID ({mailbox_id(made.mailbox.id)})] CREATE completed"
 
 
 async def delete(session: ImapSession, command: OnMailbox) -> str:
     """DELETE (section 6.3.4). A session that deletes the mailbox it has selected leaves it first."""
     account, store = session.account.id, session.core.store
-    mailbox = store.peek(lambda db: mailboxes.get_mailbox(db, account, command.mailbox))
-    if mailbox is not None and session.selected is not None and session.selected.mailbox_id == mailbox.id:
+    mailbox = store.peek(lambda db: sharing.require_access(db, account, command.mailbox, "x")).mailbox
+    if session.selected is not None and session.selected.mailbox_id == mailbox.id:
         session.deselect()
     try:
-        await store.write(lambda db: mailboxes.delete_mailbox(db, account, command.mailbox), origin=session)
+        await store.write(lambda db: sharing.delete_named(db, account, command.mailbox), origin=session)
     except HasChildrenError as error:
         raise RefusalError(str(error), "HASCHILDREN") from error
     return "DELETE completed"
@@ -61,7 +67,7 @@ async def rename(session: ImapSession, command: Rename) -> str:
     _check_name(command.target)
     account = session.account.id
     made = await session.core.store.write(
-        lambda db: mailboxes.rename_mailbox(db, account, command.mailbox, command.target), origin=session
+        lambda db: sharing.rename_named(db, account, command.mailbox, command.target), origin=session
     )
     if command.mailbox != mailboxes.INBOX:  # which keeps its name, and gives its messages away
         _tell_name(session, made.name, command.mailbox)
@@ -104,14 +110,22 @@ async def list_names(session: ImapSession, command: ListNames) -> str:
     names = await session.core.store.read(lambda db: Names(db, account, subscriptions=_wants_subscriptions(query)))
     noted: dict[int, dict[str, bytes]] = {}
     if query.metadata:
-        noted = await session.core.store.read(lambda db: annotations_of_all(db, account))
-    for line in names.lines(query, utf8=session.enabled.utf8):
+        noted = await session.core.store.read(lambda db: annotations_of_all(db, account, names.readable_others()))
+    utf8 = session.enabled.utf8
+    for place, line in enumerate(names.lines(query, utf8=utf8), start=1):
+        if place % NAMES_AT_ONCE == 0:
+            await session.connection.drain()
+            await asyncio.sleep(0)  # other connections have their turn
         session.connection.write(line.octets)
+        if "MYRIGHTS" in query.wanted and line.mailbox is not None:
+            session.connection.write(
+                rights_line(line.mailbox.name, names.rights(line.mailbox), utf8=session.enabled.utf8)
+            )
         if query.metadata and line.mailbox is not None:
             values = noted.get(line.mailbox.id, {})
             found = [(entry, values.get(entry)) for entry in query.metadata]
-            session.connection.write(metadata_line(line.mailbox.name, found, utf8=session.enabled.utf8))
-        if query.status and line.mailbox is not None and line.mailbox.selectable:
+            session.connection.write(metadata_line(line.mailbox.name, found, utf8=utf8))
+        if query.status and line.mailbox is not None and names.is_readable(line.mailbox):
             session.connection.write(await _status_line(session, recent, line.mailbox, query.status))
     return "LIST completed"
 
@@ -155,6 +169,11 @@ class Names:
 
     def __init__(self, db: Database, account_id: int, *, subscriptions: bool) -> None:
         self._mailboxes = {mailbox.name: mailbox for mailbox in mailboxes.list_mailboxes(db, account_id)}
+        self._rights: dict[int, str] = {}  # on mailboxes of others
+        for access in sharing.list_others(db, account_id):
+            self._rights[access.mailbox.id] = access.rights
+            self._mailboxes.setdefault(access.name, replace(access.mailbox, name=access.name))
+        self._places = self._outline() - self._mailboxes.keys()
         self._parents = {parent for name in self._mailboxes for parent in _parents(name)}
         self._subscribed = set(mailboxes.list_subscriptions(db, account_id)) if subscriptions else set()
 
@@ -176,10 +195,27 @@ class Names:
 
     def _selected(self, query: ListQuery) -> set[str]:
         """The names that the selection options leave."""
-        names = self._subscribed if "SUBSCRIBED" in query.selection else set(self._mailboxes)
+        names = self._subscribed if "SUBSCRIBED" in query.selection else self._places.union(self._mailboxes)
         if "SPECIAL-USE" in query.selection:
             names = {name for name in names if (mailbox := self._mailboxes.get(name)) and mailbox.special_use}
         return names
+
+    def _outline(self) -> set[str]:
+        """The levels above mailboxes of others, which clients that look at one level after the other have to see."""
+        names = (name for name, mailbox in self._mailboxes.items() if mailbox.id in self._rights)
+        return {parent for name in names for parent in _parents(name)}
+
+    def is_readable(self, mailbox: Mailbox) -> bool:
+        """Whether its state may be told."""
+        return mailbox.selectable and "r" in self.rights(mailbox)
+
+    def readable_others(self) -> list[int]:
+        """The ids of mailboxes of others whose annotations may be told."""
+        return [mailbox_id for mailbox_id, rights in self._rights.items() if "r" in rights]
+
+    def rights(self, mailbox: Mailbox) -> str:
+        """What the account may do with a mailbox of these."""
+        return self._rights.get(mailbox.id, ALL_RIGHTS)
 
     def get(self, name: str) -> Mailbox | None:
         """The mailbox, or mere place, of that name."""
@@ -194,7 +230,7 @@ class Names:
         mailbox = self._mailboxes.get(name)
         found: list[str] = []
         if mailbox is None:
-            found.append("\\NonExistent")
+            found.append("\\Noselect" if name in self._places else "\\NonExistent")
         elif not mailbox.selectable:
             found.append("\\Noselect")
         found.append("\\HasChildren" if name in self._parents else "\\HasNoChildren")
@@ -221,9 +257,8 @@ def _order(name: str) -> tuple[bool, str]:
 
 async def status(session: ImapSession, command: Status) -> str:
     """STATUS (section 6.3.10)."""
-    mailbox = session.core.store.mailbox(session.account.id, command.mailbox)
-    if mailbox is None or not mailbox.selectable:
-        raise RefusalError("There is no such mailbox", "NONEXISTENT")
+    access = find_selectable(session, command.mailbox, "r")
+    mailbox = replace(access.mailbox, name=access.name) if access.prefix else access.mailbox
     session.connection.write(await _status_line(session, session.shared.recent, mailbox, command.items))
     return "STATUS completed"
 

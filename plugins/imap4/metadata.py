@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import LimitError
 from appliance.store.annotations import MAX_ANNOTATIONS, SERVER, Annotation, list_annotations, set_annotations
+from plugins.imap4.access import find_mailbox
 from plugins.imap4.protocol_command import GetMetadata, SetMetadata
 from plugins.imap4.protocol_metadata import Wanted
 from plugins.imap4.protocol_respond import CRLF, NIL, literal8, mailbox, string
@@ -20,7 +21,7 @@ MAX_VALUE = 64 << 10  # octets of one value
 
 async def get_metadata(session: ImapSession, command: GetMetadata) -> str:
     """GETMETADATA (section 4.2). Values that are longer than the client wants are left out, and that is said."""
-    account, place = session.account.id, _place(session, command.mailbox)
+    account, place = session.account.id, _place(session, command.mailbox, "lr")
     known = await session.core.store.read(lambda db: list_annotations(db, account, place))
     found, longest = chosen(command.wanted, known)
     if found:
@@ -31,8 +32,9 @@ async def get_metadata(session: ImapSession, command: GetMetadata) -> str:
 
 async def set_metadata(session: ImapSession, command: SetMetadata) -> str:
     """SETMETADATA (section 4.3). Only the administrator would say what all see of the server."""
-    account, place = session.account.id, _place(session, command.mailbox)
-    if place == SERVER and any(entry.startswith("/shared/") for entry, _ in command.values):
+    shared = any(entry.startswith("/shared/") for entry, _ in command.values)
+    account, place = session.account.id, _place(session, command.mailbox, "lrw" if shared else "lr")
+    if place == SERVER and shared:
         raise RefusalError("What is shared about the server is not yours to set", "NOPERM")
     if any(value is not None and len(value) > MAX_VALUE for _, value in command.values):
         raise RefusalError(f"A value has at most {MAX_VALUE} octets", f"METADATA MAXSIZE {MAX_VALUE}")
@@ -71,10 +73,5 @@ def _covers(wanted: str, entry: str, depth: int | None) -> bool:
     return below and (depth is None or entry.count("/") - wanted.count("/") <= depth)
 
 
-def _place(session: ImapSession, name: str) -> int:
-    if not name:
-        return SERVER
-    found = session.core.store.mailbox(session.account.id, name)
-    if found is None:
-        raise RefusalError("There is no such mailbox", "NONEXISTENT")
-    return found.id
+def _place(session: ImapSession, name: str, needed: str) -> int:
+    return find_mailbox(session, name, needed).mailbox.id if name else SERVER

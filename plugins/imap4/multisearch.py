@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
 from appliance.store import mailboxes
-from appliance.store.model import Mailbox
+from appliance.store.sharing import Access, list_others
+from plugins.imap4.access import find_mailbox
 from plugins.imap4.enabled import Enabled
 from plugins.imap4.numbers import has_numbers
 from plugins.imap4.progress import Progress
@@ -18,7 +19,7 @@ from plugins.imap4.protocol_respond import CRLF
 from plugins.imap4.protocol_respond import mailbox as written
 from plugins.imap4.protocol_return import EVERYTHING
 from plugins.imap4.protocol_search import CHARSETS, Key
-from plugins.imap4.protocol_sources import SELECTED, Source
+from plugins.imap4.protocol_sources import PERSONAL, SELECTED, Source
 from plugins.imap4.refusal import RefusalError
 from plugins.imap4.search import find
 from plugins.imap4.search_answer import result_data, shown_of
@@ -38,15 +39,15 @@ async def multisearch(session: ImapSession, command: MultiSearch) -> str:
     progress = Progress(session, command.tag)
     selected = session.selected
     chosen = await _mailboxes(session, command.sources)
-    for done, mailbox in enumerate(chosen):
+    for done, access in enumerate(chosen):
         progress.tell(done, len(chosen))
-        if selected is not None and mailbox.id == selected.mailbox_id:
-            await _search(session, command, key, selected, mailbox.name, progress)
+        if selected is not None and access.mailbox.id == selected.mailbox_id:
+            await _search(session, command, key, selected, access.name, progress)
             continue
-        with _opened(session, mailbox) as other:
+        with _opened(session, access) as other:
             try:
                 await other.open()
-                await _search(session, command, key, other, mailbox.name, progress)
+                await _search(session, command, key, other, access.name, progress)
             except NotFoundError:
                 continue
         await session.connection.drain()
@@ -70,12 +71,12 @@ def _admitted(session: ImapSession, command: MultiSearch) -> Key:
 
 
 @contextmanager
-def _opened(session: ImapSession, mailbox: Mailbox) -> Iterator[Selected]:
+def _opened(session: ImapSession, access: Access) -> Iterator[Selected]:
     r"""A mailbox that is looked into without being selected: nothing is told of it, and nothing in it is \\Recent."""
     shared = session.shared
     other = Selected(
-        session.core.store, shared.recent, shared.views, mailbox, Enabled(rev2=True),
-        read_only=True, owner=session, wake=lambda: None,
+        session.core.store, shared.recent, shared.views, access.mailbox, Enabled(rev2=True),
+        read_only=True, access=access, owner=session, wake=lambda: None,
     )  # fmt: skip
     try:
         yield other
@@ -104,21 +105,30 @@ async def _search(
     session.connection.write(line + CRLF)
 
 
-async def _mailboxes(session: ImapSession, sources: Sequence[Source]) -> list[Mailbox]:
-    """The mailboxes that the sources mean, each once, in the order of their names."""
+async def _mailboxes(session: ImapSession, sources: Sequence[Source]) -> list[Access]:
+    """The mailboxes that the sources mean and that may be read, each once, in the order of their names."""
     account, selected = session.account.id, session.selected
+    own = None if selected is None or SELECTED not in sources else selected.mailbox_id
 
-    def look(db: Database) -> tuple[list[Mailbox], set[str]]:
-        return mailboxes.list_mailboxes(db, account), set(mailboxes.list_subscriptions(db, account))
+    def look(db: Database) -> tuple[list[Access], set[str]]:
+        there = [Access(mailbox, mailbox.name) for mailbox in mailboxes.list_mailboxes(db, account)]
+        others = (one for one in list_others(db, account) if "r" in one.rights)
+        return there + sorted(others, key=lambda one: one.name), set(mailboxes.list_subscriptions(db, account))
 
     there, subscribed = await session.core.store.read(look)
-    own = None if selected is None else selected.mailbox_id
+    if selected is not None and own is not None and all(one.mailbox.id != own for one in there):
+        # One that may be read and not be looked up.
+        there.append(find_mailbox(session, selected.name, "r"))
     return [
         one
         for one in there
-        if one.selectable
-        and any(
-            (source == SELECTED and one.id == own) or source.covers(one.name, subscribed=one.name in subscribed)
-            for source in sources
+        if one.mailbox.selectable
+        and (
+            one.mailbox.id == own
+            or any(
+                source.covers(one.name, subscribed=one.name in subscribed)
+                for source in sources
+                if source.kind not in PERSONAL or not one.prefix
+            )
         )
     ]

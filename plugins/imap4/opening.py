@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from plugins.imap4.access import find_mailbox, is_read_only
 from plugins.imap4.numbers import uid_required
 from plugins.imap4.protocol_command import Command, Select
 from plugins.imap4.protocol_respond import untagged
@@ -30,15 +31,13 @@ async def select(session: ImapSession, command: Select) -> str:
     if command.condstore:
         session.enable_condstore()
     store = session.core.store
-    mailbox = store.mailbox(session.account.id, command.mailbox)
-    if mailbox is None:
-        raise RefusalError("There is no such mailbox", "NONEXISTENT")
-    if not mailbox.selectable:
+    access = find_mailbox(session, command.mailbox, "r")
+    if not access.mailbox.selectable:
         raise RefusalError("This is only a place for mailboxes below it", "CANNOT")
-    read_only = command.verb == "EXAMINE"
+    read_only = command.verb == "EXAMINE" or is_read_only(access.rights)
     selected = Selected(
-        store, session.shared.recent, session.shared.views, mailbox, session.enabled,
-        read_only=read_only, owner=session, wake=session.wake,
+        store, session.shared.recent, session.shared.views, access.mailbox, session.enabled,
+        read_only=read_only, access=access, owner=session, wake=session.wake,
     )  # fmt: skip
     try:
         await selected.open()
@@ -49,15 +48,14 @@ async def select(session: ImapSession, command: Select) -> str:
     session.connection.write(selected.greeting())
     if known is not None:
         await catch_up(session, known)
-    access = "READ-ONLY" if read_only else "READ-WRITE"
-    return f"[{access}] {command.verb} completed"
+    return f"[{'READ-ONLY' if read_only else 'READ-WRITE'}] {command.verb} completed"
 
 
 async def close(session: ImapSession, command: Command) -> str:
-    r"""CLOSE: what is \Deleted goes without a word, unless the mailbox was opened by EXAMINE."""
+    r"""CLOSE: what is \Deleted goes without a word, unless the mailbox is read-only or the right to expunge lacks."""
     selected = session.mailbox
     code = ""
-    if not selected.read_only:
+    if not selected.read_only and "e" in selected.rights:
         if session.enabled.condstore:
             await session.tell_news(expunges=True)
         if (gone := await expunge_deleted(session, None)) and session.enabled.condstore:

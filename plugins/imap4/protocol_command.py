@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from plugins.imap4.protocol_acl import RightsChange, parse_identifier, parse_rights_change
 from plugins.imap4.protocol_fetch import FetchItem, parse_items
 from plugins.imap4.protocol_list import ListQuery, parse_list, parse_lsub, parse_status_items
 from plugins.imap4.protocol_metadata import Wanted, parse_values, parse_wanted
@@ -160,6 +161,21 @@ class Notify(Command):
     """NOTIFY (RFC 5465 section 3.1); None is NOTIFY NONE."""
 
     wishes: Wishes | None
+
+
+@dataclass(frozen=True, slots=True)
+class OnEntry(Command):
+    """DELETEACL and LISTRIGHTS (RFC 4314)."""
+
+    mailbox: str
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAcl(OnEntry):
+    """SETACL (RFC 4314 section 3.1)."""
+
+    change: RightsChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +377,22 @@ def _notify(cursor: Cursor, tag: bytes, verb: str) -> Command:
     return Notify(tag, verb, parse_notify(cursor))
 
 
+def _on_entry(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    mailbox = cursor.mailbox()
+    cursor.space()
+    return OnEntry(tag, verb, mailbox, parse_identifier(cursor))
+
+
+def _set_acl(cursor: Cursor, tag: bytes, verb: str) -> Command:
+    cursor.space()
+    mailbox = cursor.mailbox()
+    cursor.space()
+    identifier = parse_identifier(cursor)
+    cursor.space()
+    return SetAcl(tag, verb, mailbox, identifier, parse_rights_change(cursor))
+
+
 def _fetch(cursor: Cursor, tag: bytes, verb: str) -> Command:
     cursor.space()
     members = cursor.sequence_set()
@@ -464,6 +496,11 @@ COMMANDS: dict[str, tuple[frozenset[State], Reader]] = {
     "COMPRESS": (_AFTER, _compress),
     "GETQUOTA": (_AFTER, _get_quota),
     "GETQUOTAROOT": (_AFTER, _on_mailbox),
+    "SETACL": (_AFTER, _set_acl),
+    "DELETEACL": (_AFTER, _on_entry),
+    "GETACL": (_AFTER, _on_mailbox),
+    "LISTRIGHTS": (_AFTER, _on_entry),
+    "MYRIGHTS": (_AFTER, _on_mailbox),
     "GETMETADATA": (_AFTER, _get_metadata),
     "SETMETADATA": (_AFTER, _set_metadata),
     "IDLE": (_AFTER, _bare),

@@ -16,7 +16,7 @@ STATUS_ITEMS = (
     "HIGHESTMODSEQ", "MAILBOXID",
 )  # fmt: skip
 _SELECTION = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
-_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE"})
+_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "MYRIGHTS"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,10 +62,15 @@ def flags_line(keywords: Sequence[str]) -> bytes:
     return b"* FLAGS (%b)\r\n" % " ".join((*SYSTEM_FLAGS, *keywords)).encode()
 
 
-def permanent_flags_line(keywords: Sequence[str], *, read_only: bool, more: bool) -> bytes:
-    r"""`* OK [PERMANENTFLAGS (…)]`: what a client can change for good; `\*` if it may make up keywords (`more`)."""
-    names = () if read_only else (*SYSTEM_FLAGS, *keywords, *(["\\*"] if more else []))
-    text = "No permanent flags permitted" if read_only else "Flags permitted"
+def permanent_flags_line(keywords: Sequence[str], *, settable: int, more: bool) -> bytes:
+    r"""`* OK [PERMANENTFLAGS (…)]`: what a client can change for good; `\*` if it may make up keywords (`more`).
+
+    `settable` has the bits of the system flags that it can change, and any other bit if the keywords too.
+    """
+    names = [name for bit, name in enumerate(SYSTEM_FLAGS) if settable >> bit & 1]
+    if settable >> len(SYSTEM_FLAGS):
+        names += [*keywords, *(["\\*"] if more else [])]
+    text = "Flags permitted" if names else "No permanent flags permitted"
     return untagged("OK", text, f"PERMANENTFLAGS ({' '.join(names)})")
 
 

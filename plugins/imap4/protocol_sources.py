@@ -11,6 +11,7 @@ MAX_SOURCES = 100  # filters of one command
 MAX_NAMES = 1_000  # mailboxes named in one command
 
 _PLAIN = frozenset({"SELECTED", "SELECTED-DELAYED", "INBOXES", "PERSONAL", "SUBSCRIBED"})
+PERSONAL = frozenset({"INBOXES", "PERSONAL"})  # all of one's own: mail can be delivered into any of them
 _WITH_NAMES = frozenset({"SUBTREE", "SUBTREE-ONE", "MAILBOXES"})
 
 
@@ -22,10 +23,13 @@ class Source:
     names: tuple[str, ...] = ()
 
     def covers(self, name: str, *, subscribed: bool) -> bool:
-        """Whether a mailbox of one's own is meant; those that mean the selected one cover none by name."""
+        """Whether a mailbox of that name is meant; one of PERSONAL means any of one's own, whatever its name.
+
+        Those that mean the selected mailbox cover none by name.
+        """
         match self.kind:
             case "INBOXES" | "PERSONAL":
-                return True  # mail can be delivered into any of them
+                return True
             case "SUBSCRIBED":
                 return subscribed
             case "MAILBOXES":

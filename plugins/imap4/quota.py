@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appliance.store.accounts import require_account
+from appliance.store.sharing import is_foreign
 from plugins.imap4.protocol_command import GetQuota, OnMailbox
 from plugins.imap4.protocol_respond import CRLF, mailbox, string
 from plugins.imap4.refusal import RefusalError
@@ -26,6 +27,10 @@ async def get_quota(session: ImapSession, command: GetQuota) -> str:
 async def get_quota_root(session: ImapSession, command: OnMailbox) -> str:
     """GETQUOTAROOT (section 4.1.2). A mailbox that is not there has the root that it would have."""
     name = mailbox(command.mailbox, utf8=session.enabled.utf8)
+    if is_foreign(command.mailbox):
+        # How much others store is not told; what goes there counts as theirs, and may be refused by their limit.
+        session.connection.write(b"* QUOTAROOT %b" % name + CRLF)
+        return "GETQUOTAROOT completed"
     session.connection.write(b"* QUOTAROOT %b %b" % (name, string(ROOT)) + CRLF + await _quota_line(session))
     return "GETQUOTAROOT completed"
 

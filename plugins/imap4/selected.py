@@ -7,12 +7,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
+from appliance.mail.rights import ALL_RIGHTS
 from appliance.store.database import ranges
 from appliance.store.history import changed_since
 from appliance.store.mailboxes import keyword_names, mailbox_by_id
 from appliance.store.messages import flag_columns, list_flags, list_modseqs
 from appliance.store.model import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SEEN, FlagEdit, Mailbox
 from plugins.imap4 import object_id
+from plugins.imap4.access import settable
 from plugins.imap4.batches import spans
 from plugins.imap4.protocol_respond import flags_line, name_line, permanent_flags_line, untagged
 from plugins.imap4.uid_spans import vanished_lines
@@ -23,6 +25,7 @@ from plugins.imap4.view_cache import Kept, brought_up
 if TYPE_CHECKING:
     from appliance.store import Change, Store
     from appliance.store.database import Database
+    from appliance.store.sharing import Access
     from plugins.imap4.enabled import Enabled
     from plugins.imap4.recent import Recent
     from plugins.imap4.view_cache import ViewCache
@@ -60,7 +63,9 @@ class Selected:
         "mailbox_id",
         "modseq",
         "name",
+        "prefix",
         "read_only",
+        "rights",
         "settled_modseq",
         "uidnext",
         "uidvalidity",
@@ -76,15 +81,19 @@ class Selected:
         enabled: Enabled,
         *,
         read_only: bool,
+        access: Access | None = None,
         owner: object,
         wake: Callable[[], None],
     ) -> None:
         """Watch the mailbox; `wake` is called when there is something to tell. Call `open` next.
 
-        `owner` is what the session gives as origin of its own writes.
+        `access` tells under which name and with which rights, if it is not one's own. `owner` is what the session
+        gives as origin of its own writes.
         """
         self.mailbox_id = mailbox.id
-        self.name = mailbox.name
+        self.name = mailbox.name if access is None else access.name
+        self.prefix = "" if access is None else access.prefix  # before the name that it has for its owner
+        self.rights = ALL_RIGHTS if access is None else access.rights
         self.read_only = read_only
         self.uidvalidity = mailbox.uidvalidity
         self.uidnext = mailbox.uidnext
@@ -167,6 +176,22 @@ class Selected:
         """Whether UIDs take the place of message numbers."""
         return self._enabled.uidonly
 
+    def take_rights(self, rights: str, *, read_only: bool) -> None:
+        """The account's rights here have changed; the flags that it can set are told with the next `news`.
+
+        A mailbox that was opened read-only stays that (RFC 4314 section 5).
+        """
+        self.rights = rights
+        if read_only and not self.read_only:
+            self.read_only = True
+            self._recent.release(self.mailbox_id)
+        self._new_keywords = True
+
+    @property
+    def settable(self) -> int:
+        """The flags that can be changed here, as bits."""
+        return 0 if self.read_only else settable(self.rights)
+
     def stop_recent(self) -> None:
         """Let nothing be recent here any more: the client has switched to IMAP4rev2."""
         self.view.forget_recent()
@@ -190,7 +215,7 @@ class Selected:
     def has_news(self) -> bool:
         """Whether `news` may have something to tell."""
         waiting = self._pending or self._stale or self._gone or self._changed or self._wanted or self._own
-        return bool(waiting) or (self.modseq != self.settled_modseq and not self._untold)
+        return bool(waiting) or self._new_keywords or (self.modseq != self.settled_modseq and not self._untold)
 
     @property
     def is_untouched(self) -> bool:
@@ -357,7 +382,7 @@ class Selected:
     def _flags_lines(self) -> bytes:
         names = self.view.keywords
         more = len(names) < MAX_KEYWORDS
-        return flags_line(names) + permanent_flags_line(names, read_only=self.read_only, more=more)
+        return flags_line(names) + permanent_flags_line(names, settable=self.settable, more=more)
 
     # ── telling ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,6 +16,7 @@ from appliance.mail.session import Session
 from appliance.store.model import Account
 from appliance.tlslink import TlsError
 from plugins.imap4 import (
+    acl,
     append,
     basic,
     compress,
@@ -34,6 +35,7 @@ from plugins.imap4 import (
     thread,
     transfer,
 )
+from plugins.imap4.access import admit, renew
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.enabled import Enabled
 from plugins.imap4.notify import Notifier
@@ -78,6 +80,11 @@ HANDLERS: dict[str, Handler] = {
     "COMPRESS": compress.compress,
     "GETQUOTA": quota.get_quota,
     "GETQUOTAROOT": quota.get_quota_root,
+    "SETACL": acl.set_acl,
+    "DELETEACL": acl.delete_acl,
+    "GETACL": acl.get_acl,
+    "LISTRIGHTS": acl.list_rights,
+    "MYRIGHTS": acl.my_rights,
     "GETMETADATA": metadata.get_metadata,
     "SETMETADATA": metadata.set_metadata,
     "FETCH": fetch.fetch,
@@ -299,6 +306,7 @@ class ImapSession:
         else:
             assert event is WAKE, event
             if self.notifier is not None:
+                renew(self)
                 await self.tell_news(expunges=self.notifier.immediate)
         if self.connection.stopping and self.open:
             self.hang_up("The service is shutting down, try again later", "UNAVAILABLE")
@@ -307,6 +315,7 @@ class ImapSession:
         try:
             if self.enabled.uidonly:
                 refuse_numbers(command)
+            admit(self, command.verb)
             text = await HANDLERS[command.verb](self, command)
         except (ProtocolError, ConnectionLostError, TlsError, IdleTimeoutError):
             raise

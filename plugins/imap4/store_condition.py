@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from appliance.store.mailboxes import keyword_bits
 from appliance.store.messages import list_uids, set_flags
-from appliance.store.model import ALL_FLAGS
 from plugins.imap4.batches import spans
 from plugins.imap4.protocol_command import StoreFlags
 from plugins.imap4.refusal import RefusalError
@@ -26,6 +25,7 @@ async def store_unchanged(
     """Change what is unchanged; MODIFIED names the rest, whose flags and modseqs are told too."""
     session.enable_condstore()
     selected = session.mailbox
+    settable = selected.settable
     modified: list[int] = []
     gone = 0
     for start in range(0, len(indexes), MAX_UIDS):
@@ -34,7 +34,7 @@ async def store_unchanged(
 
         def work(db: Database, uids: Sequence[int] = uids) -> tuple[set[int], set[int]]:
             bits = system | keyword_bits(db, selected.mailbox_id, keywords)
-            add, remove = (0, bits) if command.mode == "-" else (bits, 0 if command.mode else ALL_FLAGS)
+            add, remove = (0, bits) if command.mode == "-" else (bits, 0 if command.mode else settable)
             there = {row[0] for span in spans(uids) for row in list_uids(db, selected.mailbox_id, *span)}
             _, done = set_flags(
                 db, selected.mailbox_id, uids, add=add, remove=remove, unchangedsince=command.unchangedsince

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from appliance.errors import ForbiddenError
 from appliance.store.mailboxes import keyword_bits
 from appliance.store.messages import edit_flags, set_flags
-from appliance.store.model import ALL_FLAGS, SYSTEM_FLAGS
+from appliance.store.model import FIRST_KEYWORD_BIT, SYSTEM_FLAGS
 from plugins.imap4.batches import spans
 from plugins.imap4.protocol_command import StoreFlags
 from plugins.imap4.refusal import RefusalError
@@ -47,11 +48,20 @@ async def store(session: ImapSession, command: StoreFlags) -> str:
     if selected.read_only:
         raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
     indexes = selected.view.select(command.members, by_uid=command.uid)
-    system, keywords = flag_bits(command.flags)
+    system, keywords = _permitted(command, selected.settable)
     if command.unchangedsince is not None:
         return await store_unchanged(session, command, indexes, system, keywords)
     await set_flags_of(session, indexes, command.mode, system, keywords, tell=not command.silent)
     return "STORE completed"
+
+
+def _permitted(command: StoreFlags, settable: int) -> tuple[int, tuple[str, ...]]:
+    """What of the flags may be changed. Raises ForbiddenError if nothing of them (RFC 4314 section 4)."""
+    system, keywords = flag_bits(command.flags)
+    permitted, allowed = system & settable, keywords if settable >> FIRST_KEYWORD_BIT else ()
+    if not settable or ((system or keywords) and not (permitted or allowed)):
+        raise ForbiddenError("You have no right to change these flags")
+    return permitted, allowed
 
 
 async def set_flags_of(
@@ -65,6 +75,7 @@ async def set_flags_of(
 ) -> None:
     """Add ("+"), take away ("-") or replace ("") flags of messages of the selected mailbox. `tell`: all new flags."""
     selected = session.mailbox
+    settable = selected.settable
     for start in range(0, len(indexes), MAX_UIDS):
         chosen = indexes[start : start + MAX_UIDS]
         uids = selected.view.uids_at(chosen)
@@ -74,7 +85,7 @@ async def set_flags_of(
 
         def work(db: Database, uids: Sequence[int] = uids, ranges: Sequence[tuple[int, int]] = ranges) -> None:
             bits = system | keyword_bits(db, selected.mailbox_id, keywords)
-            add, remove = (0, bits) if mode == "-" else (bits, 0 if mode else ALL_FLAGS)
+            add, remove = (0, bits) if mode == "-" else (bits, 0 if mode else settable)
             if len(ranges) <= MAX_RANGES:
                 edit_flags(db, selected.mailbox_id, ranges, add=add, remove=remove)
             else:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import NotFoundError
 from appliance.store import messages
-from appliance.store.mailboxes import get_mailbox, mailbox_by_id
+from appliance.store.mailboxes import mailbox_by_id
 from appliance.store.model import DELETED
+from plugins.imap4.access import find_selectable, require, settable
 from plugins.imap4.progress import Progress
 from plugins.imap4.protocol_command import Command, Copy, UidExpunge
 from plugins.imap4.protocol_parse import SequenceSet
@@ -18,7 +19,8 @@ from plugins.imap4.view import uid_set
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from appliance.store import Database, Mailbox
+    from appliance.store import Database
+    from appliance.store.sharing import Access
     from plugins.imap4.session import ImapSession
 
 MANY = 2_000  # messages of one COPY or MOVE from which on signs of life are sent meanwhile
@@ -28,7 +30,8 @@ EXPUNGE_AT_ONCE = 5_000  # messages removed by one write, so that nobody waits l
 async def copy(session: ImapSession, command: Copy) -> str:
     """COPY: all of them or none, in one write."""
     source, uids, target = _parties(session, command)
-    pairs = await _write(session, command, len(uids), lambda db: messages.copy(db, source, uids, target.id))
+    kept, target_id = settable(target.rights), target.mailbox.id
+    pairs = await _write(session, command, len(uids), lambda db: messages.copy(db, source, uids, target_id, flags=kept))
     if not pairs:
         return "COPY completed, no messages found"
     _notify_moved(session, target, pairs)
@@ -39,8 +42,10 @@ async def move(session: ImapSession, command: Copy) -> str:
     """MOVE. COPYUID comes before the EXPUNGE responses, which the news bring (RFC 6851 section 4.3)."""
     if session.mailbox.read_only:
         raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
+    require(session, "te")
     source, uids, target = _parties(session, command)
-    pairs = await _write(session, command, len(uids), lambda db: messages.move(db, source, uids, target.id))
+    kept, target_id = settable(target.rights), target.mailbox.id
+    pairs = await _write(session, command, len(uids), lambda db: messages.move(db, source, uids, target_id, flags=kept))
     if not pairs:
         return "MOVE completed, no messages found"
     session.connection.write(untagged("OK", "Moved", _copyuid(target, pairs)))
@@ -52,6 +57,7 @@ async def expunge(session: ImapSession, command: Command) -> str:
     """EXPUNGE and UID EXPUNGE."""
     if session.mailbox.read_only:
         raise RefusalError("The mailbox was opened read-only", "READ-ONLY")
+    require(session, "e")
     members = command.members if isinstance(command, UidExpunge) else None
     await session.tell_news(expunges=True)  # a message that the client does not know has no number to be told by
     gone = await expunge_deleted(session, members)
@@ -85,13 +91,11 @@ async def expunge_deleted(session: ImapSession, members: SequenceSet | None) -> 
     return gone
 
 
-def _parties(session: ImapSession, command: Copy) -> tuple[int, Sequence[int], Mailbox]:
+def _parties(session: ImapSession, command: Copy) -> tuple[int, Sequence[int], Access]:
     """The source's id, the UIDs, and the target. Raises RefusalError with TRYCREATE."""
     selected = session.mailbox
     indexes = selected.view.select(command.members, by_uid=command.uid)
-    target = session.core.store.peek(lambda db: get_mailbox(db, session.account.id, command.mailbox))
-    if target is None or not target.selectable:
-        raise RefusalError("There is no such mailbox", "TRYCREATE")
+    target = find_selectable(session, command.mailbox, "i", code="TRYCREATE")
     return selected.mailbox_id, list(selected.view.uids_at(indexes)), target
 
 
@@ -110,7 +114,7 @@ async def _write(
         raise RefusalError("The mailbox was deleted", "TRYCREATE") from error
 
 
-def _notify_moved(session: ImapSession, target: Mailbox, pairs: Sequence[tuple[int, int]]) -> None:
+def _notify_moved(session: ImapSession, target: Access, pairs: Sequence[tuple[int, int]]) -> None:
     session.core.dispatch.message_moved(
         account=session.account.name,
         source=_present_name(session),
@@ -121,10 +125,11 @@ def _notify_moved(session: ImapSession, target: Mailbox, pairs: Sequence[tuple[i
 
 def _present_name(session: ImapSession) -> str:
     """The selected mailbox may have been renamed by another session."""
-    mailbox = session.core.store.peek(lambda db: mailbox_by_id(db, session.mailbox.mailbox_id))
-    return session.mailbox.name if mailbox is None else mailbox.name
+    selected = session.mailbox
+    mailbox = session.core.store.peek(lambda db: mailbox_by_id(db, selected.mailbox_id))
+    return selected.name if mailbox is None else selected.prefix + mailbox.name
 
 
-def _copyuid(target: Mailbox, pairs: Sequence[tuple[int, int]]) -> str:
+def _copyuid(target: Access, pairs: Sequence[tuple[int, int]]) -> str:
     old, new = uid_set([old for old, _ in pairs]), uid_set([new for _, new in pairs])
-    return f"COPYUID {target.uidvalidity} {old.decode()} {new.decode()}"
+    return f"COPYUID {target.mailbox.uidvalidity} {old.decode()} {new.decode()}"
