@@ -116,6 +116,10 @@ UNBOUNDED = {
     "a large number": "FETCH " + "9" * 5000 + " FLAGS",
     "a large partial": "FETCH 1 BODY[]<0.99999999999999999999>",
     "a large size": "SEARCH LARGER " + "9" * 5000,
+    "many groups of NOTIFY": "NOTIFY SET " + " ".join(["(personal NONE)"] * 3_000),
+    "nested parentheses in NOTIFY": "NOTIFY SET " + "(" * DEEP,
+    "many parts of CATENATE": "APPEND INBOX CATENATE (" + "URL /a/;UID=1 " * 4_000 + ")",
+    "a long URL": 'APPEND INBOX CATENATE (URL "/' + "a/" * 25_000 + ';UID=1")',
     "a deep mailbox name": "CREATE " + "a/" * 500 + "b",
     "a long mailbox name": "CREATE " + "a" * 20_000,
 }

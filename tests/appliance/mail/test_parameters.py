@@ -1,6 +1,7 @@
 """Content-Type and its parameters, as the RFCs and as senders write them."""
 
 import time
+from collections.abc import Sequence
 from email.utils import decode_rfc2231, unquote
 
 import pytest
@@ -143,3 +144,18 @@ def test_extended_values_agree_with_the_standard_library(text):
     assert charset == "utf-8"
     assert escaped.startswith("%")
     assert parameter(kind[2], "n") == text
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [range(10_000), range(9_999, -1, -1), [0] * 10_000, range(0, 20_000, 2), [number % 7 for number in range(10_000)]],
+    ids=["in order", "backwards", "all the same", "with gaps", "over and over"],
+)
+def test_thousands_of_continuations_cost_no_more_than_their_octets(numbers: Sequence[int]) -> None:
+    value = b"text/plain" + b"".join(b"; n*%d*=%%41" % number for number in numbers)
+    started = time.process_time()
+    made = content_type(value)
+    assert time.process_time() - started < 0.5
+    assert made is not None
+    found = parameter(made[2], "n")
+    assert found is None or len(found) <= MAX_PARAMETERS

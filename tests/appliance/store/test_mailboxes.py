@@ -44,7 +44,9 @@ def test_the_normal_form_of_a_name(given: str, kept: str) -> None:
     assert normal_name(given) == kept
 
 
-@pytest.mark.parametrize("name", ["", "/", "a//b", "/a", "a/", "a\x00b", "a\r\nb", "a\u2028b", "x" * (MAX_NAME + 1)])
+@pytest.mark.parametrize(
+    "name", ["", "/", "a//b", "/a", "a/", "..", "a/../b", "./a", "a\x00b", "a\r\nb", "a\u2028b", "x" * (MAX_NAME + 1)]
+)
 def test_a_bad_name(name: str) -> None:
     with pytest.raises(StoreError):
         normal_name(name)
