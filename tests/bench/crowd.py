@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
 from tests.bench import generators
+from tests.bench.lags import notice_p99
 from tests.bench.sides import PASSWORD, USERS, Palomar
 
 generators.require()
@@ -78,19 +78,9 @@ def _notice_p99(side: Palomar, process: subprocess.Popen[str]) -> float:
     process.stdin.flush()
     told: dict[str, list[float]] = json.loads(generator.communicate("\n", timeout=120)[0])
     heard: dict[str, list[list[tuple[int, float]]]] = json.loads(process.stdout.readline())
-    lags = [lag for user, times in told.items() for each in heard[user] for lag in _lags(times, each)]
     late = max(0, int(PER_SECOND * DELIVERING_S * LEAST) - sum(map(len, told.values())))
-    lags += [DELIVERING_S] * (late * CONNECTIONS // len(USERS))  # a server that takes less mail is none the quicker
-    lags.sort()
-    return 1000 * lags[len(lags) * 99 // 100]
-
-
-def _lags(told: list[float], heard: list[tuple[int, float]]) -> Iterator[float]:
-    """Seconds for each delivery at one connection; what was not heard of took the whole time."""
-    counts = [count for count, _ in heard]
-    for number, at in enumerate(told, 1):
-        place = bisect_left(counts, number)
-        yield max(0.0, heard[place][1] - at) if place < len(heard) else DELIVERING_S + AFTER_S
+    missing = late * CONNECTIONS // len(USERS)
+    return 1000 * notice_p99(told, heard, missing=missing, worst=DELIVERING_S + AFTER_S)
 
 
 def fetch_large(side: Palomar) -> float:
