@@ -26,6 +26,7 @@ from hw.part import Report
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 3600.0
+PATIENCE_S = 180.0  # a clock that nobody has set for so long is worth a word
 LOOK_EVERY_S = 10.0  # a stat and a system call
 LIFETIME_S = 20 * 365 * 86400  # a clock so far behind the image's build has run wild, or its battery is empty
 SLACK_S = 2.0  # steps smaller than this are not worth a jump of everybody's timers
@@ -121,6 +122,7 @@ class ClockKeeper:
         self._saved_at = -SAVE_EVERY_S  # by `clock`
         self._servers: tuple[str, ...] | None = None
         self._servers_changed = False
+        self._unset_since: float | None = None  # by `clock`
         self.state: TimeState = "unset"
 
     def servers(self, servers: Sequence[str]) -> None:
@@ -131,6 +133,7 @@ class ClockKeeper:
 
     async def run(self, report: Report) -> None:
         """Put the clock right, then watch it, and save the time hourly and at the end."""
+        told: tuple[Note, ...] = ()
         try:
             self.look()
             report(self.state)
@@ -142,11 +145,14 @@ class ClockKeeper:
                 await self._sleep(LOOK_EVERY_S)
                 before = self.state
                 self.look()
+                notes = self._notes()
                 if self.state != before:
                     log.info("the clock is %s now", self.state)
                     report(self.state)
-                    report(self._notes())
                     self.save()
+                if self.state != before or notes != told:
+                    report(notes)
+                    told = notes
         finally:
             self.save()
 
@@ -162,6 +168,10 @@ class ClockKeeper:
                 log.error("the clock could not be set: %s", error)
                 decision = Decision("unset")
         self.state = decision.state
+        if self.state != "unset":
+            self._unset_since = None
+        elif self._unset_since is None:
+            self._unset_since = self._clock()
 
     def save(self) -> None:
         """Note the time in place: one block of the disk, no new file.
@@ -193,9 +203,12 @@ class ClockKeeper:
         return _number(self._file)
 
     def _notes(self) -> tuple[Note, ...]:
-        if self.state == "synced" or not self._kernel_confirms():
+        if self.state != "synced" and self._kernel_confirms():
+            text = f"The time server says {_words(self._now())}, which cannot be. Check it, or set network.ntp."
+        elif self._unset_since is not None and self._clock() - self._unset_since >= PATIENCE_S:
+            text = "The clock is not set, and no time server answers: nothing expires. Check the way out, or set network.ntp."
+        else:
             return ()
-        text = f"The time server says {_words(self._now())}, which cannot be. Check it, or name another in network.ntp."
         return (Note(source=self.name, level="error", text=text),)
 
     async def _write_servers(self) -> None:

@@ -15,7 +15,9 @@ from appliance.timestate import TimeState
 from hw.clock import (
     CLOCK_FILE,
     LIFETIME_S,
+    LOOK_EVERY_S,
     OLDEST_FLOOR,
+    PATIENCE_S,
     RELEASE_FILE,
     RESTART,
     RTC_FILE,
@@ -227,6 +229,25 @@ async def test_a_lying_time_server_is_told(tmp_path: Path) -> None:
     (note,) = machine.reported[2]
     assert note.level == "error"  # type: ignore[union-attr]
     assert machine.now >= FLOOR + DAY
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_clock_that_nobody_sets_is_told_after_a_while(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    task = asyncio.create_task(machine.keeper().run(machine.reported.append))
+    await machine.asleep.wait()
+    while machine.up < PATIENCE_S - LOOK_EVERY_S:
+        await machine.turn()
+    assert machine.reported == ["unset"]
+    for _ in range(3):
+        await machine.turn()
+    assert len(machine.reported) == 2  # told once
+    (note,) = machine.reported[1]
+    assert (note.level, note.text[:20]) == ("error", "The clock is not set")  # type: ignore[union-attr]
+    machine.confirmed = True
+    await machine.turn()
+    assert machine.reported[2:] == ["synced", ()]
     task.cancel()
     await asyncio.wait([task])
 

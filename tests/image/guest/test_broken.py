@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hw.clock import PATIENCE_S
 from image.qemu import BUILT, Guest, Setup
 from tests.image.guest.card import Card
 from tests.image.guest.datapart import DataPartition
@@ -57,9 +58,11 @@ def test_an_unreadable_boot_partition_stops_no_mail(card: Card, tmp_path: Path) 
         guest.expect("the boot partition", 60.0)
 
 
-def test_a_clock_at_1970_stops_no_mail(card: Card, tmp_path: Path) -> None:
+def test_a_clock_at_1970_stops_no_mail_and_is_told(card: Card, tmp_path: Path) -> None:
     with Guest(Setup(disk=card.disk, rtc="1970-01-01T00:00:00,clock=vm"), tmp_path) as guest:
         assert guest.banner("smtp", BOOT_S).startswith(b"220 palomar-")
+        guest.expect("The clock is not set, and no time server answers", PATIENCE_S + TOLD_S)
+    assert "The clock is not set" in card.read("PALOMAR-STATUS.txt", tmp_path)
 
 
 def test_a_full_card_takes_no_mail_and_loses_none(tmp_path: Path) -> None:
