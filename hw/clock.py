@@ -206,7 +206,7 @@ class ClockKeeper:
         if self.state != "synced" and self._kernel_confirms():
             text = f"The time server says {_words(self._now())}, which cannot be. Check it, or set network.ntp."
         elif self._unset_since is not None and self._clock() - self._unset_since >= PATIENCE_S:
-            text = "The clock is not set, and no time server answers: nothing expires. Check the way out, or set network.ntp."
+            text = "The clock is not set, and no time server answers; nothing expires. Check network and network.ntp."
         else:
             return ()
         return (Note(source=self.name, level="error", text=text),)
