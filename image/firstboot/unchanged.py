@@ -1,6 +1,6 @@
 """What a start compares first: while that is as the start before left it, mail and network do not wait for Python.
 
-`rootfs/usr/lib/palomar-boot/firstboot` reads it, by sha256sum.
+The initramfs asks `rootfs/usr/lib/palomar-boot/unchanged`, which reads it by sha256sum.
 """
 
 from __future__ import annotations
