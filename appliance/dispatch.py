@@ -207,6 +207,12 @@ class Dispatch:
                 message = answer
         return message if edited is None else dataclasses.replace(edited, message=message)
 
+    @property
+    def filters(self) -> bool:
+        """Whether any plugin has a say on what a message is: without one there is nobody to ask."""
+        hooks = self._hooks
+        return bool(hooks["authenticate_message"].implementations or hooks["score_message"].implementations)
+
     async def authenticate_message(
         self,
         *,
@@ -374,7 +380,13 @@ class Dispatch:
     async def _call(self, hook: Hook, one: Implementation, arguments: dict[str, Any], check: Check) -> Any:
         """Await one implementation. Raises HookFailedError, after logging it, whatever the plugin did wrong."""
         try:
-            answer = await within(hook.deadline, one.function(**{key: arguments[key] for key in one.arguments}))
+            coroutine = one.function(**{key: arguments[key] for key in one.arguments})
+            try:
+                waiting_for = coroutine.send(None)
+            except StopIteration as stop:  # as nearly always: it did not have to wait
+                answer = stop.value
+            else:
+                answer = await _ended(hook.deadline, coroutine, waiting_for)
             allowed = answer is None or check(answer)
         except TimeoutError:
             raise _failed(hook, one, f"gave no answer within {hook.deadline:g} s") from None
@@ -460,6 +472,10 @@ async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
         waiting_for = coroutine.send(None)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    return await _ended(seconds, coroutine, waiting_for)
+
+
+async def _ended(seconds: float, coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> T:
     async with asyncio.timeout(seconds):
         return await _resumed(coroutine, waiting_for)
 

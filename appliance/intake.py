@@ -265,6 +265,8 @@ class Intake:
 
     async def _findings(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Finding]:
         findings: list[Finding] = []
+        if not self._dispatch.filters:
+            return findings
         for phase in ("mechanisms", "policy"):
             findings += await self._dispatch.authenticate_message(
                 session=session, envelope=envelope, message=message, phase=phase, findings=tuple(findings)

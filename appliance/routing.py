@@ -24,7 +24,7 @@ _NO_ROUTE = Reply(550, "5.1.2", "No way is configured to this recipient's domain
 _ALIAS_LOOP = Reply(550, "5.4.6", "The aliases of this address lead back to themselves or grow without end")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Routed:
     """One final recipient with its way. `given` is the address of the RCPT command that led to it."""
 
@@ -85,7 +85,7 @@ class Router:
         return _NO_ROUTE if answer is None else answer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Expansion:
     """What an address stands for: the recipients that stay as they are, and the keys of all addresses on the way."""
 
