@@ -66,13 +66,18 @@ class Address:
     @property
     def key(self) -> str:
         """The form by which two addresses of our own domains are compared: everything lower case, NFC, U-labels."""
-        local = self.local if self.local.isascii() else unicodedata.normalize("NFC", self.local)
-        return f"{local.lower()}@{domain_key(self.domain)}"
+        return _key(self.local, self.domain)
 
     def __str__(self) -> str:
         if self.local.isalnum() or _DOT_STRING.fullmatch(self.local):
             return f"{self.local}@{self.domain}"
         return '"' + re.sub(r'(["\\])', r"\\\1", self.local) + f'"@{self.domain}'
+
+
+@functools.lru_cache(maxsize=1024)  # asked for several times for each recipient, and most come again
+def _key(local: str, domain: str) -> str:
+    local = local if local.isascii() else unicodedata.normalize("NFC", local)
+    return f"{local.lower()}@{domain_key(domain)}"
 
 
 def domain_key(domain: str) -> str:

@@ -5,6 +5,7 @@ No state of a dialogue lives here; `plugins/smtp/protocol.py` and `appliance/wir
 
 from __future__ import annotations
 
+import functools
 import re
 
 from appliance.errors import AddressError, ApplianceError, ProtocolError
@@ -44,6 +45,7 @@ class GrammarError(ApplianceError):
 # ── paths and parameters ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+@functools.lru_cache(maxsize=512)  # the same few senders and recipients come again and again
 def parse_path(text: str, *, postmaster_domain: str = "") -> tuple[Address | None, str]:
     """Read `<path>` and return its address (None for `<>`) and what follows it, the ESMTP parameters.
 
