@@ -53,6 +53,7 @@ def m001_trace(db: sqlite3.Connection) -> None:
 
 MIGRATIONS = (Migration("core.m001_trace", m001_trace),)
 
+_made = tuple.__new__  # what `TraceRow(…)` comes to, without the steps between
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[TraceRow]).decode
 
@@ -84,7 +85,7 @@ class Trace:
 
     def record(self, trace_id: str, who: str, what: str, detail: str = "", ms: float = 0.0) -> None:
         """Note one step. Never with message text or secrets in `detail`, which is cut at MAX_DETAIL characters."""
-        self._rows.append(TraceRow(self._now(), trace_id, who, what, detail[:MAX_DETAIL], ms))
+        self._rows.append(_made(TraceRow, (self._now(), trace_id, who, what, detail[:MAX_DETAIL], ms)))
         if len(self._rows) >= FLUSH_ROWS:
             self._full.set()
 

@@ -32,6 +32,9 @@ class Field(NamedTuple):
     end: int
 
 
+_made = tuple.__new__  # what `Field(…)` comes to, at a third of its price: there are a dozen in every message
+
+
 def scan_fields(header: bytes) -> tuple[Field, ...]:
     """List the fields of a header block in their order, up to its empty line. Lines that are no field are left out."""
     fields: list[Field] = []
@@ -39,7 +42,7 @@ def scan_fields(header: bytes) -> tuple[Field, ...]:
         name, value = match.groups()
         if name is not None:
             start, end = match.span()
-            fields.append(Field(name.lower(), value.strip(b" \t\r\n"), start, end))
+            fields.append(_made(Field, (name.lower(), value.strip(b" \t\r\n"), start, end)))
             if len(fields) >= MAX_FIELDS:
                 break
         elif value == b"\r" or not value:

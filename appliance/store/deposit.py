@@ -30,7 +30,7 @@ _ADD = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed; to freeze it would make it three times as dear
 class Deposit:
     """One message to store: where it is filed, and for whom it is queued; `settles` are the entries it ends."""
 
@@ -179,12 +179,11 @@ class _Group:
             settle(self._db, self._settled)
 
     def _insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
-        start = 0
-        for length in _LENGTHS:
-            while len(rows) - start >= length:
-                values = list(chain.from_iterable(rows[start : start + length]))
-                self._db.execute(_ADD[table, length], values)
-                start += length
+        start, left = 0, len(rows)
+        while left:
+            length = next(length for length in _LENGTHS if length <= left)
+            self._db.execute(_ADD[table, length], list(chain.from_iterable(rows[start : start + length])))
+            start, left = start + length, left - length
 
     def _target(self, filing: Filing) -> _Target:
         key = (filing.account_id, filing.mailbox)
