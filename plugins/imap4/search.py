@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from appliance.store import Database
     from plugins.imap4.selected import Selected
     from plugins.imap4.session import ImapSession
+    from plugins.imap4.view import View
 
+AT_ONCE = 20_000  # messages that are looked up in the view without a hop to a thread
 BATCH = 2_000  # messages whose rows and headers are searched by one hop to a thread
 HEADER_OCTETS = 64 << 10  # of headers that are looked through together; above 128 KiB malloc maps them anew
 TEXT_BATCH = 8 << 20  # octets of messages whose texts are searched by one hop …
@@ -90,7 +92,7 @@ async def _among(
     keys = key.keys if isinstance(key, And) else (key,)
     for one in keys:
         if cost(one) == VIEW:
-            indexes = by_view(selected.view, one, indexes)
+            indexes = await _by_view(session, selected.view, one, indexes)
     rows = tuple(one for one in keys if cost(one) == ROWS)
     if rows and indexes and (those := await by_rows(session, selected, And(rows), indexes)) is not None:
         indexes, keys = those, tuple(one for one in keys if one not in rows)
@@ -106,6 +108,13 @@ async def _among(
                 found = await _by_store(session, selected, And(left), depth, indexes, progress)
             indexes = found
     return indexes
+
+
+async def _by_view(session: ImapSession, view: View, key: Key, indexes: Sequence[int]) -> Sequence[int]:
+    """`by_view`, on a thread if there is much to look at: others have their turn meanwhile."""
+    if len(indexes) <= AT_ONCE:
+        return by_view(view, key, indexes)
+    return await session.core.store.read(lambda _: by_view(view, key, indexes))
 
 
 async def _by_texts(

@@ -11,7 +11,10 @@ from plugins.imap4.protocol_return import EVERYTHING, Returns
 from plugins.imap4.search_stored import highest_modseq
 from plugins.imap4.view import uid_set
 
+AT_ONCE = 5_000  # messages whose numbers are written at once; for more, others have their turn meanwhile
+
 if TYPE_CHECKING:
+    from appliance.store import Database
     from plugins.imap4.protocol_command import Search
     from plugins.imap4.session import ImapSession
 
@@ -24,16 +27,22 @@ async def answer(session: ImapSession, command: Search, indexes: Sequence[int], 
     view = session.mailbox.view
     returns = command.returns or (EVERYTHING if session.enabled.rev2 and command.verb == "SEARCH" else None)
     shown = indexes if returns is None else shown_of(returns, indexes)
-    if returns is not None and returns.save:
-        view.result = array("I", sorted(view.uids_at(shown)))
     modseq = await highest_modseq(session, session.mailbox, shown) if with_modseq else 0
-    numbers = view.uids_at(indexes) if command.uid else [index + 1 for index in indexes]
-    if returns is None:
-        session.connection.write(numbers_line(command.verb, numbers, modseq))
-    elif returns != Returns(save=True):
+
+    def response(db: Database | None = None) -> bytes:
+        if returns is not None and returns.save:
+            view.result = array("I", sorted(view.uids_at(shown)))
+        if returns == Returns(save=True):
+            return b""
+        numbers = view.uids_at(indexes) if command.uid else [index + 1 for index in indexes]
+        if returns is None:
+            return numbers_line(command.verb, numbers, modseq)
         data = result_data(returns, numbers, in_order=command.verb != "SORT", modseq=modseq)
         uid = b" UID" if command.uid else b""
-        session.connection.write(b'* ESEARCH (TAG "%b")%b%b' % (command.tag, uid, data) + CRLF)
+        return b'* ESEARCH (TAG "%b")%b%b' % (command.tag, uid, data) + CRLF
+
+    at_once = len(indexes) <= AT_ONCE
+    session.connection.write(response() if at_once else await session.core.store.read(response))
 
 
 def shown_of(returns: Returns, indexes: Sequence[int]) -> Sequence[int]:

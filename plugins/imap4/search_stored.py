@@ -34,7 +34,7 @@ async def resolved(session: ImapSession, selected: Selected, key: Key) -> Key:
     match key:
         case ModSeq() | Saved() | EmailId() | ThreadId():
             uids = await _matching(session, selected, key)
-            return Uids(tuple(ranges(uids))) if uids else _NONE
+            return Uids(await session.core.store.read(lambda _: tuple(ranges(uids)))) if uids else _NONE
         case Age():
             return Arrived(key.older, int(session.core.now()) - key.seconds)
         case Not():
@@ -62,10 +62,11 @@ def asks_modseq(key: Key) -> bool:
 
 async def highest_modseq(session: ImapSession, selected: Selected, indexes: Sequence[int]) -> int:
     """The highest modseq of messages, as far as the view knows of them; 0 if there are none."""
-    uids = selected.view.uids_at(indexes)
-    wanted, state = frozenset(uids), selected.modseq
+    state = selected.modseq
 
     def look(db: Database) -> int:
+        uids = selected.view.uids_at(indexes)
+        wanted = frozenset(uids)
         rows = (row for span in spans(uids) for row in list_modseqs(db, selected.mailbox_id, *span))
         return max((min(modseq, state) for uid, modseq in rows if uid in wanted), default=0)
 
@@ -76,7 +77,7 @@ async def _matching(session: ImapSession, selected: Selected, key: ModSeq | Save
     read, number = session.core.store.read, selected.mailbox_id
     match key:
         case ModSeq():
-            return [uid for uid, _ in await read(lambda db: changed_since(db, number, key.modseq - 1))]
+            return await read(lambda db: [uid for uid, _ in changed_since(db, number, key.modseq - 1)])
         case Saved():
             return await read(lambda db: _saved(db, number, key))
         case EmailId():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from plugins.imap4.view_cache import ViewCache
 
 MAX_ARRIVED = 1_000  # messages whose arrival waits to be told in detail
+AT_ONCE = 5_000  # messages that are told of, or looked at, until others have their turn
 MAX_PENDING = 5_000  # uids and flags in notices that wait; above it the mailbox is read again instead
 
 
@@ -266,7 +268,7 @@ class Selected:
             lines.append(self._flags_lines())
             self._new_keywords = False
         if self._gone and expunges:
-            lines.append(self._tell_expunged())
+            lines.append(await self._tell_expunged())
         told = (len(self.view), self.view.count_recent())
         if told[0] != self._told[0]:
             lines.append(b"* %d EXISTS\r\n" % told[0])
@@ -314,16 +316,20 @@ class Selected:
             own = change.origin is self._owner
             self._update(change.flags, change.modseq, own=own)
             self._edit(change.edits, change.modseq, own=own)
+            if change.edits and len(self.view) > AT_ONCE:
+                await asyncio.sleep(0)
 
     async def _resync(self) -> None:
         """Compare with what the store has now."""
         self._pending, self._pending_size, self._stale = [], 0, False
-        mailbox, rows = await self._store.read(self._read)
+        mailbox, rows, gone = await self._store.read(self._read)
         self._take_keywords(mailbox.keywords)
         last = self.view.uids[-1] if len(self.view) else 0
-        self._gone = set(self.view.uids).difference(row[0] for row in rows)
+        self._gone = gone
         self.modseq = mailbox.highestmodseq
-        self._update(rows, 0, own=False)
+        for start in range(0, len(rows), AT_ONCE):
+            self._update(rows[start : start + AT_ONCE], 0, own=False)
+            await asyncio.sleep(0)
         self._add([row for row in rows if row[0] > last])
         self._note_arrived(uid for uid, _ in rows if uid > last)
 
@@ -386,27 +392,32 @@ class Selected:
 
     # ── telling ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _tell_expunged(self) -> bytes:
+    async def _tell_expunged(self) -> bytes:
         """EXPUNGE from the last to the first, so that no number changes while they are read; or VANISHED."""
         indexes = self._places(self._gone)
+        if len(self.view) > AT_ONCE:
+            await asyncio.sleep(0)
         uids = self.view.uids_at(indexes)
+        if self._enabled.vanished:
+            gone = vanished_lines(ranges(uids), earlier=False)
+        else:
+            gone = b"".join([b"* %d EXPUNGE\r\n" % (index + 1) for index in reversed(indexes)])
+        if len(self.view) > AT_ONCE:
+            await asyncio.sleep(0)
+        # From here on without a pause: a session may end at any, and what it knows is kept for the next one.
         for waiting in (self._changed, self._own):
             for uid in waiting.keys() & self._gone:
                 del waiting[uid]
         self._wanted -= self._gone
         self._gone.clear()
-        lines = []
+        exists = b""
         if indexes and indexes[-1] >= self._told[0]:
             # One that came and went between two answers: the client must know of it to be told that it is gone.
-            lines.append(b"* %d EXISTS\r\n" % len(self.view))
+            exists = b"* %d EXISTS\r\n" % len(self.view)
             self._told = (len(self.view), self._told[1])
         self.view.remove(indexes)
         self._told = (self._told[0] - len(indexes), self._told[1])
-        if self._enabled.vanished:
-            lines.append(vanished_lines(ranges(uids), earlier=False))
-        else:
-            lines += [b"* %d EXPUNGE\r\n" % (index + 1) for index in reversed(indexes)]
-        return b"".join(lines)
+        return exists + gone
 
     async def _tell_flags(self) -> bytes:
         """The flags that have changed or are wanted, and the modseqs of the session's own changes.
@@ -416,8 +427,10 @@ class Selected:
         """
         hold = bool(self._gone) and self._enabled.qresync
         others = {} if hold else self._changed
-        modseqs = dict(self._own)
-        modseqs.update((uid, modseq) for uid, modseq in others.items() if modseq > modseqs.get(uid, -1))
+        modseqs = dict(self._own) if self._own else others
+        if others and self._own:
+            modseqs.update((uid, modseq) for uid, modseq in others.items() if modseq > modseqs.get(uid, -1))
+        await asyncio.sleep(0)
         loud = self._wanted.union(others, self._own.keys() & self._changed.keys())
         silent = self._own.keys() - loud
         self._wanted, self._own = set(), {}
@@ -425,13 +438,18 @@ class Selected:
         lines = await self._lines_of(loud, modseqs, flags=True) if loud else b""
         return lines + (await self._lines_of(silent, modseqs, flags=False) if silent else b"")
 
-    async def _lines_of(self, uids: Collection[int], modseqs: dict[int, int], *, flags: bool) -> bytes:
+    async def _lines_of(self, uids: Collection[int], modseqs: Mapping[int, int], *, flags: bool) -> bytes:
         view = self.view
         indexes = self._places(uids)
-        column = await self._modseqs(view.uids_at(indexes), modseqs) if self._enabled.condstore else ()
-        return flag_lines(self._enabled, view, indexes, column, flags=flags)
+        lines = []
+        for start in range(0, len(indexes), AT_ONCE):
+            await asyncio.sleep(0)
+            some = indexes[start : start + AT_ONCE]
+            column = await self._modseqs(view.uids_at(some), modseqs) if self._enabled.condstore else ()
+            lines.append(flag_lines(self._enabled, view, some, column, flags=flags))
+        return b"".join(lines)
 
-    async def _modseqs(self, uids: Sequence[int], known: dict[int, int]) -> list[int]:
+    async def _modseqs(self, uids: Sequence[int], known: Mapping[int, int]) -> list[int]:
         """The modseqs of messages; those that are not known, or only by a change that is still to be told, are read."""
         missing = [uid for uid in uids if not known.get(uid)]
         found: dict[int, int] = {}
@@ -457,8 +475,10 @@ class Selected:
         view = None if kept is None else brought_up(db, kept, mailbox)
         return mailbox, view if view is not None else View(*flag_columns(db, self.mailbox_id), mailbox.keywords)
 
-    def _read(self, db: Database) -> tuple[Mailbox, list[tuple[int, int]]]:
-        return self._found(db), list_flags(db, self.mailbox_id)
+    def _read(self, db: Database) -> tuple[Mailbox, list[tuple[int, int]], set[int]]:
+        """The mailbox, all (uid, flags), and the uids of the view that are gone."""
+        mailbox, rows = self._found(db), list_flags(db, self.mailbox_id)
+        return mailbox, rows, set(self.view.uids).difference(row[0] for row in rows)
 
     def _found(self, db: Database) -> Mailbox:
         mailbox = mailbox_by_id(db, self.mailbox_id)

@@ -46,7 +46,11 @@ async def _line(session: ImapSession, command: Sort, indexes: Sequence[int]) -> 
     line = answers.get(asked)
     if line is None:
         ordered = await in_order(session, session.mailbox, command.criteria, indexes)
-        line = numbers_line("SORT", view.uids_at(ordered) if command.uid else [index + 1 for index in ordered])
+
+        def written(db: Database) -> bytes:
+            return numbers_line("SORT", view.uids_at(ordered) if command.uid else [index + 1 for index in ordered])
+
+        line = await session.core.store.read(written)
         if len(ordered) == len(indexes):  # else some are gone, of which the view does not know yet
             answers.keep(asked, line)
     return line
