@@ -53,7 +53,9 @@ async def fetch(session: ImapSession, command: Fetch) -> str:
         plan = plan.with_flags(with_modseq=enabled.condstore)
         selected.own_changes_told()
     if await respond(session, selected, plan, indexes):
-        raise RefusalError("Some of the messages were expunged", "EXPUNGEISSUED")
+        if not command.uid:
+            raise RefusalError("Some of the messages were expunged", "EXPUNGEISSUED")
+        return "[EXPUNGEISSUED] Some of the messages were expunged"  # a uid that is gone is no error (RFC 9051 6.4.9)
     return f"{command.verb} completed"
 
 

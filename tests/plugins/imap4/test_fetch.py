@@ -458,6 +458,17 @@ async def test_a_text_that_is_not_where_it_stood_is_looked_for_once_more(
     assert completion.startswith(b"OK" if times == 1 else b"NO [EXPUNGEISSUED]")
 
 
+async def test_a_uid_that_is_gone_is_no_error(here: Office) -> None:
+    """RFC 9051 section 6.4.9. After a NO, imapclient throws away what it was given."""
+    await here.put(*[b"Subject: %d\r\n\r\nText\r\n" % n for n in range(1, 4)])
+    client = await here.login("INBOX")
+    await here.store.write(lambda db: expunge(db, here.mailbox_id(), [2], deleted_only=False))
+    lines, completion = await client.command("UID FETCH 1:* BODY.PEEK[TEXT]")
+    assert lines[:2] == [b"* %d FETCH (UID %d BODY[TEXT] %b)" % (n, n, literal(b"Text\r\n")) for n in (1, 3)]
+    assert b"* 2 EXPUNGE" in lines[2:]
+    assert completion == b"OK [EXPUNGEISSUED] Some of the messages were expunged"
+
+
 async def test_messages_that_another_session_expunged(here: Office) -> None:
     await here.put(*[b"Subject: %d\r\n\r\nText\r\n" % n for n in range(1, 6)])
     client = await here.login("INBOX")
