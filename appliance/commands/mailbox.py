@@ -24,6 +24,7 @@ COLUMNS = (
     Column("subscribed", "Subscribed", yes_words),
     Column("special_use", "Use", lambda use: use.lstrip("\\") or "-"),
 )
+SHARES = (Column("name", "Mailbox"), Column("whom", "Shared with"), Column("rights", "Rights"))
 PIECE = 192 << 10  # octets of a message in one line of the control socket, before base64
 
 
@@ -87,6 +88,61 @@ def subscribe(palomar: Palomar, account: str, name: str, off: bool) -> None:
     """Subscribe to the mailbox NAME, so that mail programs show it."""
     palomar.call("mailbox.subscribe", account=account, name=name, subscribed=not off)
     done(f"{name} is {'not subscribed' if off else 'subscribed'}")
+
+
+@mailbox.command("share")
+@click.argument("account")
+@click.argument("name")
+@click.argument("whom")
+@click.option("--rights", default="lrswite", show_default=True, help="Letters, see above.")
+@click.option("--subscribe/--no-subscribe", default=True, help="Whether WHOM's mail programs show it at once.")
+@json_option
+@click.pass_obj
+def share(palomar: Palomar, account: str, name: str, whom: str, rights: str, subscribe: bool, as_json: bool) -> None:
+    """Let WHOM use the mailbox NAME of ACCOUNT.
+
+    WHOM is an account, or "anyone" for all accounts; a "-" before it (after "--") takes rights away that others give.
+    RIGHTS are those of RFC 4314: l see it, r read, s mark as read, w set other flags, i put mail in, p post, k create
+    mailboxes below it, x delete or rename it, t mark as deleted, e remove what is, a share it with others.
+    """
+    found = palomar.call("mailbox.share", account=account, name=name, whom=whom, rights=rights, subscribe=subscribe)
+    if as_json:
+        print_json(found)
+    else:
+        done(f"{whom} has the rights {found['rights'] or 'none'} on {found['shown_as']}")
+
+
+@mailbox.command("unshare")
+@click.argument("account")
+@click.argument("name")
+@click.argument("whom")
+@click.pass_obj
+def unshare(palomar: Palomar, account: str, name: str, whom: str) -> None:
+    """End what `share` did: WHOM sees the mailbox NAME no more."""
+    palomar.call("mailbox.share", account=account, name=name, whom=whom, rights="")
+    done(f"{name} is not shared with {whom} any more")
+
+
+@mailbox.command("shares")
+@click.argument("account")
+@json_option
+@click.pass_obj
+def shares(palomar: Palomar, account: str, as_json: bool) -> None:
+    """List who may use which mailboxes of ACCOUNT."""
+    show(palomar.call("mailbox.shares", account=account), SHARES, as_json=as_json, empty="Nothing is shared")
+
+
+@mailbox.command("role")
+@click.argument("account")
+@click.option("--off", is_flag=True, help="It is a person's account.")
+@click.pass_obj
+def role(palomar: Palomar, account: str, off: bool) -> None:
+    """Say that ACCOUNT is a role, such as office@: what it shares stands under "Shared Folders".
+
+    That of persons stands under "Other Users". Say it before sharing: the names change with it.
+    """
+    palomar.call("mailbox.role", account=account, is_role=not off)
+    done(f"what {account} shares stands under {'Other Users' if off else 'Shared Folders'}")
 
 
 @mailbox.command("import")

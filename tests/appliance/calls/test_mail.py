@@ -12,6 +12,8 @@ from appliance.control import CallError
 from appliance.mail.address import Address
 from appliance.mail.envelope import Recipient
 from appliance.mail.message import Message
+from appliance.store.accounts import create_account
+from appliance.store.mailboxes import list_subscriptions
 from tests.appliance.calls.conftest import Desk
 
 ANA = "ana@palomar.test"
@@ -225,3 +227,30 @@ async def test_an_entry_that_is_not_there(waiting: Desk, name: str) -> None:
     with pytest.raises(CallError):
         await waiting.ask("queue.remove", names=[name], domains=[])
     assert len(await waiting.ask("queue.list")) == 3
+
+
+async def test_a_mailbox_is_shared_shown_and_unshared(desk: Desk) -> None:
+    office = "office@palomar.test"
+    await desk.core.store.write(lambda db: create_account(db, office))
+    await desk.ask("mailbox.role", account=office, is_role=True)
+    done = await desk.ask("mailbox.share", account=office, name="inbox", whom=ANA, rights="dlr")
+    shown = f"Shared Folders/{office}/INBOX"
+    assert done == {"account": office, "name": "INBOX", "whom": ANA, "rights": "lrxte", "shown_as": shown}
+    await desk.ask("mailbox.share", account=office, name="Sent", whom="-anyone", rights="l", subscribe=False)
+    assert await desk.ask("mailbox.shares", account=office) == [
+        {"name": "INBOX", "whom": ANA, "rights": "lrxte"},
+        {"name": "Sent", "whom": "-anyone", "rights": "l"},
+    ]
+    ana = desk.core.store.directory.account(ANA)
+    assert ana is not None
+    assert shown in desk.core.store.peek(lambda db: list_subscriptions(db, ana.id))
+    await desk.ask("mailbox.share", account=office, name="INBOX", whom=ANA, rights="")
+    assert len(await desk.ask("mailbox.shares", account=office)) == 1
+    assert shown not in desk.core.store.peek(lambda db: list_subscriptions(db, ana.id))
+
+
+@pytest.mark.parametrize(("whom", "rights"), [("nobody@palomar.test", "lr"), (ANA, "lrz")])
+async def test_what_cannot_be_shared_says_why(desk: Desk, whom: str, rights: str) -> None:
+    with pytest.raises(CallError) as caught:
+        await desk.ask("mailbox.share", account=ANA, name="INBOX", whom=whom, rights=rights)
+    assert caught.value.remedy
