@@ -205,7 +205,7 @@ class _Scanner:
         text, dashes = self._text, b"--" + boundary
         if text[start : start + len(dashes)] == dashes and (match := self._line_rest(start + len(dashes), end)):
             yield start, match.end(), match[1] is not None
-        for at in occurrences(text, b"\r\n" + dashes, start, end):
+        for at in occurrences(text, b"\r\n" + dashes, start, end, mark=2):
             self._delimiters -= 1
             if self._delimiters < 0:
                 return

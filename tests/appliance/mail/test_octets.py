@@ -1,5 +1,7 @@
 """Searching in mappings finds what searching in bytes finds, across every window's edge."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,3 +36,13 @@ def test_a_needle_over_the_edge_of_the_first_window(make):
     assert list(occurrences(text, b"needle", 0, len(text))) == [octets._WINDOW - 2, len(text) - 6]
     assert find(text, b"needle", 0, len(text) - 1) == octets._WINDOW - 2
     assert find(text, b"needle", octets._WINDOW, len(text) - 1) == -1
+
+
+@given(
+    st.lists(st.sampled_from([b"\r\n--b", b"-", b"--b", b"\r\n", b"ab", b"-" * 63])).map(b"".join),
+    st.integers(0, 4),
+)
+def test_where_the_mark_stands_changes_nothing(text, mark):
+    needle, end = b"\r\n--b", max(len(text) - 1, 0)
+    expected = [match.start() for match in re.compile(needle).finditer(text, 1, end)]
+    assert list(occurrences(text, needle, 1, end, mark=mark)) == expected
