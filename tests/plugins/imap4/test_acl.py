@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from appliance.mail.rights import ALL_RIGHTS
+from appliance.mail.rights import ALL_RIGHTS, normal_rights
 from appliance.store import mailboxes, sharing
 from appliance.store.accounts import set_quota
 from appliance.store.database import Database
+from plugins.imap4.protocol_acl import RightsChange
+from plugins.imap4.protocol_command import SetAcl, State
 from tests.plugins.imap4.office import ANA, LUIS, Office, office
+from tests.plugins.imap4.playing import play, show
 
 INBOX = f'"Other Users/{ANA}/INBOX"'
 LETTER = b"Subject: one\r\n\r\ntext\r\n"
@@ -286,3 +291,15 @@ async def test_search_in_several_finds_what_may_be_read(here: Office) -> None:
     lines = await luis.ok('ESEARCH IN (subtree "Other Users") RETURN (COUNT) SUBJECT one')
     assert [line.partition(b"MAILBOX ")[2].partition(b" UIDVALIDITY")[0] for line in lines] == [INBOX.encode()]
     assert await luis.ok("ESEARCH IN (personal) RETURN (COUNT) SUBJECT one") == []
+
+
+@given(st.text(max_size=12) | st.text(alphabet="lrswipkxteacd+-", max_size=12))
+def test_rights_are_read_or_refused(text: str) -> None:
+    data = b"a SETACL INBOX ana {%d+}\r\n%b\r\n" % (len(text.encode()), text.encode())
+    (said,) = play(data, len(data), State.AUTHENTICATED)
+    letters = text[1:] if text[:1] in ("+", "-") else text
+    if set(letters) <= set("lrswipkxteacd"):
+        mode = text[: len(text) - len(letters)]
+        assert said == show(SetAcl(b"a", "SETACL", "INBOX", "ana", RightsChange(mode, normal_rights(letters))))
+    else:
+        assert said.startswith("a BAD ")

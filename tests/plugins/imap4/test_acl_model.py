@@ -56,6 +56,25 @@ class Mark(NamedTuple):
     flag: str
 
 
+class Carry(NamedTuple):
+    """Messages come from one's own Sent (COPY), or go to one's own Drafts (MOVE)."""
+
+    actor: str
+    owner: str
+    box: str
+    verb: str
+
+
+class Below(NamedTuple):
+    """A mailbox below another is created, renamed and deleted; the owner cleans up."""
+
+    actor: str
+    owner: str
+    box: str
+
+
+Step = Grant | Try | Mark | Carry | Below
+
 # Most is about one mailbox of Ana's, whose rights she changes again and again: there they meet.
 owners, boxes = st.sampled_from((ANA, ANA, ANA, LUIS)), st.sampled_from(("INBOX", "INBOX", "INBOX", "Archive"))
 accounts, others = st.sampled_from(ACCOUNTS), st.sampled_from((LUIS, INES))
@@ -70,6 +89,8 @@ steps = st.one_of(
     st.builds(Grant, accounts, owners, boxes, whom, st.booleans(), modes, rights),
     st.builds(Try, others, owners, boxes, st.sampled_from(sorted(NEEDS))),
     st.builds(Mark, others, owners, boxes, st.just("e"), st.just("")),
+    st.builds(Carry, others, owners, boxes, st.sampled_from(("COPY", "MOVE"))),
+    st.builds(Below, others, owners, boxes),
 )
 
 
@@ -122,7 +143,7 @@ class Player:
         self.clients = clients
         self.model = Model()
 
-    async def step(self, step: Grant | Try | Mark) -> None:
+    async def step(self, step: Step) -> None:
         client, name = self.clients[step.actor], name_for(step.actor, step.owner, step.box)
         if isinstance(step, Grant):
             whom = f"-{step.whom}" if step.negative else step.whom
@@ -135,8 +156,42 @@ class Player:
             assert completion.startswith(outcome.replace("NONEXISTENT", "TRYCREATE") if adds else outcome)
             if adds and outcome == "OK":
                 self.model.messages[step.owner, step.box].append(set())
+        elif isinstance(step, Carry):
+            await self.carry(client, name, step)
+        elif isinstance(step, Below):
+            await self.below(client, name.strip('"'), step)
         else:
             await self.mark(client, name, step)
+
+    async def carry(self, client: Client, name: str, step: Carry) -> None:
+        model, key, rights = self.model, (step.owner, step.box), self.model.rights(*step[:3])
+        if step.verb == "COPY":
+            await client.ok("EXAMINE Sent")
+            outcome = model.outcome(rights, "i")
+            assert (await client.completion(f"COPY 1 {name}")).startswith(outcome.replace("NONEXISTENT", "TRYCREATE"))
+            if outcome == "OK":
+                model.messages[key].append(set())
+        elif "r" in rights and model.messages[key]:
+            await client.ok(f"SELECT {name}")
+            completion = await client.completion("MOVE 1:* Drafts")
+            assert completion.startswith("OK") == rights.issuperset("te")
+            if rights.issuperset("te"):
+                model.messages[key] = []
+
+    async def below(self, client: Client, name: str, step: Below) -> None:
+        rights = self.model.rights(*step[:3])
+        may_create, owner = step.actor == step.owner or "k" in rights, self.clients[step.owner]
+        completion = await client.completion(f'CREATE "{name}/One"')
+        assert completion.startswith("OK" if may_create else "NO [NOPERM]")
+        if not may_create:
+            await owner.ok(f'CREATE "{step.box}/One"')
+        completion = await client.completion(f'RENAME "{name}/One" "{name}/Two"')
+        assert completion.startswith("OK") == rights.issuperset("xk")
+        left = "Two" if rights.issuperset("xk") else "One"
+        completion = await client.completion(f'DELETE "{name}/{left}"')
+        assert completion.startswith(self.model.outcome(rights, "x"))
+        if not completion.startswith("OK"):
+            await owner.ok(f'DELETE "{step.box}/{left}"')
 
     async def mark(self, client: Client, name: str, step: Mark) -> None:
         model, key, rights = self.model, (step.owner, step.box), self.model.rights(*step[:3])
@@ -190,11 +245,12 @@ class Player:
             assert flags == messages
 
 
-async def play(folder: Path, chosen: list[Grant | Try | Mark]) -> None:
+async def play(folder: Path, chosen: list[Step]) -> None:
     async with office(folder, accounts=ACCOUNTS) as here:
         for owner in ACCOUNTS:
             for box in BOXES:
                 await here.put(LETTER.encode(), mailbox=box, account=owner)
+            await here.put(LETTER.encode(), mailbox="Sent", account=owner)
         player = Player({account: await here.login(account=account) for account in ACCOUNTS})
         for step in chosen:
             await player.step(step)
@@ -204,6 +260,6 @@ async def play(folder: Path, chosen: list[Grant | Try | Mark]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(grants, min_size=3, max_size=6), st.lists(steps, min_size=20, max_size=60))
-def test_nobody_sees_or_changes_what_is_not_shared(first: list[Grant], chosen: list[Grant | Try | Mark]) -> None:
+def test_nobody_sees_or_changes_what_is_not_shared(first: list[Grant], chosen: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder), [*first, *chosen]))
