@@ -1,6 +1,6 @@
 """index.db: the searchable texts of all bodies, folded and compressed, in blocks that tell what cannot be in them.
 
-A block holds the texts of up to BODIES bodies that follow one another, and a filter of the trigrams that stand in
+A block holds the texts of a few bodies that follow one another, and a filter of the trigrams that stand in
 them. A search reads the filters, unpacks the few blocks that may hold the needle, and looks for it there: what it finds
 is exact, for the texts are those that a search without an index would have made. Bodies whose block is not full yet
 are not in the index; they are few, and looked at one by one.
@@ -28,9 +28,12 @@ from appliance.store.packing import packed, unpacked
 from appliance.store.schema import Migration
 from appliance.store.soft import SoftStore
 
-BODIES = 8  # of one block: a word that one message of fifty holds leaves most blocks alone
+BODIES = 8  # of one block at least: a word that one message of fifty holds leaves most blocks alone
+MOST_BODIES = 32  # of one block, while they are short:
+LEAST_OCTETS = 16 << 10  # of text in one block; with less, all that goes with it would take too much room
 BLOCK_OCTETS = 1 << 20  # of text in one block; a single body may have more
 GRAM = 3  # octets
+FILTER_SHARE = 4  # a filter takes at most this part of a text: of a short one more is unpacked in vain, which is quick
 BITS_EACH = 4  # of a filter for each trigram in it: at most a fifth of those that are not there seem to be
 CACHE_OCTETS = 16 << 20  # of unpacked texts that are kept
 KEEP_S = 30.0  # without a search
@@ -87,7 +90,7 @@ def make_filter(data: bytes) -> bytes:
     """The trigrams of a text as bits; its length is a power of two."""
     grams = {data[at : at + GRAM] for at in range(len(data) - GRAM + 1)}
     size = 64
-    while size * 8 < len(grams) * BITS_EACH:
+    while size * 8 < len(grams) * BITS_EACH and size * 2 * FILTER_SHARE <= len(data):
         size *= 2
     bits = bytearray(size)
     mask = size * 8 - 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from appliance.mail.message import Message
 from appliance.mail.search_text import BETWEEN, body_forms, header_forms, text_reach
 from appliance.store import Store
-from appliance.store.index import BLOCK_OCTETS, BODIES, BodyText, SearchIndex
+from appliance.store.index import BLOCK_OCTETS, BODIES, LEAST_OCTETS, MOST_BODIES, BodyText, SearchIndex
 from appliance.store.messages import bodies_after
 from plugins.imap4.extraction import Extraction
 
@@ -28,6 +28,7 @@ class SearchIndexer:
         self._store = store
         self._index = index
         self._extraction = extraction
+        self._too_little = (-1, 0)  # after which body so many were there, and too short for a block
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Index until cancelled, and close the file then."""
@@ -58,16 +59,25 @@ class SearchIndexer:
         if not index.begun:
             await index.begin(self._store.first_new_body)
             return index.begun
-        ids = await self._store.read(lambda db: bodies_after(db, index.covered, BODIES))
+        ids = await self._store.read(lambda db: bodies_after(db, index.covered, MOST_BODIES))
         extracted = await self._extracted(ids)
-        if len(ids) < BODIES:
+        state = (index.covered, len(ids))
+        if len(ids) < BODIES or state == self._too_little:
             return False
+        texts: list[BodyText] = []
+        for start in range(0, len(ids), BODIES):
+            texts += await self._texts(ids[start : start + BODIES], extracted)
+            if sum(len(one.header) + len(one.text) for one in texts) >= LEAST_OCTETS or len(texts) == MOST_BODIES:
+                return await index.add(_fitting(texts))
+        self._too_little = state
+        return False
+
+    async def _texts(self, ids: Sequence[int], extracted: Mapping[int, bytes]) -> list[BodyText]:
         found = await self._store.each_body(ids, _text_of, reach=text_reach)
-        texts = [
+        return [
             _with_extracted(text or BodyText(body_id, b"", b""), extracted.get(body_id, b""))
             for body_id, text in zip(ids, found, strict=True)
         ]
-        return await index.add(_fitting(texts))
 
     async def _extracted(self, ids: Sequence[int]) -> Mapping[int, bytes]:
         """What is extracted of these bodies, each looked at once. It is kept, so that it can be searched at once."""

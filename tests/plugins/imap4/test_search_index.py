@@ -12,11 +12,21 @@ from hypothesis import strategies as st
 from appliance.mail.message import Message
 from appliance.mail.search_text import BETWEEN, body_forms, encoded, header_forms
 from appliance.mail.text import search_form
-from appliance.store.index import BODIES, Block, BodyText, SearchIndex, hashes_of, make_filter, may_hold
+from appliance.store.index import (
+    BODIES,
+    LEAST_OCTETS,
+    MOST_BODIES,
+    Block,
+    BodyText,
+    SearchIndex,
+    hashes_of,
+    make_filter,
+    may_hold,
+)
 from appliance.store.messages import expunge
 from appliance.store.model import Filing
 from appliance.store.soft import SoftStore
-from plugins.imap4 import search_index
+from plugins.imap4 import search_index, search_indexer
 from plugins.imap4.protocol_search import Text
 from plugins.imap4.search_indexer import SearchIndexer
 from plugins.imap4.search_match import Subject, compile_key
@@ -49,6 +59,7 @@ def letters(count: int, seed: int = 1) -> list[bytes]:
 @pytest.fixture
 async def index(here: Office, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SearchIndex]:
     monkeypatch.setattr(search_index, "FEW", 0)
+    monkeypatch.setattr(search_indexer, "LEAST_OCTETS", 0)
     soft = SoftStore(here.folder / "index.db")
     made = here.shared.index = SearchIndex(soft)
     yield made
@@ -146,6 +157,27 @@ async def test_the_index_is_smaller_than_what_it_is_made_of(here: Office, index:
     await fill(here, index)
     await index.close()
     assert (here.folder / "index.db").stat().st_size < sum(map(len, texts))
+
+
+async def test_short_messages_share_a_block_so_that_their_index_is_no_larger_than_they_are(
+    here: Office, index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_indexer, "LEAST_OCTETS", LEAST_OCTETS)
+    chance = random.Random(7)
+    vocabulary = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(3, 9))) for _ in range(3000)]
+    texts = [f"Subject: x\r\n\r\n{' '.join(chance.choices(vocabulary, k=40))}\r\n" for _ in range(1000)]
+    await here.put(*[text.encode() for text in texts[:20]])
+    await fill(here, index)
+    assert index.covered == 0
+    await here.put(*[text.encode() for text in texts[20:]])
+    await fill(here, index)
+    assert index.covered == 1000 // MOST_BODIES * MOST_BODIES
+    await index.close()
+    # Random letters, the hardest to pack; pages of the file that are begun count as well.
+    assert (here.folder / "index.db").stat().st_size < sum(map(len, texts))
+    await here.put(b"Subject: x\r\n\r\n" + b"unicorn " * LEAST_OCTETS)
+    await fill(here, index)
+    assert index.covered == 1001
 
 
 TEXTS = st.lists(st.tuples(st.text("aäbß. \n", max_size=12), st.text("aäbß. \n", max_size=12)), min_size=1, max_size=5)

@@ -13,6 +13,7 @@ from appliance.store.index import BODIES, SearchIndex
 from appliance.store.soft import SoftStore
 from appliance.worker import Limits, Worker
 from plugins.imap4 import config as config_module
+from plugins.imap4 import search_indexer
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.extraction import EXTRACTOR, Extraction
 from plugins.imap4.search_indexer import SearchIndexer
@@ -45,7 +46,8 @@ class Searching:
 
 
 @pytest.fixture
-async def searching(here: Office) -> AsyncIterator[Searching]:
+async def searching(here: Office, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Searching]:
+    monkeypatch.setattr(search_indexer, "LEAST_OCTETS", 0)
     made = Searching(here)
     await made.index.begin(1)
     yield made
