@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,7 @@ def _reason(item: pytest.Item, markers: str) -> str:
     if item.get_closest_marker("image") is not None and "image" not in markers:
         return "start the image (run them by: make test-image)"
     wanted = [name for mark in item.iter_markers("programs") for name in mark.args]
-    if missing := [name for name in wanted if shutil.which(name) is None]:
+    if missing := [name for name in wanted if shutil.which(name) is None and not Path(name).is_dir()]:
         return f"need {', '.join(missing)} (as root: tools/setup test)"
     root = item.get_closest_marker("root")
     if root is None:
