@@ -11,7 +11,9 @@ import errno
 import ipaddress
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from hw.kernel import (
     AddAddress,
@@ -225,7 +227,7 @@ class FakeKernel:
 
     def _change_nic(self, name: str, **values: object) -> None:
         link = self._links[name]
-        self._links[name] = replace(link, nic=replace(link.nic, **values))  # type: ignore[arg-type]
+        self._links[name] = replace(link, nic=replace(link.nic, **values))
 
     def _add_link(self, link: Link, change: Change) -> None:
         if link.name in self._links:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
+
+import msgspec
 
 from appliance.errors import ApplianceError
 from hw.nics import Nic
@@ -22,8 +23,7 @@ class KernelError(ApplianceError):
 # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PresentLink:
+class PresentLink(msgspec.Struct, frozen=True, kw_only=True):
     """A link as it is: the NIC, and how it hangs on others."""
 
     nic: Nic
@@ -32,8 +32,7 @@ class PresentLink:
     master: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PresentAddress:
+class PresentAddress(msgspec.Struct, frozen=True, kw_only=True):
     """An address as it is. `automatic` ones were made by the kernel from an advertisement, or are IPv6 link-local.
 
     `tentative` while duplicate address detection runs, `duplicate` after it failed (RFC 4862 section 5.4).
@@ -46,16 +45,14 @@ class PresentAddress:
     duplicate: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PresentRoute:
+class PresentRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A unicast route as it is. `automatic` ones are the kernel's: of addresses (proto kernel) and advertisements."""
 
     route: Route
     automatic: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Present:
+class Present(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at one moment."""
 
     links: tuple[PresentLink, ...] = ()
@@ -68,15 +65,13 @@ class Present:
 # ── what can be changed ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class AddLink:
+class AddLink(msgspec.Struct, frozen=True):
     """Make a VLAN or a bridge, down."""
 
     link: Link
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SetLink:
+class SetLink(msgspec.Struct, frozen=True, kw_only=True):
     """Change what is not None: `master` "" takes a port out of its bridge."""
 
     name: str
@@ -86,59 +81,51 @@ class SetLink:
     mac: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteLink:
+class DeleteLink(msgspec.Struct, frozen=True):
     """Take a VLAN or a bridge away."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class AddAddress:
+class AddAddress(msgspec.Struct, frozen=True):
     """Put an address on a link; `address` has its prefix length."""
 
     link: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteAddress:
+class DeleteAddress(msgspec.Struct, frozen=True):
     """Take an address from a link."""
 
     link: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class AddRoute:
+class AddRoute(msgspec.Struct, frozen=True):
     """Add a route."""
 
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteRoute:
+class DeleteRoute(msgspec.Struct, frozen=True):
     """Delete a route."""
 
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
-class AddRule:
+class AddRule(msgspec.Struct, frozen=True):
     """Add a rule."""
 
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteRule:
+class DeleteRule(msgspec.Struct, frozen=True):
     """Delete a rule."""
 
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
-class SetSysctl:
+class SetSysctl(msgspec.Struct, frozen=True):
     """Write a setting below /proc/sys."""
 
     sysctl: Sysctl
@@ -161,8 +148,7 @@ Change: TypeAlias = (
 # ── what happens ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinkEvent:
+class LinkEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A link came, went or changed: its carrier, its name, its state."""
 
     name: str
@@ -171,8 +157,7 @@ class LinkEvent:
     gone: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AddressEvent:
+class AddressEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An address came, went, or its detection of duplicates ended."""
 
     link: str
@@ -181,8 +166,7 @@ class AddressEvent:
     duplicate: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RouteEvent:
+class RouteEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A route came or went."""
 
     link: str
@@ -190,8 +174,7 @@ class RouteEvent:
     gone: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DnsEvent:
+class DnsEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A router advertised resolvers, or search domains (RFC 8106), in one option; `lifetime_s` 0 takes them back."""
 
     link: str
@@ -200,8 +183,7 @@ class DnsEvent:
     domains: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LostEvents:
+class LostEvents(msgspec.Struct, frozen=True, kw_only=True):
     """Events were lost (ENOBUFS): read everything anew."""
 
     what: Literal["netlink"] = "netlink"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 Kind: TypeAlias = Literal["ethernet", "wifi", "vlan", "bridge", "other"]
 Bus: TypeAlias = Literal["platform", "usb", "pci", "sdio", "virtio", "none"]
@@ -19,8 +20,7 @@ NO_MAC = "00:00:00:00:00:00"
 _NUMBERS = re.compile(r"(\d+)")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Nic:
+class Nic(msgspec.Struct, frozen=True, kw_only=True):
     """One link of the kernel, as it is now.
 
     `carrier` is IFLA_CARRIER or operstate: whether a cable or a radio link is there, never the admin flag `up`.

@@ -11,7 +11,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hw.addressing import version_of
 from hw.config import MAX_MTU, MAX_NAMESERVERS, MIN_MTU, NetworkConfig

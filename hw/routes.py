@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from hw.addressing import on_link, version_of
 from hw.config import Addressing
@@ -29,8 +31,7 @@ BASES = (100, 200, 300, 600, 700)
 """First metric of each rank (`hw.nics.RANKS`, then VLANs), far enough apart that a new NIC moves no other."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
+class Way(msgspec.Struct, frozen=True, kw_only=True):
     """A member of the network with its metric, and what was learned about it."""
 
     member: Member

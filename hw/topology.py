@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
 
 from hw.config import Addressing, BridgeConfig, NetworkConfig, VlanConfig, Wifi
 from hw.matching import Assigned, assign, names_of
@@ -14,8 +17,7 @@ DEFAULT_MTU = 1500
 VLAN_RANK = 4
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A link that takes part in the network by itself: with addresses, and maybe as a way out."""
 
     name: str

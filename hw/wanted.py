@@ -5,8 +5,9 @@ Addresses are texts with their prefix length (`192.0.2.5/24`), destinations are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from hw.nics import Nic
 
@@ -19,8 +20,7 @@ OUR_NUMBERS = range(1000, 31_000)
 RULE_PRIORITIES = OUR_NUMBERS
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inventory:
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """What there is: every link of the kernel, in any order. Board facts travel by themselves (`hw.messages.Board`)."""
 
     nics: tuple[Nic, ...] = ()
@@ -30,8 +30,7 @@ class Inventory:
 # ── what is learned while running ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of a DHCPv4 server (RFC 2131), as far as it matters here.
 
     `routers` are option 3, best first. `routes` are (destination, gateway) of option 121 (RFC 3442), where they replace
@@ -48,16 +47,14 @@ class Lease:
     domains: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Advertised:
+class Advertised(msgspec.Struct, frozen=True, kw_only=True):
     """What routers on a link advertise (RFC 4861, RFC 8106), beyond what the kernel does by itself."""
 
     dns: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdvertisedRoute:
+class AdvertisedRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A way out that the kernel took from an advertisement, with the metric that it gave it then."""
 
     link: str
@@ -65,8 +62,7 @@ class AdvertisedRoute:
     metric: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Learned:
+class Learned(msgspec.Struct, frozen=True, kw_only=True):
     """What was found out since the start, by link. The plan is made anew whenever it changes.
 
     `link_local` are IPv4 link-local addresses that were probed and are free (RFC 3927). `failed` are uplinks whose
@@ -85,8 +81,7 @@ class Learned:
 # ── what is wanted ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True, kw_only=True):
     """A link that shall be up. VLANs and bridges are made; `parent` is the link that a VLAN is on.
 
     `master` is the bridge that this is a port of. `mtu` 0 leaves it as it is. `eee` None leaves the NIC's setting.
@@ -103,8 +98,7 @@ class Link:
     speed_mbps: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True, kw_only=True):
     """One address on one link; `source` tells whose it is."""
 
     link: str
@@ -112,8 +106,7 @@ class Address:
     source: Source = "static"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One route; an empty `gateway` is on the link. `prefer` is the source address, empty for the kernel's choice."""
 
     destination: str
@@ -124,8 +117,7 @@ class Route:
     prefer: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Answers leave by the uplink whose address they come from: `from 192.0.2.5/32 lookup table`."""
 
     source: str
@@ -133,16 +125,14 @@ class Rule:
     priority: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sysctl:
+class Sysctl(msgspec.Struct, frozen=True, kw_only=True):
     """A setting below /proc/sys: `net/ipv6/conf/eth0/accept_ra`."""
 
     path: str
     value: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DhcpClient:
+class DhcpClient(msgspec.Struct, frozen=True, kw_only=True):
     """A DHCPv4 client to run on a link, for ever. `hostname` is option 12; `want_mtu` whether to ask for option 26."""
 
     link: str
@@ -150,8 +140,7 @@ class DhcpClient:
     hostname: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WifiNetwork:
+class WifiNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """One network that a Wi-Fi client may join; without a passphrase it is an open one."""
 
     ssid: str
@@ -162,8 +151,7 @@ class WifiNetwork:
         return f"WifiNetwork(ssid={self.ssid!r}, {'with' if self.passphrase else 'without'} passphrase)"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WifiClient:
+class WifiClient(msgspec.Struct, frozen=True, kw_only=True):
     """A Wi-Fi interface that shall join the first of `networks` in reach."""
 
     link: str
@@ -171,8 +159,7 @@ class WifiClient:
     networks: tuple[WifiNetwork, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Uplink:
+class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     """A link that leads further than its own network. `metric` is that of its default routes, unique among all."""
 
     link: str
@@ -181,8 +168,7 @@ class Uplink:
     failed: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Allowance:
+class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """A port that the configuration opens: to everyone, or to the networks of `sources`."""
 
     protocol: Literal["tcp", "udp"]
@@ -190,8 +176,7 @@ class Allowance:
     sources: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Firewall:
+class Firewall(msgspec.Struct, frozen=True, kw_only=True):
     """What `hw.firewall.render` makes rules of. With `enabled` False everything is let in."""
 
     enabled: bool = True
@@ -204,8 +189,7 @@ class Firewall:
     allowances: tuple[Allowance, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The whole wanted state, in an order in which it can be made. `words` says it for people, a line each."""
 
     hostname: str = ""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hw.apply import Applier
 from hw.config import Allow, BridgeConfig, Match, NetworkConfig, NicConfig, VlanConfig, Wifi
@@ -263,7 +264,7 @@ def test_static_ipv4_beside_advertised_ipv6_and_dhcp_beside_static() -> None:
     both = planned(
         ETH0,
         learned=with_leases(eth0=LEASE),
-        config=NetworkConfig(nics={"eth0": replace(own, ipv4="dhcp", gateway="")}),
+        config=NetworkConfig(nics={"eth0": dataclasses.replace(own, ipv4="dhcp", gateway="")}),
     )
     assert [one.source for one in both.addresses] == ["static", "dhcp"]
     assert defaults(both) == [("eth0", "192.168.1.1", 100)]
@@ -593,7 +594,7 @@ def test_no_two_ways_have_one_metric(found: tuple[Nic, ...], own: NetworkConfig,
 def test_the_order_of_anything_changes_nothing(found: tuple[Nic, ...], own: NetworkConfig, learned: Learned) -> None:
     made = planned(*found, learned=learned, config=own)
     shuffled = random.Random(7)
-    mixed = replace(
+    mixed = dataclasses.replace(
         own,
         **{
             name: dict(shuffled.sample(sorted(table.items()), len(table)))
