@@ -9,7 +9,12 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A time that a test may take says something of the machine and its load, not of the code.
+hypothesis.settings.register_profile("palomar", deadline=None)
+hypothesis.settings.load_profile("palomar")
 
 _LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
 
