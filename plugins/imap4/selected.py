@@ -282,7 +282,7 @@ class Selected:
             lines.append(await self._tell_flags())
         if not self._gone and not self._changed and not self._untold:
             self.settled_modseq = self.modseq
-        elif self._enabled.qresync and lines:
+        elif self._enabled.qresync and (lines or self._gone):
             lines.append(self.modseq_line())  # a modseq told above may lie past the EXPUNGE that waits
         return b"".join(lines)
 
