@@ -65,7 +65,7 @@ class Database(sqlite3.Connection):
     def happened(
         self,
         account_id: int,
-        kind: Literal["created", "deleted", "renamed", "subscription", "annotations"],
+        kind: Literal["created", "deleted", "renamed", "subscription", "annotations", "rights"],
         name: str,
         *,
         old_name: str = "",

@@ -20,6 +20,7 @@ FIRST_KEYWORD_BIT = 8  # keyword n of a mailbox is bit 8 + n of `flags`
 MAX_KEYWORDS = 55  # bits 8..62; SQLite integers are signed 64-bit, so 63 is the sign
 ALL_FLAGS = (1 << FIRST_KEYWORD_BIT + MAX_KEYWORDS) - 1
 
+EVERYBODY = 0  # in place of an account's id: all that can log in
 DELIMITER = "/"  # between the levels of a mailbox name
 
 
@@ -183,11 +184,11 @@ class MailboxEvent:
 
     `account_id` is whose mailbox it is, and `name` its name afterwards; "" stands for the server. `old_name` is what a
     renamed one was called; `entries` are the annotations that were set or taken away, those of one account if
-    `seen_by` names it.
+    `seen_by` names it. "rights" says that mailboxes are shared in another way, to all of EVERYBODY.
     """
 
     account_id: int
-    kind: Literal["created", "deleted", "renamed", "subscription", "annotations"]
+    kind: Literal["created", "deleted", "renamed", "subscription", "annotations", "rights"]
     name: str
     old_name: str = ""
     entries: tuple[str, ...] = ()

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from appliance.errors import LimitError
 from appliance.mail.rights import ALL_RIGHTS, NO_RIGHTS, edited_rights, effective_rights
 from appliance.store.database import Database
+from appliance.store.model import EVERYBODY
 
 MAX_ENTRIES = 200  # of one mailbox
-EVERYBODY = 0  # in place of an account's id: all that can log in
 
 
 class Entry(NamedTuple):
@@ -41,6 +41,7 @@ def set_entry(
     key = (mailbox_id, account_id, negative)
     row = db.execute("SELECT rights FROM acl WHERE mailbox_id = ? AND account_id = ? AND negative = ?", key).fetchone()
     rights = edited_rights(row[0] if row else NO_RIGHTS, mode, letters)
+    db.happened(EVERYBODY, "rights", "")
     if not rights:
         db.execute("DELETE FROM acl WHERE mailbox_id = ? AND account_id = ? AND negative = ?", key)
         return
@@ -80,12 +81,14 @@ def rights_on_others(db: sqlite3.Connection, account_id: int) -> dict[int, str]:
 
 def copy_entries(db: Database, from_id: int, to_id: int) -> None:
     """Give a mailbox the entries of another in place of its own."""
+    db.happened(EVERYBODY, "rights", "")
     forget_entries(db, to_id)
     db.execute("INSERT INTO acl SELECT ?, account_id, negative, rights FROM acl WHERE mailbox_id = ?", (to_id, from_id))
 
 
 def put_entries(db: Database, mailbox_id: int, entries: Iterable[Entry]) -> None:
     """Give a mailbox these entries in place of its own."""
+    db.happened(EVERYBODY, "rights", "")
     forget_entries(db, mailbox_id)
     db.executemany("INSERT INTO acl VALUES (?, ?, ?, ?)", [(mailbox_id, *entry) for entry in entries])
 
@@ -97,5 +100,6 @@ def forget_entries(db: Database, mailbox_id: int) -> None:
 
 def forget_entries_for(db: Database, account_id: int) -> None:
     """Take away all entries for an account that is deleted."""
+    db.happened(EVERYBODY, "rights", "")
     db.execute("DELETE FROM acl WHERE account_id = ?", (account_id,))
     db.execute("DELETE FROM role_account WHERE account_id = ?", (account_id,))

@@ -16,8 +16,8 @@ from appliance.store import mailboxes
 from appliance.store.accounts import account_by_id, get_account, require_account
 from appliance.store.database import Database
 from appliance.store.mailboxes import INBOX, get_mailbox
-from appliance.store.model import DELIMITER, Account, Mailbox
-from appliance.store.rights import EVERYBODY, copy_entries, list_entries, rights_on, rights_on_others, set_entry
+from appliance.store.model import DELIMITER, EVERYBODY, Account, Mailbox
+from appliance.store.rights import copy_entries, list_entries, rights_on, rights_on_others, set_entry
 
 OTHERS = "Other Users"
 SHARED = "Shared Folders"
@@ -207,6 +207,7 @@ def is_owner(db: sqlite3.Connection, mailbox: Mailbox, identifier: str) -> bool:
 def set_role(db: Database, name: str, *, role: bool) -> None:
     """Show an account's mailboxes under SHARED, or under OTHERS again. Raises NotFoundError."""
     account = require_account(db, name)
+    db.happened(EVERYBODY, "rights", "")
     if role:
         db.execute("INSERT OR IGNORE INTO role_account VALUES (?)", (account.id,))
     else:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from appliance.errors import StoreError
-from appliance.store.mailboxes import list_mailboxes, mailbox_by_id
+from appliance.store.mailboxes import list_mailboxes, list_subscriptions, mailbox_by_id
 from appliance.store.model import DELIMITER, SEEN, Change, Mailbox, MailboxEvent, Notice
+from appliance.store.sharing import Access, is_foreign
 from plugins.imap4.fetch import respond
 from plugins.imap4.fetch_plan import Plan
 from plugins.imap4.mailboxes import Names
+from plugins.imap4.notify_others import OWN, Others
 from plugins.imap4.protocol_notify import EVENTS, OF_MESSAGES, SELECTED, EventGroup
 from plugins.imap4.protocol_respond import CRLF, name_line, old_name, status_line, untagged
 from plugins.imap4.protocol_respond import mailbox as written
@@ -29,6 +32,15 @@ STATUS_AT_ONCE = 500  # mailboxes whose state is written before the client has t
 
 _MESSAGES, _FLAGS = 1, 2  # what has happened in a mailbox
 log = logging.getLogger(__name__)
+
+
+class _Found(NamedTuple):
+    """What was looked up to be told, at one moment."""
+
+    names: Names | None
+    others: dict[int, Access] | None
+    states: list[tuple[Mailbox | None, int]]
+    subscribed: set[str]
 
 
 async def notify(session: ImapSession, command: Notify) -> str:
@@ -52,8 +64,7 @@ async def notify(session: ImapSession, command: Notify) -> str:
         if before is not None:
             before.close()
     session.use_notifier(after)
-    if wishes is not None and wishes.status:
-        await after.tell_states()
+    await after.tell_states(status=wishes is not None and wishes.status)
     return "NOTIFY completed"
 
 
@@ -70,6 +81,7 @@ class Notifier:
         "_groups",
         "_messages",
         "_names",
+        "_others",
         "_overflown",
         "_session",
         "selected",
@@ -86,13 +98,16 @@ class Notifier:
         self._names: dict[str, tuple[str, frozenset[str]]] = {}  # name → its old name, events that tell of it
         self._entries: dict[str, dict[str, None]] = {}  # mailbox name → annotations
         self._overflown = False
-        self._ends = session.core.store.changes.subscribe_account(session.account.id, self._heard)
+        changes, account = session.core.store.changes, session.account.id
+        self._others = Others(changes, account, self._groups, self._heard_other)
+        self._ends = changes.subscribe_account(account, self._heard)
         if not self._groups:
             self._ends()
 
     def close(self) -> None:
         """Stop listening."""
         self._ends()
+        self._others.close()
 
     # ── the selected mailbox ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,7 +150,7 @@ class Notifier:
     @property
     def has_news(self) -> bool:
         """Whether `tell` has something to tell."""
-        return bool(self._changed or self._names or self._entries or self._overflown)
+        return bool(self._changed or self._names or self._entries or self._overflown or self._others.stale)
 
     def overflow(self) -> None:
         """Give up: the client is to be told that, and nothing more (section 5.8)."""
@@ -145,6 +160,7 @@ class Notifier:
         self._changed.clear()
         self._names.clear()
         self._entries.clear()
+        self._others.stale = False
         self._overflown = True
         self._session.connection.wake()
 
@@ -155,10 +171,27 @@ class Notifier:
             self._note_event(notice)
         elif not self._note_change(notice):
             return
+        self._check_room()
+
+    def _check_room(self) -> None:
         if len(self._changed) + len(self._names) + sum(map(len, self._entries.values())) > MAX_WAITING:
             self.overflow()
         elif self.has_news:
             self._session.connection.wake()
+
+    def _heard_other(self, notice: Notice) -> None:
+        """Something about mailboxes of others: of those that can be seen, or which those are."""
+        if not isinstance(notice, MailboxEvent):
+            known = notice.origin is not self._session and self._others.get(notice.mailbox_id) is not None
+            if not known or not self._note_change(notice):
+                return
+        elif notice.kind != "annotations":
+            self._others.stale = True
+        elif notice.origin is not self._session:
+            name = self._others.name_of(notice.account_id, notice.name)
+            if name:
+                self._note_event(replace(notice, name=name))
+        self._check_room()
 
     def _note_change(self, change: Change) -> bool:
         selected = self._session.selected
@@ -205,31 +238,65 @@ class Notifier:
             return
         changed, names, entries = self._changed, self._names, self._entries
         self._changed, self._names, self._entries = {}, {}, {}
-        account = self._session.account.id
+        account, stale = self._session.account.id, self._others.stale
 
-        def look(db: Database) -> tuple[Names | None, list[tuple[Mailbox | None, int]]]:
-            needed = names or entries
-            found = Names(db, account, subscriptions=True) if needed else None
-            return found, [(mailbox_by_id(db, mailbox_id), what) for mailbox_id, what in changed.items()]
+        def look(db: Database) -> _Found:
+            return _Found(
+                Names(db, account, subscriptions=True) if names or entries or stale else None,
+                self._others.refresh(db) if stale else None,
+                [(mailbox_by_id(db, mailbox_id), what) for mailbox_id, what in changed.items()],
+                set(list_subscriptions(db, account)),
+            )
 
-        found, states = await self._session.core.store.read(look)
-        if found is not None:
-            for line in (*self._name_lines(found, names), *self._entry_lines(found, entries)):
+        found = await self._session.core.store.read(look)
+        if found.others is not None:
+            for name, old in self._others.take_over(found.others):
+                names.setdefault(name, (old, frozenset({"MailboxName"})))
+        if found.names is not None:
+            for line in (*self._name_lines(found.names, names), *self._entry_lines(found.names, entries)):
                 connection.write(line)
-        for mailbox, what in states:
-            if mailbox is not None and mailbox.account_id == account:
-                connection.write(self._state_line(mailbox, what))
+        for mailbox, what in found.states:
+            if mailbox is not None and (seen := self._as_seen(mailbox, found.subscribed)) is not None:
+                connection.write(self._state_line(seen, what))
 
-    async def tell_states(self) -> None:
-        """Write STATUS of all mailboxes whose messages are watched (section 3.1)."""
+    def _as_seen(self, mailbox: Mailbox, subscribed: Container[str]) -> Mailbox | None:
+        """A mailbox by the name that the client knows; None if its state may not be told."""
+        if mailbox.account_id == self._session.account.id:
+            return mailbox
+        access = self._others.get(mailbox.id)
+        if access is None or "r" not in access.rights:
+            return None
+        return replace(mailbox, name=access.name, subscribed=access.name in subscribed)
+
+    async def tell_states(self, *, status: bool) -> None:
+        r"""Write STATUS of all mailboxes whose messages are watched, if the client asks for that (section 3.1).
+
+        In any case \NoAccess of those that may be looked up and not be read.
+        """
         session = self._session
         account = session.account.id
+
+        def look(db: Database) -> tuple[list[Mailbox], dict[int, Access], set[str]]:
+            own = list_mailboxes(db, account) if status else []
+            return own, self._others.refresh(db), set(list_subscriptions(db, account))
+
+        own, others, subscribed = await session.core.store.read(look)
+        self._others.take_over(others)
         selected = None if session.selected is None else session.selected.mailbox_id
-        for place, mailbox in enumerate(await session.core.store.read(lambda db: list_mailboxes(db, account))):
-            if mailbox.id != selected:
-                session.connection.write(self._state_line(mailbox, _MESSAGES | _FLAGS, at_first=True))
+        for place, mailbox in enumerate((*own, *(one.mailbox for one in self._others))):
+            seen = self._as_seen(mailbox, subscribed)
+            if seen is None:
+                session.connection.write(self._no_access_line(mailbox.id, subscribed))
+            elif status and mailbox.id != selected:
+                session.connection.write(self._state_line(seen, _MESSAGES | _FLAGS, at_first=True))
             if place % STATUS_AT_ONCE == STATUS_AT_ONCE - 1:
                 await session.connection.drain()
+
+    def _no_access_line(self, mailbox_id: int, subscribed: Container[str]) -> bytes:
+        access = self._others.get(mailbox_id)
+        if access is None or not self._events(access.name, subscribed=access.name in subscribed) & OF_MESSAGES:
+            return b""
+        return name_line("LIST", ("\\NoAccess",), access.name, utf8=self._session.enabled.utf8)
 
     def _state_line(self, mailbox: Mailbox, what: int, *, at_first: bool = False) -> bytes:
         """What has happened to the messages of a mailbox; nothing if nobody asked for that (sections 5.1 to 5.3)."""
@@ -254,16 +321,22 @@ class Notifier:
             events = self._events(name, subscribed=subscribed)
             if old:
                 events |= self._events(old, subscribed=found.is_subscribed(old))
-            if events & kinds:
+            hidden = is_foreign(name) and found.get(name) is None
+            if events & kinds or (hidden and events & OF_MESSAGES):
                 attributes = found.attributes(name)
+                if hidden:
+                    attributes.append("\\NoAccess")  # it is gone, or out of sight now (section 5.9)
                 yield name_line("LIST", attributes, name, old_name(old, utf8=utf8) if old else b"", utf8=utf8)
             mailbox = found.get(name)
-            if mailbox is not None and "MailboxName" in kinds and not old:
+            if mailbox is not None and "MailboxName" in kinds and not old and found.is_readable(mailbox):
                 yield self._state_line(mailbox, _MESSAGES)  # it may be another one than was there by that name
 
     def _entry_lines(self, found: Names, entries: dict[str, dict[str, None]]) -> Iterator[bytes]:
         """Which annotations have changed, without their values (RFC 5464 section 4.4.2)."""
         for name, changed in entries.items():
+            mailbox = found.get(name)
+            if name and (mailbox is None or "r" not in found.rights(mailbox)):
+                continue
             if name and "MailboxMetadataChange" not in self._events(name, subscribed=found.is_subscribed(name)):
                 continue
             place = written(name, utf8=self._session.enabled.utf8) if name else b'""'
@@ -272,7 +345,10 @@ class Notifier:
     def _events(self, name: str, *, subscribed: bool) -> frozenset[str]:
         """The events of a mailbox that are told; several groups can hold it (section 6)."""
         found: frozenset[str] = frozenset()
+        foreign = is_foreign(name)
         for group in self._groups:
+            if foreign and group.source.kind in OWN:
+                continue
             if group.source.covers(name, subscribed=subscribed):
                 found |= group.events
         return found
