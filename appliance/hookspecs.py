@@ -292,13 +292,14 @@ async def message_accepted(session: Session, envelope: Envelope, accepted: Accep
 async def message_moved(account: str, source: str, target: str, uids: Sequence[int]) -> None:
     """Messages went from one mailbox to another by a client's wish (training data for filters).
 
-    `uids` are those in the target mailbox.
+    `account` is who did it, the names are those that it knows the mailboxes by: one of another account begins with
+    `Other Users/` or `Shared Folders/`. `uids` are those in the target mailbox.
     """
 
 
 @hookspec("notify", "log", deadline=10)
 async def message_expunged(account: str, mailbox: str, uids: Sequence[int]) -> None:
-    """Messages were removed from a mailbox for good."""
+    """Messages were removed from a mailbox for good; `account` and name as for `message_moved`."""
 
 
 @hookspec("notify", "log", deadline=10)
