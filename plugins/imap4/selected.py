@@ -217,7 +217,12 @@ class Selected:
     def has_news(self) -> bool:
         """Whether `news` may have something to tell."""
         waiting = self._pending or self._stale or self._gone or self._changed or self._wanted or self._own
-        return bool(waiting) or self._new_keywords or (self.modseq != self.settled_modseq and not self._untold)
+        return bool(waiting) or self._new_keywords or self.modseq != self.settled_modseq
+
+    @property
+    def holds_expunges(self) -> bool:
+        """Whether messages are gone of which the client was not told yet."""
+        return bool(self._gone)
 
     @property
     def is_untouched(self) -> bool:
@@ -282,7 +287,7 @@ class Selected:
             lines.append(await self._tell_flags())
         if not self._gone and not self._changed and not self._untold:
             self.settled_modseq = self.modseq
-        elif self._enabled.qresync and (lines or self._gone):
+        elif self._enabled.qresync and (lines or self._gone or self._untold):
             lines.append(self.modseq_line())  # a modseq told above may lie past the EXPUNGE that waits
         return b"".join(lines)
 

@@ -338,7 +338,8 @@ class ImapSession:
             await self.tell_news(expunges=not holds_numbers(command))
         if self.open or command.verb == "LOGOUT":
             self.connection.write(line)
-        if self.notifier is not None and self.notifier.immediate:
+        immediate = self.notifier is not None and self.notifier.immediate
+        if immediate and self.selected is not None and self.selected.holds_expunges:
             self.connection.wake()  # what this command had to hold back
 
     def bad(self, event: BadCommand) -> None:
