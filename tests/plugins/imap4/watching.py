@@ -71,8 +71,6 @@ class Watcher:
 
     async def command(self, text: str) -> None:
         """Send one command, and take in what comes with it."""
-        if self.notify and "SILENT" in text:
-            await self.command("NOOP")  # what was told before counts less than what is assumed now
         by_number = text.split()[0] in {"FETCH", "STORE", "SEARCH"}
         lines, completion = await self.client.command(text)
         assert not completion.startswith(b"BAD"), (text, completion)
