@@ -60,18 +60,17 @@ class DataPartition:
         parts = [line.split("/") for line in lines if line.count("/") >= 6]  # /inode/mode/owner/group/name/size/
         return [part[5] for part in parts if part[1] != "0"]
 
-    def fill(self, leave: int = 0) -> None:
-        """Let files take every block that is left but for `leave` octets; those that ext4 keeps for root as well."""
+    def fill(self) -> None:
+        """Let files take every block that is left, those that ext4 keeps for root as well."""
         assert self.check("-p") in {0, _REPAIRED}
         block = int(self.header()["Block size"])
         filler = self._scratch / "filler"
         for size in (_PIECE, block):
             filler.write_bytes(b"x" * size)
-            while count := (self._free() - leave) // (size + block):  # a new file may need a block for its name
+            while count := self._free() // (size + block):  # a new file may need a block for its name
                 self._debug(*(f"write {filler} filler-{size}-{self._free()}-{number}" for number in range(count)))
-        if not leave:
-            while self._free():
-                self._debug(f"write {filler} filler-{self._free()}")
+        while self._free():
+            self._debug(f"write {filler} filler-{self._free()}")
         filler.unlink()
 
     def _free(self) -> int:

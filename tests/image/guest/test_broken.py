@@ -24,7 +24,7 @@ pytestmark = pytest.mark.image
 BOOT_S = 300.0
 MAIL_S = 120.0
 TOLD_S = 60.0  # a few seconds on a Pi
-ROOM = 44 << 20  # octets that are left to mail: its reserve, its files, and room for some hundred messages
+ROOM = 12 << 20  # octets that the smallest card lacks for some hundred messages beside the store's reserve and files
 REST_S = 20.0
 LARGE = 50_000  # octets of the messages that fill a card
 IS_FULL = "The data partition of .* is full: new mail is refused"
@@ -67,10 +67,8 @@ def test_a_clock_at_1970_stops_no_mail_and_is_told(card: Card, tmp_path: Path) -
 
 def test_a_full_card_takes_no_mail_and_loses_none(tmp_path: Path) -> None:
     """From the first 452 over a power cut to the first 250 after mail was deleted."""
-    card = Card(tmp_path / "card.img", size=_smallest())
+    card = Card(tmp_path / "card.img", size=_smallest() + ROOM)
     card.put("palomar.toml", FIRST_BOOT, tmp_path)
-    with DataPartition(card, tmp_path) as data:
-        data.fill(leave=ROOM)
     promises = Promises()
     with _started(card, tmp_path / "first") as guest:
         _fill(guest, promises)
