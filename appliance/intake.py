@@ -207,8 +207,8 @@ class Intake:
         given = list(transaction.envelope.recipients)
         try:
             refusal = await self._readdress(transaction, edited)
-        except HookFailedError as error:
-            refusal = error.reply
+        except HookFailedError as error:  # the envelope is half made: nobody may be left out by a 250
+            return [error.reply] * len(given)
         kept = transaction.envelope.recipients
         if refusal is not None and not kept:
             return [refusal] * len(given)

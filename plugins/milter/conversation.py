@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from appliance.connection import ConnectError, Connection, ConnectionLostError, IdleTimeoutError, connect
 from appliance.errors import AddressError, ProtocolError
@@ -75,7 +75,7 @@ class _Result:
     recipients: dict[str, Recipient]
     quarantine: str = ""
     changed: bool = False
-    edits: int = field(default=0)
+    edits: int = 0
 
 
 class Conversation:

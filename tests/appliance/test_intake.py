@@ -392,6 +392,18 @@ async def test_nothing_is_lost_when_nobody_takes_what_a_milter_chose(tmp_path: P
         assert (reply.code, reply.enhanced) == (550, "5.1.1")
 
 
+async def test_nobody_is_left_out_when_the_way_of_one_added_cannot_be_found(tmp_path: Path) -> None:
+    async def own_recipient(recipient: Recipient) -> None:
+        if recipient.address.local == "archive":
+            raise RuntimeError("broken on purpose")
+
+    wanted = ("ana@palomar.test", "archive@elsewhere.test", "luis@palomar.test")
+    broken = ("broken", plugin_of(own_recipient=own_recipient))
+    async with office(tmp_path, broken, editing(recipients=wanted), OUTSIDE) as o:
+        assert (await o.send("ana@palomar.test", "luis@palomar.test")).code == 451
+        assert await o.inbox("ana@palomar.test") == []
+
+
 async def test_a_milter_may_hold_a_message(tmp_path: Path) -> None:
     async with office(tmp_path, editing(recipients=("ana@palomar.test",), quarantine="odd")) as o:
         assert (await o.send("ana@palomar.test")).positive
