@@ -210,7 +210,7 @@ class Intake:
         except HookFailedError as error:  # the envelope is half made: nobody may be left out by a 250
             return [error.reply] * len(given)
         kept = transaction.envelope.recipients
-        if refusal is not None and not kept:
+        if refusal is not None and (refusal.temporary or not kept):
             return [refusal] * len(given)
         if not kept:
             self._trace.record(transaction.trace_id, "intake", "discarded", "a plugin took all recipients away")
@@ -226,7 +226,7 @@ class Intake:
     async def _readdress(self, transaction: Transaction, edited: Edited) -> Reply | None:
         """Take the new envelope over. What is added goes anywhere, as our own mail does; what cannot is traced.
 
-        Returns the last refusal of a recipient that was added. Raises HookFailedError.
+        Returns a refusal of a recipient that was added, a temporary one before others. Raises HookFailedError.
         """
         envelope = transaction.envelope
         known = {
@@ -241,7 +241,7 @@ class Intake:
             if found is None:
                 routed = await self.router.resolve(own, envelope, recipient)
                 if isinstance(routed, Reply):
-                    refusal = routed
+                    refusal = refusal if refusal is not None and refusal.temporary else routed
                     text = f"{recipient.address}, added by a plugin: {routed}"
                     self._trace.record(transaction.trace_id, "intake", "refused", text)
                     continue

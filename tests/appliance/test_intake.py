@@ -404,6 +404,17 @@ async def test_nobody_is_left_out_when_the_way_of_one_added_cannot_be_found(tmp_
         assert await o.inbox("ana@palomar.test") == []
 
 
+async def test_a_recipient_that_a_milter_added_is_tried_again_by_the_peer(tmp_path: Path) -> None:
+    async with office(tmp_path, editing(recipients=("ana@palomar.test", "full@palomar.test"))) as o:
+        await o.account("full@palomar.test", quota_bytes=1)
+        transaction = o.begin()
+        transaction.envelope.size = 100
+        assert (await o.rcpt(transaction, "ana@palomar.test")).positive
+        (reply,) = await o.intake.accept(transaction, MESSAGE)
+        assert (reply.code, reply.enhanced) == (452, "4.2.2")
+        assert await o.inbox("ana@palomar.test") == []
+
+
 async def test_a_milter_may_hold_a_message(tmp_path: Path) -> None:
     async with office(tmp_path, editing(recipients=("ana@palomar.test",), quarantine="odd")) as o:
         assert (await o.send("ana@palomar.test")).positive
