@@ -20,6 +20,7 @@ from appliance.config import setting, within
 from appliance.dnssource import (
     Answer,
     DnsError,
+    Dnssec,
     NoSuchDomainError,
     NullMxError,
     Servers,
@@ -60,6 +61,11 @@ class DnsConfig:
         (), "Name servers, as addresses with an optional port; empty takes those of /etc/resolv.conf."
     )
     timeout: float = setting(10.0, "Seconds for one question with all its retries.")
+    dnssec: Dnssec = setting(
+        "loopback",
+        "Whose word that an answer is proven by DNSSEC is believed: that of validating servers on this machine"
+        " (loopback), of all servers because the way to them is safe (trusted), or nobody's (off). DANE needs it.",
+    )
     cache_size: int = setting(10_000, "Answers remembered; the least used go first.")
     zone_file: Path | None = setting(
         None, "Answer from this zone file alone, asking nobody. For tests and for networks without DNS."
@@ -88,6 +94,7 @@ class MxHost:
     preference: int
     name: str
     implicit: bool = False
+    authentic: bool = False  # DNSSEC proves that it is one of the domain's, or that the domain has none
 
 
 class Resolver:
@@ -109,6 +116,11 @@ class Resolver:
         self._size = config.cache_size
         self._cache.clear()
 
+    @property
+    def validates(self) -> bool:
+        """Whether answers can be proven by DNSSEC here: there is a validating resolver whose word counts."""
+        return self._source.validates
+
     async def mx(self, domain: str) -> list[MxHost]:
         """The domain's mail exchangers by preference; those of equal preference in the order of the answer.
 
@@ -117,8 +129,9 @@ class Resolver:
         """
         answer = await self.look_up(domain, "MX")
         if not answer.records:
-            return [MxHost(0, _ascii(domain), implicit=True)]
-        hosts = [MxHost(preference, name) for preference, name in answer.records if name != "."]
+            return [MxHost(0, _ascii(domain), implicit=True, authentic=answer.authentic)]
+        proven = answer.authentic
+        hosts = [MxHost(preference, name, authentic=proven) for preference, name in answer.records if name != "."]
         if not hosts:
             raise NullMxError(f"{domain} accepts no mail (null MX)")
         return sorted(hosts, key=lambda host: host.preference)
@@ -192,7 +205,9 @@ def _answer(kept: Answer | DnsError) -> Answer:
 
 
 def _source(config: DnsConfig) -> Source:
-    return ZoneFile(config.zone_file) if config.zone_file is not None else Servers(config.servers, config.timeout)
+    if config.zone_file is not None:
+        return ZoneFile(config.zone_file)
+    return Servers(config.servers, config.timeout, config.dnssec)
 
 
 def _ascii(name: str) -> str:

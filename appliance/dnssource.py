@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from appliance.errors import ApplianceError, ConfigError, Problem
 
@@ -22,6 +23,11 @@ MAX_CHAIN = 8  # CNAMEs followed in the static zone
 EDNS_PAYLOAD = 1232  # fits every path without fragments
 RESOLV_CONF = Path("/etc/resolv.conf")
 STATIC_TTL = 300
+RD_AD = 0x0120  # recursion is desired, and a word on authenticity is understood (RFC 6840 section 5.7)
+AD = 0x0020
+
+Dnssec = Literal["loopback", "trusted", "off"]
+"""Whose AD bit counts: that of servers on this machine alone, that of all servers, or nobody's."""
 
 
 class DnsError(ApplianceError):
@@ -54,11 +60,14 @@ class Answer:
 
     records: tuple[Any, ...]
     ttl: float
-    authentic: bool = False  # AD was set; worth something only from a validating server on this machine
+    authentic: bool = False  # proven by DNSSEC, CNAMEs included, says a server that we believe (RFC 4035 section 3.2.3)
+    canonical: str = ""  # the name that CNAMEs led to; empty where there was none
 
 
 class Source(Protocol):
     """Answers one question."""
+
+    validates: bool  # whether its answers can be `authentic` at all
 
     async def ask(self, name: str, rdtype: str) -> Answer:
         """Look up records, following CNAMEs. Raises NoSuchDomainError, TemporaryDnsError."""
@@ -67,12 +76,15 @@ class Source(Protocol):
 class Servers:
     """Asks name servers: those given as "address" or "address:port", else the system's.
 
-    `timeout` is in seconds for one question with all its retries.
+    `timeout` is in seconds for one question with all its retries. `validates` says whether the servers' word on
+    DNSSEC is taken: the way from a server elsewhere is no better protected than the way of the mail.
     """
 
-    def __init__(self, servers: Sequence[str], timeout: float) -> None:
+    def __init__(self, servers: Sequence[str], timeout: float, dnssec: Dnssec = "loopback") -> None:
         self._servers = servers
         self._timeout = timeout
+        self._dnssec = dnssec
+        self.validates = dnssec == "trusted" or (dnssec == "loopback" and _all_loopback(servers))
         self._resolver: dns.asyncresolver.Resolver | None = None
         self._system_at = 0.0
         self._turns = asyncio.Semaphore(MAX_PARALLEL)
@@ -94,8 +106,10 @@ class Servers:
         except OSError as error:
             raise TemporaryDnsError(f"{name} {rdtype}: {error.strerror or error}") from error
         ttl = answer.chaining_result.minimum_ttl
-        authentic = bool(answer.response.flags & 0x20)
-        return Answer(tuple(_values(rdtype, answer.rrset or ())), ttl, authentic)
+        authentic = self.validates and bool(answer.response.flags & AD)
+        final = _name(answer.canonical_name)
+        canonical = final if final != name.lower().rstrip(".") else ""
+        return Answer(tuple(_values(rdtype, answer.rrset or ())), ttl, authentic, canonical)
 
     def _current(self) -> dns.asyncresolver.Resolver:
         """The resolver; made anew when the system's servers have changed (DHCP)."""
@@ -109,7 +123,10 @@ class Servers:
                 resolver.nameservers = [
                     dns.nameserver.Do53Nameserver(host, port) for host, port in map(split_server, self._servers)
                 ]
+            elif self._dnssec == "loopback":
+                self.validates = _all_loopback([str(server) for server in resolver.nameservers])
             resolver.use_edns(0, 0, EDNS_PAYLOAD)
+            resolver.set_flags(RD_AD)
             resolver.timeout = max(1.0, self._timeout / 3)
             self._resolver, self._system_at = resolver, changed_at
         return self._resolver
@@ -119,8 +136,10 @@ class ZoneFile:
     """Answers from one file in master format (RFC 1035 section 5) and nothing else: for tests and closed networks.
 
     The origin is the root, so that one file can hold many domains; a missing TTL is STATIC_TTL seconds. Wildcards
-    work as in RFC 4592. A CNAME that leads nowhere good (a loop) is a temporary failure.
+    work as in RFC 4592. A CNAME that leads nowhere good (a loop) is a temporary failure. Nothing in it is authentic.
     """
+
+    validates = False
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises ConfigError."""
@@ -149,12 +168,13 @@ class ZoneFile:
                 if current in self._inner:
                     return Answer((), STATIC_TTL)
                 raise NoSuchDomainError(f"{name} does not exist", ttl=STATIC_TTL)
+            canonical = current.rstrip(".") if current != name.lower().rstrip(".") + "." else ""
             records = self._zone.get_rdataset(owner, rdtype)
             if records is not None:
-                return Answer(tuple(_values(rdtype, records)), records.ttl)
+                return Answer(tuple(_values(rdtype, records)), records.ttl, canonical=canonical)
             alias = self._zone.get_rdataset(owner, "CNAME")
             if alias is None:
-                return Answer((), STATIC_TTL)
+                return Answer((), STATIC_TTL, canonical=canonical)
             current = alias[0].target.to_text().lower()
         raise TemporaryDnsError(f"{name}: too many CNAMEs")
 
@@ -181,6 +201,12 @@ def split_server(text: str) -> tuple[str, int]:
         host, _, port = text.partition(":")
         return host, int(port)
     return text, 53
+
+
+def _all_loopback(servers: Sequence[str]) -> bool:
+    """Whether every server is on this machine; False without any."""
+    hosts = [split_server(server)[0] for server in servers]
+    return bool(hosts) and all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts)
 
 
 def _values(rdtype: str, records: Any) -> Iterator[Any]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import dns.flags
 import dns.message
@@ -60,6 +60,8 @@ def zone(tmp_path: Path) -> Resolver:
 
 class FakeSource:
     """Answers from a dictionary and counts the questions."""
+
+    validates = False
 
     def __init__(self, **answers: Answer | Exception) -> None:
         self.answers: dict[str, Answer | Exception] = answers
@@ -302,7 +304,9 @@ async def test_a_name_server_is_asked() -> None:
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(StubServer, ("127.0.0.1", 0))
     port = transport.get_extra_info("sockname")[1]
     resolver = Resolver(DnsConfig(servers=(f"127.0.0.1:{port}",), timeout=0.2))
-    assert await resolver.look_up("alias.test", "MX") == Answer(((5, "mx.test"),), 40, authentic=True)
+    expected = Answer(((5, "mx.test"),), 40, authentic=True, canonical="real.test")
+    assert await resolver.look_up("alias.test", "MX") == expected
+    assert [host.authentic for host in await resolver.mx("alias.test")] == [True]
     assert await resolver.look_up("_25._tcp.test", "TLSA") == Answer(("3 1 1 " + "ab" * 32,), 90)
     with pytest.raises(NoSuchDomainError):
         await resolver.mx("missing.test")
@@ -342,3 +346,25 @@ def test_settings_that_cannot_be_are_refused(given: dict[str, object]) -> None:
 )
 def test_servers_may_have_ports(server: str) -> None:
     assert DnsConfig(servers=(server,)).servers == (server,)
+
+
+@pytest.mark.parametrize(
+    ("servers", "dnssec", "believed"),
+    [
+        (("127.0.0.1:5353",), "loopback", True),
+        (("[::1]:53", "127.0.0.2"), "loopback", True),
+        (("127.0.0.1", "192.0.2.1"), "loopback", False),  # whoever sits on the way there could set AD
+        (("192.0.2.1",), "trusted", True),
+        (("127.0.0.1",), "off", False),
+    ],
+)
+def test_whose_word_on_dnssec_is_believed(servers: tuple[str, ...], dnssec: Any, believed: bool) -> None:
+    assert Resolver(DnsConfig(servers=servers, dnssec=dnssec)).validates is believed
+
+
+async def test_ad_of_a_server_that_is_not_believed_is_worth_nothing() -> None:
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(StubServer, ("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    resolver = Resolver(DnsConfig(servers=(f"127.0.0.1:{port}",), timeout=0.2, dnssec="off"))
+    assert not (await resolver.look_up("alias.test", "MX")).authentic
+    transport.close()
