@@ -34,6 +34,7 @@ from appliance.lock import FolderLock
 from appliance.log import LogConfig, configure
 from appliance.notify import Notifier
 from appliance.preflight import exposed, overlapping, preflight
+from appliance.proxies import TrustedProxies
 from appliance.queue.config import QueueConfig
 from appliance.queue.runner import QueueRunner
 from appliance.settings import core_settings, read_settings
@@ -231,6 +232,7 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
         core.listeners = listeners = [service for service in services if isinstance(service, Listener)]
         try:
             _open_all(listeners)
+            _trust(core.settings, listeners)
             core.certificates.load()
         except ConfigError as error:
             for listener in listeners:
@@ -256,6 +258,13 @@ def _open_all(listeners: Sequence[Listener]) -> None:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
+
+
+def _trust(settings: Settings, listeners: Sequence[Listener]) -> None:
+    """Let every port believe the proxies that the configuration names."""
+    proxies = TrustedProxies(settings[CoreConfig].proxy_networks)
+    for listener in listeners:
+        listener.proxies = proxies
 
 
 def _reload(core: Core, loaded: Loaded, listeners: Sequence[Listener]) -> bool:
@@ -312,4 +321,5 @@ def _switch(core: Core, settings: Settings, listeners: Sequence[Listener]) -> No
         raise ConfigError(
             [dataclasses.replace(one, remedy=OVERLAP_REMEDY) if one.setting in held else one for one in placed]
         ) from error
+    _trust(settings, listeners)
     core.intake.reload(settings[CoreConfig])

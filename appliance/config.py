@@ -151,6 +151,10 @@ class CoreConfig:
         (), "Networks that may send to anywhere without logging in. Keep it empty unless a printer needs it."
     )
 
+    proxy_networks: tuple[str, ...] = setting(
+        (), "Networks of proxies; every connection from there begins with a header of the PROXY protocol (1 or 2)."
+    )
+
     def __post_init__(self) -> None:
         # However they are written in the file, mail is compared with one form of them.
         object.__setattr__(self, "hostname", _domain_key(self.hostname))
@@ -163,6 +167,8 @@ class CoreConfig:
             yield from domain_name("domains", name)
         for text in self.relay_networks:
             yield from _relay_network("relay_networks", text)
+        for text in self.proxy_networks:
+            yield from network("proxy_networks", text)
 
 
 def _domain_key(name: str) -> str:
@@ -172,21 +178,28 @@ def _domain_key(name: str) -> str:
         return name  # told as a problem, as it was written
 
 
-def _relay_network(name: str, text: str) -> Iterator[Problem]:
+def network(name: str, text: str) -> Iterator[Problem]:
+    """What is wrong with a network that setting `name` holds."""
     try:
-        network = ipaddress.ip_network(text, strict=False)
+        found = ipaddress.ip_network(text, strict=False)
     except ValueError:
         yield Problem(name, f"{text!r} is no network.", 'Write it like "192.168.1.0/24" or "2001:db8:1::/48".')
         return
-    if network.prefixlen < WIDEST_RELAY_NETWORK[network.version]:
-        widest = WIDEST_RELAY_NETWORK[network.version]
+    if text.partition("/")[0] != str(found.network_address):
+        yield Problem(name, f"{text} is an address inside a network.", f"Write {found}, or {text.partition('/')[0]}.")
+
+
+def _relay_network(name: str, text: str) -> Iterator[Problem]:
+    if problems := list(network(name, text)):
+        yield from problems
+        return
+    version, length = (one := ipaddress.ip_network(text)).version, one.prefixlen
+    if length < (widest := WIDEST_RELAY_NETWORK[version]):
         yield Problem(
             name,
             f"{text} would open the relay to the world.",
             f"Name the networks of your own machines, none wider than /{widest}; people elsewhere log in.",
         )
-    elif text.partition("/")[0] != str(network.network_address):
-        yield Problem(name, f"{text} is an address inside a network.", f"Write {network}, or {text.partition('/')[0]}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 from appliance.errors import ApplianceError, ProtocolError
-from appliance.mail.session import TlsInfo
+from appliance.mail.session import Session, TlsInfo
 from appliance.tlslink import TlsError, TlsLink
+from appliance.wire.proxy import Proxied
 
 CORK = 64 * 1024  # bytes written before they go out although the session has not come to wait
 READ_AHEAD = 256 * 1024  # bytes fed to a machine that has not asked for more
@@ -113,6 +114,8 @@ class Connection(asyncio.Protocol):
         "peer_port",
         "stopping",
         "tls",
+        "tls_at_proxy",
+        "via",
     )
 
     def __init__(
@@ -129,6 +132,8 @@ class Connection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.peer_ip = self.local_ip = ""  # empty for a Unix socket
         self.peer_port = self.local_port = 0
+        self.via = ""  # the address of the proxy that told of the peer
+        self.tls_at_proxy = False
         self.tls: TlsInfo | None = None
         self.stopping = False  # the appliance shuts down: finish and say goodbye
         self._machine = machine
@@ -315,9 +320,34 @@ class Connection(asyncio.Protocol):
         return self._transport is not None
 
     @property
+    def come_by(self, proxied: Proxied) -> None:
+        """Take the two ends that a trusted proxy told in place of the socket's."""
+        self.via = self.peer_ip or "local"
+        self.peer_ip, self.peer_port = proxied.peer_ip, proxied.peer_port
+        self.local_ip, self.local_port = proxied.local_ip, proxied.local_port
+        self.tls_at_proxy = proxied.tls
+
+    def facts(self, role: str) -> Session:
+        """What hooks may look at, as it stands now: the beginning of a session of that role."""
+        return Session(
+            id=self.id,
+            role=role,
+            peer_ip=self.peer_ip,
+            peer_port=self.peer_port,
+            local_ip=self.local_ip,
+            local_port=self.local_port,
+            tls=self.tls,
+            via=self.via,
+            tls_at_proxy=self.tls_at_proxy,
+        )
+
     def lost(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._lost
+
+    def peer_chain(self) -> list[bytes]:
+        """The certificates the peer showed, in DER: its own first. Not to be believed without a check."""
+        return self._link.peer_chain() if self._link is not None else []
 
     # ── called by the event loop ──────────────────────────────────────────────────────────────────────────────────
 

@@ -25,6 +25,7 @@ from appliance.log import session_id
 from appliance.tlslink import TlsError
 
 if TYPE_CHECKING:
+from appliance.wire.proxy import Proxied, ProxyError
     from appliance.config import Bind
     from appliance.core import Core
     from appliance.tls import Certificates
@@ -62,7 +63,7 @@ class Listener:
 
     `binds` is asked again on reload: new addresses are opened, gone ones closed, sessions stay. `machine` makes the
     protocol of one connection. `busy_reply` is sent to peers beyond a limit (not before a TLS handshake).
-    `setting` is the dotted name of the setting behind `binds`, for errors.
+    `setting` is the dotted name of the setting behind `binds`, for errors. `proxies` may be replaced at any time.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Listener:
         self._implicit_tls = implicit_tls
         self._busy_reply = b"" if implicit_tls else busy_reply
         self._setting = setting or f"{name}.listen"
+        self.proxies = TrustedProxies()
         self._sockets: dict[Bind | str, socket.socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._peers: Counter[str] = Counter()
@@ -224,13 +226,14 @@ class Listener:
                     return
                 self._rest(error)
                 return
-            peer = peer_key(address[0]) if isinstance(address, tuple) else ""
+            by_proxy = isinstance(address, tuple) and self.proxies.trusts(address[0])
+            # A proxy's clients are counted, not the proxy itself.
+            peer = peer_key(address[0]) if isinstance(address, tuple) and not by_proxy else ""
             if self._over_limit(peer):
                 self._turn_away(sock)
                 continue
-            if peer:
-                self._peers[peer] += 1
-            task = asyncio.get_running_loop().create_task(self._session(sock, peer))
+            session = self._proxied_session(sock) if by_proxy else self._session(sock, self._count(peer))
+            task = asyncio.get_running_loop().create_task(session)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -249,8 +252,9 @@ class Listener:
         if self._accepting:
             self._watch()
 
-    def _over_limit(self, peer: str) -> bool:
-        if len(self._tasks) >= self.limits.max_connections:
+    def _over_limit(self, peer: str, *, own: int = 0) -> bool:
+        """Whether there are too many; `own` tasks among those that run are the asker's."""
+        if len(self._tasks) - own >= self.limits.max_connections:
             return True
         return bool(peer) and self._peers[peer] >= self.limits.max_per_peer
 
@@ -263,7 +267,25 @@ class Listener:
                 sock.shutdown(socket.SHUT_WR)
         sock.close()
 
-    async def _session(self, sock: socket.socket, peer: str) -> None:
+    async def _proxied_session(self, sock: socket.socket) -> None:
+        """A session whose peer is told by the proxy that connected."""
+        try:
+            sock.setblocking(False)
+            proxied = await read_proxied(sock)
+        except (ProxyError, OSError) as error:
+            log.warning("%s: a connection of a trusted proxy: %s", self.name, error)
+            sock.close()
+            return
+        except BaseException:
+            sock.close()
+            raise
+        peer = peer_key(proxied.peer_ip) if proxied is not None else ""
+        if self._over_limit(peer, own=1):
+            self._turn_away(sock)
+            return
+        await self._session(sock, self._count(peer), proxied)
+
+    async def _session(self, sock: socket.socket, peer: str, proxied: Proxied | None = None) -> None:
         context = self._certificates.server_context() if self._implicit_tls and self._certificates else None
         connection = Connection(self._machine(), tls=context)
         session_id.set(connection.id)
@@ -291,6 +313,8 @@ class Listener:
                     sock.close()  # it never came to a transport, which would own it
                 self.connections.discard(connection)
                 self._forget(peer)
+            if proxied is not None:
+                connection.come_by(proxied)
 
     def _forget(self, peer: str) -> None:
         if not peer:
@@ -309,6 +333,11 @@ def peer_key(address: str) -> str:
         return str(ip.ipv4_mapped)
     return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
 
+
+    def _count(self, peer: str) -> str:
+        if peer:
+            self._peers[peer] += 1
+        return peer
 
 def _open(bind: Bind, backlog: int) -> socket.socket:
     """Open one listening socket; "" listens on all addresses, by IPv6 and IPv4 where the machine has both."""

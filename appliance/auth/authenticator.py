@@ -79,7 +79,7 @@ class Authenticator:
 
         Where it may not, no mechanism is offered and IMAP says LOGINDISABLED.
         """
-        return session.tls is not None or (session.loopback and not self._config().tls_on_loopback)
+        return session.sealed or (session.loopback and not self._config().tls_on_loopback)
 
     def weak_offered(self) -> bool:
         """Whether SCRAM-SHA-1, CRAM-MD5 and APOP are offered. APOP's stamp stands in POP3's greeting."""

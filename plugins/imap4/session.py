@@ -12,7 +12,6 @@ from typing import Any
 from appliance.config import CoreConfig
 from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTimeoutError
 from appliance.errors import ApplianceError, NotFoundError, ProtocolError
-from appliance.mail.session import Session
 from appliance.store.model import Account
 from appliance.tlslink import TlsError
 from plugins.imap4 import (
@@ -133,15 +132,7 @@ class ImapSession:
         self.machine = machine
         self.config = self.core.settings[Imap4Config]
         self.hostname = self.core.settings[CoreConfig].hostname
-        self.session = Session(
-            id=connection.id,
-            role="imap",
-            peer_ip=connection.peer_ip,
-            peer_port=connection.peer_port,
-            local_ip=connection.local_ip,
-            local_port=connection.local_port,
-            tls=connection.tls,
-        )
+        self.session = connection.facts("imap")
         self._account: Account | None = None
         self._unwatch: Callable[[], None] | None = None
         self.selected: Selected | None = None

@@ -13,7 +13,6 @@ from appliance.config import CoreConfig
 from appliance.connection import WAKE, Connection, IdleTimeoutError
 from appliance.core import Core
 from appliance.errors import ProtocolError
-from appliance.mail.session import Session
 from plugins.pop3 import authorization, transaction
 from plugins.pop3.config import Pop3Config
 from plugins.pop3.lock import Lease, Locks
@@ -86,15 +85,7 @@ class Pop3Session:
         self.machine = machine
         self.locks = locks
         self.config = core.settings[Pop3Config]
-        self.session = Session(
-            id=connection.id,
-            role="pop3",
-            peer_ip=connection.peer_ip,
-            peer_port=connection.peer_port,
-            local_ip=connection.local_ip,
-            local_port=connection.local_port,
-            tls=connection.tls,
-        )
+        self.session = connection.facts("pop3")
         self.open = True
         self.user: str | None = None  # the name that USER gave
         self.stamp = b""  # the greeting's stamp for APOP, if it has one

@@ -171,9 +171,9 @@ class SmtpSession:
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _serve(self) -> None:
-        connection, config = self.connection, self.config
+        connection = self.connection
         while self.open:
-            event = await connection.next_event(config.command_timeout)
+            event = await connection.next_event(self.within(self.config.command_timeout))
             kind = type(event)
             if kind is Command:
                 handler = self.handlers.get(event.verb)
@@ -209,6 +209,7 @@ class SmtpSession:
         """Wait for the client's answer to a 334."""
         self.machine.expect_auth()
         while True:
-            event = await self.connection.next_event(self.config.command_timeout)
+            event = await self.connection.next_event(self.within(self.config.command_timeout))
             if type(event) is AuthLine:
                 return event.data
+        config = self.config

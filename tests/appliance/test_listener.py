@@ -19,10 +19,12 @@ import uvloop
 
 from appliance import connection as connection_module
 from appliance import listener as module
+from appliance import proxies
 from appliance.config import Bind
 from appliance.connection import WAKE, ConnectError, Connection, ConnectionLostError, connect
 from appliance.errors import ConfigError
 from appliance.listener import Limits, Listener, close_spare, inherited_sockets, peer_key
+from appliance.proxies import TrustedProxies
 from appliance.tlslink import TlsError
 from tests.appliance.certificates import client_context, server_context
 from tests.appliance.fake_wire import LineMachine
@@ -503,6 +505,71 @@ def test_sockets_from_systemd_are_taken_by_name(monkeypatch: pytest.MonkeyPatch)
         socket.create_connection(("127.0.0.1", port))
     for sock in (*handed, *(sock for socks in found.values() for sock in socks)):
         sock.close()
+
+
+def test_a_trusted_proxy_tells_who_is_behind_it(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Version 1 and 2, before TLS too; its clients are counted one by one, and nobody else is believed."""
+    seen: list[tuple[str, str, bool, bool]] = []
+
+    async def tell(connection: Connection) -> None:
+        facts = connection.facts("test")
+        seen.append((facts.peer_ip, facts.via, facts.loopback, facts.private))
+        await echo(connection)
+
+    async def ask(port: int, header: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(header + b"QUIT\r\n")
+        text = b""
+        with contextlib.suppress(ConnectionResetError):  # the octets that it did not want were not read
+            text = await reader.read()
+        writer.close()
+        return text
+
+    async def main() -> None:
+        async with listening(tell, limits=Limits(max_per_peer=1), busy_reply=b"421 busy\r\n") as (listener, port):
+            assert await ask(port, b"") == b"220 echo ready\r\n221 bye\r\n"
+            listener.proxies = TrustedProxies(["127.0.0.0/8"])
+            said = b"PROXY TCP4 192.0.2.%d 198.51.100.1 5 25\r\n"
+            assert (await ask(port, said % 1)).startswith(b"220 echo ready")
+            local = b"PROXY TCP4 127.0.0.1 127.0.0.1 5 25\r\n"
+            assert (await ask(port, local)).startswith(b"220 echo ready")
+            assert (await ask(port, b"PROXY UNKNOWN\r\n")).startswith(b"220 echo ready")
+            sealed = b"\r\n\r\n\x00\r\nQUIT\n!\x11\x00\x14" + bytes(range(8)) + b"\0\1\0\2 \x00\x05\x01\0\0\0\0"
+            assert (await ask(port, sealed)).startswith(b"220 echo ready")
+            assert await ask(port, b"EHLO who.needs.proxies\r\n") == b""
+            first = await asyncio.open_connection("127.0.0.1", port)
+            first[1].write(said % 9)
+            assert await first[0].readline() == b"220 echo ready\r\n"
+            assert await ask(port, said % 9) == b"421 busy\r\n"
+            assert (await ask(port, said % 8)).startswith(b"220 echo ready")
+            first[1].close()
+
+    run(main())
+    assert seen[:5] == [
+        ("127.0.0.1", "", True, True),
+        ("192.0.2.1", "127.0.0.1", False, False),
+        ("127.0.0.1", "127.0.0.1", False, False),  # a proxy's word makes nobody local
+        ("127.0.0.1", "", True, True),
+        ("0.1.2.3", "127.0.0.1", False, True),
+    ]
+    assert "no PROXY header" in caplog.text
+
+
+def test_a_proxy_that_says_nothing_is_let_go(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(proxies, "HEADER_S", 0.05)
+
+    async def main() -> None:
+        async with listening(echo) as (listener, port):
+            listener.proxies = TrustedProxies(["127.0.0.1"])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"PROXY TCP4 ")
+            assert await reader.read() == b""
+            writer.close()
+
+    run(main())
+    assert "no PROXY header within" in caplog.text
 
 
 def test_implicit_tls_without_certificates_is_a_mistake() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.auth import AuthConfig, Authenticator, Credential, make_credentials
 from appliance.config import CoreConfig, Settings
-from appliance.connection import WAKE, ConnectionLostError, IdleTimeoutError
+from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTimeoutError
 from appliance.core import Core
 from appliance.errors import ProtocolError
 from appliance.mail.message import Message
@@ -117,6 +117,9 @@ class Wire:
 
     A piece may be a callable, called when the session has come to wait, an exception to raise, or WAKE.
     """
+
+    facts = Connection.facts
+    via, tls_at_proxy = "", False
 
     def __init__(self, script: Iterable[object], *, peer_ip: str = "127.0.0.1", tls: TlsInfo | None = None) -> None:
         self.script = list(script)

@@ -13,7 +13,7 @@ import pluggy
 from appliance import hookspecs
 from appliance.auth import Authenticated, Challenge, Exchange, Refused
 from appliance.config import CoreConfig
-from appliance.connection import WAKE, ConnectionLostError, IdleTimeoutError
+from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTimeoutError
 from appliance.core import Core
 from appliance.dispatch import Dispatch
 from appliance.errors import ProtocolError
@@ -67,6 +67,9 @@ class FakeConnection:
     """A Connection whose peer sends its next turn only when everything before it is answered."""
 
     def __init__(self, machine: SmtpServer, turns: Sequence[Turn] = (), *, size: int = 65536) -> None:
+    facts = Connection.facts
+    via, tls_at_proxy = "", False
+
         self.id = "s1"
         self.machine = machine
         self.peer_ip, self.peer_port, self.local_ip, self.local_port = "192.0.2.7", 40000, "192.0.2.1", 25
@@ -75,6 +78,7 @@ class FakeConnection:
         self.loop = FakeLoop()
         self.timeouts: list[float] = []
         self.answers: list[bytes] = [b""]  # per turn; the first is the greeting
+        self.early = b""  # what the peer says before it is greeted
         self._turns = iter(turns)
         self._size = size
         self._pieces: Iterator[bytes] = iter(())
