@@ -305,21 +305,6 @@ class Connection(asyncio.Protocol):
             self._closing = True
             self._transport.abort()
 
-    def peer_certificate(self) -> bytes | None:
-        """The certificate the peer showed, in DER."""
-        return self._link.peer_certificate() if self._link is not None else None
-
-    @property
-    def machine(self) -> Machine:
-        """The protocol of this connection; its session tells it what to expect next."""
-        return self._machine
-
-    @property
-    def attached(self) -> bool:
-        """Whether there is, or was, a transport."""
-        return self._transport is not None
-
-    @property
     def come_by(self, proxied: Proxied) -> None:
         """Take the two ends that a trusted proxy told in place of the socket's."""
         self.via = self.peer_ip or "local"
@@ -341,13 +326,28 @@ class Connection(asyncio.Protocol):
             tls_at_proxy=self.tls_at_proxy,
         )
 
-    def lost(self) -> bool:
-        """Whether nothing can be sent any more."""
-        return self._lost
+    def peer_certificate(self) -> bytes | None:
+        """The certificate the peer showed, in DER."""
+        return self._link.peer_certificate() if self._link is not None else None
 
     def peer_chain(self) -> list[bytes]:
         """The certificates the peer showed, in DER: its own first. Not to be believed without a check."""
         return self._link.peer_chain() if self._link is not None else []
+
+    @property
+    def machine(self) -> Machine:
+        """The protocol of this connection; its session tells it what to expect next."""
+        return self._machine
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is, or was, a transport."""
+        return self._transport is not None
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._lost
 
     # ── called by the event loop ──────────────────────────────────────────────────────────────────────────────────
 

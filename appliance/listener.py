@@ -23,9 +23,9 @@ from appliance.connection import Connection, ConnectionLostError, IdleTimeoutErr
 from appliance.errors import ConfigError, Problem, ProtocolError
 from appliance.log import session_id
 from appliance.tlslink import TlsError
+from appliance.wire.proxy import Proxied, ProxyError
 
 if TYPE_CHECKING:
-from appliance.wire.proxy import Proxied, ProxyError
     from appliance.config import Bind
     from appliance.core import Core
     from appliance.tls import Certificates
@@ -87,6 +87,7 @@ class Listener:
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()
         self.refused = 0  # peers turned away at a limit
+        self.proxies = TrustedProxies()
         self._binds = binds
         self._machine = machine
         self._serve = serve
@@ -94,7 +95,6 @@ class Listener:
         self._implicit_tls = implicit_tls
         self._busy_reply = b"" if implicit_tls else busy_reply
         self._setting = setting or f"{name}.listen"
-        self.proxies = TrustedProxies()
         self._sockets: dict[Bind | str, socket.socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._peers: Counter[str] = Counter()
@@ -295,6 +295,8 @@ class Listener:
         try:
             sock.setblocking(False)
             await connection.loop.connect_accepted_socket(lambda: connection, sock)
+            if proxied is not None:
+                connection.come_by(proxied)
             if context is not None:
                 await connection.handshake()
             await self._serve(connection)
@@ -313,8 +315,11 @@ class Listener:
                     sock.close()  # it never came to a transport, which would own it
                 self.connections.discard(connection)
                 self._forget(peer)
-            if proxied is not None:
-                connection.come_by(proxied)
+
+    def _count(self, peer: str) -> str:
+        if peer:
+            self._peers[peer] += 1
+        return peer
 
     def _forget(self, peer: str) -> None:
         if not peer:
@@ -333,11 +338,6 @@ def peer_key(address: str) -> str:
         return str(ip.ipv4_mapped)
     return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
 
-
-    def _count(self, peer: str) -> str:
-        if peer:
-            self._peers[peer] += 1
-        return peer
 
 def _open(bind: Bind, backlog: int) -> socket.socket:
     """Open one listening socket; "" listens on all addresses, by IPv6 and IPv4 where the machine has both."""

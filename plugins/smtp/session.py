@@ -190,6 +190,7 @@ class SmtpSession:
             self._check_limits()
 
     def _check_limits(self) -> None:
+        config = self.config
         if not self.open:
             return
         if self.connection.stopping:
@@ -212,4 +213,3 @@ class SmtpSession:
             event = await self.connection.next_event(self.within(self.config.command_timeout))
             if type(event) is AuthLine:
                 return event.data
-        config = self.config

@@ -66,10 +66,10 @@ class FakeLoop:
 class FakeConnection:
     """A Connection whose peer sends its next turn only when everything before it is answered."""
 
-    def __init__(self, machine: SmtpServer, turns: Sequence[Turn] = (), *, size: int = 65536) -> None:
     facts = Connection.facts
     via, tls_at_proxy = "", False
 
+    def __init__(self, machine: SmtpServer, turns: Sequence[Turn] = (), *, size: int = 65536) -> None:
         self.id = "s1"
         self.machine = machine
         self.peer_ip, self.peer_port, self.local_ip, self.local_port = "192.0.2.7", 40000, "192.0.2.1", 25
@@ -77,8 +77,8 @@ class FakeConnection:
         self.stopping = False
         self.loop = FakeLoop()
         self.timeouts: list[float] = []
-        self.answers: list[bytes] = [b""]  # per turn; the first is the greeting
         self.early = b""  # what the peer says before it is greeted
+        self.answers: list[bytes] = [b""]  # per turn; the first is the greeting
         self._turns = iter(turns)
         self._size = size
         self._pieces: Iterator[bytes] = iter(())
