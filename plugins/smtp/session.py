@@ -13,7 +13,6 @@ from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTime
 from appliance.core import Core
 from appliance.errors import ProtocolError
 from appliance.mail.reply import Reply
-from appliance.mail.session import Session
 from appliance.tlslink import TlsError
 from plugins.smtp import dialogue, transaction
 from plugins.smtp.config import SmtpConfig
@@ -91,15 +90,7 @@ class SmtpSession:
         self.spool_folder = core.settings[CoreConfig].data / SPOOL
         self.extensions = extensions
         self.handlers = HANDLERS
-        self.session = Session(
-            id=connection.id,
-            role=role,
-            peer_ip=connection.peer_ip,
-            peer_port=connection.peer_port,
-            local_ip=connection.local_ip,
-            local_port=connection.local_port,
-            tls=connection.tls,
-        )
+        self.session = connection.facts(role)
         self.mail: Mail | None = None
         self.open = True
         self.errors = 0  # refused commands and recipients since the last message taken
@@ -171,9 +162,9 @@ class SmtpSession:
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _serve(self) -> None:
-        connection = self.connection
+        connection, config = self.connection, self.config
         while self.open:
-            event = await connection.next_event(self.within(self.config.command_timeout))
+            event = await connection.next_event(config.command_timeout)
             kind = type(event)
             if kind is Command:
                 handler = self.handlers.get(event.verb)
@@ -190,7 +181,6 @@ class SmtpSession:
             self._check_limits()
 
     def _check_limits(self) -> None:
-        config = self.config
         if not self.open:
             return
         if self.connection.stopping:
@@ -210,6 +200,6 @@ class SmtpSession:
         """Wait for the client's answer to a 334."""
         self.machine.expect_auth()
         while True:
-            event = await self.connection.next_event(self.within(self.config.command_timeout))
+            event = await self.connection.next_event(self.config.command_timeout)
             if type(event) is AuthLine:
                 return event.data

@@ -77,7 +77,6 @@ class FakeConnection:
         self.stopping = False
         self.loop = FakeLoop()
         self.timeouts: list[float] = []
-        self.early = b""  # what the peer says before it is greeted
         self.answers: list[bytes] = [b""]  # per turn; the first is the greeting
         self._turns = iter(turns)
         self._size = size
