@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from appliance.connection import Connection, ConnectionLostError, IdleTimeoutError, Machine
 from appliance.errors import ConfigError, Problem, ProtocolError
 from appliance.log import session_id
+from appliance.proxies import TrustedProxies, read_proxied
 from appliance.tlslink import TlsError
 from appliance.wire.proxy import Proxied, ProxyError
 
