@@ -39,3 +39,9 @@ class Envelope:
     smtputf8: bool = False  # RFC 6531
     size: int = 0  # octets announced by SIZE=, 0 if none (RFC 1870)
     auth: str = ""  # the AUTH= parameter, xtext decoded (RFC 4954 section 5)
+    require_tls: bool = False  # REQUIRETLS (RFC 8689 section 3)
+    tls_optional: bool = False  # the header says "TLS-Required: No" (RFC 8689 section 5)
+    priority: int = 0  # MT-PRIORITY, -9 to 9, the higher the sooner (RFC 6710)
+    release_at: int = 0  # epoch seconds before which the queue does not send it, 0: at once (RFC 4865)
+    deliver_by: int = 0  # epoch seconds, 0: no such wish (RFC 2852)
+    by_mode: str = ""  # R (give it back then) or N (tell the sender then), perhaps with T (RFC 2852 section 4)
