@@ -241,7 +241,7 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
         if spare := close_spare({listener.name for listener in listeners}):
             log.info("no role serves %s, which systemd opened: closed", ", ".join(spare))
         data = core.settings[CoreConfig].data
-        control = ControlServer(core, all_calls(), data)
+        control = ControlServer(core, all_calls(core.dispatch), data)
         parts: list[Service] = [core.trace, core.certificates, core.queue, *services, control, *also]
         supervisor = Supervisor(parts, notifier=Notifier())
         supervisor.on_reload(lambda: _reload(core, loaded, listeners))

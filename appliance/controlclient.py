@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,12 +106,17 @@ class SocketControl:
 class DirectControl:
     """The same calls in this process, on a store that nobody else holds."""
 
-    def __init__(self, calls: Mapping[str, Call], opening: contextlib.AbstractAsyncContextManager[Core]) -> None:
-        self._calls = calls
+    def __init__(
+        self,
+        calls: Callable[[Core], Mapping[str, Call]],
+        opening: contextlib.AbstractAsyncContextManager[Core],
+    ) -> None:
+        """`calls` is asked once the core is there: plugins may bring some."""
         self._runner = asyncio.Runner()
         self._opening = opening
         try:
             self._core = self._runner.run(opening.__aenter__())
+            self._calls = calls(self._core)
         except BaseException:
             self._runner.close()
             raise

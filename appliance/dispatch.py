@@ -21,7 +21,7 @@ from appliance import hookspecs
 from appliance.auth import Credential
 from appliance.config import Section
 from appliance.errors import PluginError
-from appliance.hookspecs import Combine, Level, OnFailure
+from appliance.hookspecs import Combine, DnsRecord, Level, OnFailure, Protection
 from appliance.loading import register
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.edited import Edited
@@ -347,6 +347,13 @@ class Dispatch:
             arguments["message"] = message
             answer = await self._call(hook, one, arguments, lambda a: isinstance(a, Message))
             message = message if answer is None else answer
+    async def protect_domain(self, *, domain: str) -> Protection | None:
+        """See `hookspecs.protect_domain`. Raises HookFailedError."""
+        found: Protection | None = await self._first(
+            "protect_domain", {"domain": domain}, _with("harden", "connected", "failed")
+        )
+        return found
+
         return message
 
     async def _collect(self, name: str, arguments: dict[str, Any]) -> list[Finding]:
@@ -503,5 +510,7 @@ def _thrower(coroutine: Coroutine[Any, Any, T], error: BaseException) -> Callabl
     return lambda: coroutine.throw(error)
 
 
+    "calls": lambda item: isinstance(item, (tuple, list)) and len(item) == 2 and callable(item[1]),
+    "dns_records": lambda item: isinstance(item, DnsRecord),
 def _sender(coroutine: Coroutine[Any, Any, T], value: Any) -> Callable[[], Any]:
     return lambda: coroutine.send(value)

@@ -9,7 +9,7 @@ declared beside each hook and enforced by `appliance.dispatch`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import pluggy
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from appliance.auth import Credential, SaslMechanism
     from appliance.config import Section
     from appliance.core import Core
+    from appliance.dns import MxHost
     from appliance.mail.delivery import Outcome, Route
     from appliance.mail.edited import Edited
     from appliance.mail.envelope import Envelope, Recipient
@@ -28,9 +29,20 @@ if TYPE_CHECKING:
     from appliance.mail.session import Session
     from appliance.store import Accepted, Account, Filing, QueuedMessage, QueueEntry
     from appliance.store.schema import Migration
+    from appliance.smtpclient import Hop, HopError, SmtpClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 Combine = Literal["list", "severest", "first", "chain", "collect", "notify"]
+
+class DnsRecord(NamedTuple):
+    """One record that ought to be in DNS."""
+
+    name: str  # with its domain, without the final dot
+    type: str  # TXT, TLSA, CNAME, …
+    value: str  # as a zone file writes it; TXT without quotes
+    purpose: str  # what it is good for, in a few words
+
+
 Level = Literal["info", "warning", "error"]
 StatusLine = tuple[str, str] | tuple[str, str, Level]
 OnFailure = Literal["stop", "reply451", "reply454", "finding", "as_received", "defer", "log"]
@@ -92,6 +104,22 @@ class Transport(Protocol):
 
 class FilingTransport(Protocol):
     """A way out of the queue that ends in the store itself, where delivery and settlement are one transaction."""
+class Protection(Protocol):
+    """What is known about the TLS of one domain: good for the connections of one attempt.
+
+    As an `Observer` (`appliance.smtpclient`) it also hears of every connection and every host that failed.
+    """
+
+    async def harden(self, host: MxHost, hop: Hop) -> Hop:
+        """The terms for one exchanger, never weaker than `hop`. Raise HopError if the host must not be used."""
+
+    def connected(self, client: SmtpClient) -> None:
+        """A connection is ready for MAIL. Raise HopError, and it is not used."""
+
+    def failed(self, hop: Hop, address: str, error: HopError) -> None:
+        """A connection was made and did not come that far."""
+
+
 
     name: str
 
@@ -127,6 +155,16 @@ def commands() -> Sequence[click.Command]:
 
 @hookspec("list", "stop")
 def hooks(core: Core) -> Sequence[object]:
+@hookspec("list", "stop")
+def calls() -> Sequence[tuple[str, Callable[..., Any]]]:
+    """What the plugin's commands can ask of the running appliance, by name: `async def call(core, *, …)`.
+
+    A command says `palomar.call(name, …)`, where `palomar` comes by `click.pass_obj`; arguments and answer are JSON.
+    Names begin with the plugin's: "tickets.list".
+    """
+    raise AssertionError
+
+
     """Objects with further `@hookimpl` methods: the place for hooks that need the core (store, settings, resolver).
 
     They are registered under the plugin's name and keep its place in the order.
@@ -166,6 +204,12 @@ def web_pages(core: Core) -> Sequence[object]:
 
 @hookspec("list", "log")
 def status(core: Core) -> Sequence[StatusLine]:
+@hookspec("list", "log")
+def dns_records(core: Core, domain: str) -> Sequence[DnsRecord]:
+    """Records that a domain of ours should have in DNS for the plugin's sake: `palomar domain dns` shows them."""
+    raise AssertionError
+
+
     """Lines (label, value) for the status overview: `palomar status`, the console, the web page.
 
     A third word, "warning" or "error", says that somebody should do something about it; without one it is "info".
@@ -315,3 +359,12 @@ async def login_failed(session: Session, login: str) -> None:
 @hookspec("notify", "log", deadline=10)
 async def network_changed(addresses: Sequence[str]) -> None:
     """The machine's addresses changed."""
+@hookspec("first", "defer", deadline=60)
+async def protect_domain(domain: str) -> Protection | None:
+    """Say what TLS to the exchangers of a domain must be, before a connection is made; asked beside their names.
+
+    Not asked for connections that are used again, hosts that an administrator named, and messages whose sender puts
+    arriving first ("TLS-Required: No", RFC 8689 section 5). None means no opinion.
+    """
+
+

@@ -7,8 +7,9 @@ client side behave alike on every loop.
 
 from __future__ import annotations
 
+import _ssl
 import ssl
-from typing import Any
+from typing import Any, Literal
 
 from appliance.errors import ApplianceError
 from appliance.mail.session import TlsInfo
@@ -16,8 +17,33 @@ from appliance.mail.session import TlsInfo
 RECORD = 16384  # the most plain text one TLS record carries (RFC 8446 section 5.1)
 
 
+TlsFailure = Literal[
+    "",
+    "starttls-not-supported",
+    "certificate-host-mismatch",
+    "certificate-expired",
+    "certificate-not-trusted",
+    "validation-failure",
+    "tlsa-invalid",
+    "dnssec-invalid",
+    "dane-required",
+    "sts-policy-fetch-error",
+    "sts-policy-invalid",
+    "sts-webpki-invalid",
+]
+"""Why TLS was not what it should be, in the words of RFC 8460 section 4.3; empty: it is not about TLS."""
+
+# OpenSSL's X509_V_ERR_…, as `SSLCertVerificationError.verify_code` gives them.
+_EXPIRED = frozenset({9, 10})  # not yet valid, not valid any more
+_MISMATCH = frozenset({62, 63, 64})  # host name, e-mail address, IP address
+
+
 class TlsError(ApplianceError):
     """TLS could not be agreed, or the peer broke it later. The text is OpenSSL's, fit for a log."""
+
+    def __init__(self, text: str, *, failure: TlsFailure = "validation-failure") -> None:
+        super().__init__(text)
+        self.failure: TlsFailure = failure
 
 
 class NamedObject(ssl.SSLObject):
@@ -109,15 +135,34 @@ class TlsLink:
         """The peer's certificate in DER, or None if it showed none."""
         return self._object.getpeercert(binary_form=True)
 
+    def peer_chain(self) -> list[bytes]:
+        """The certificates that the peer showed, in DER and its order: its own, then those of its issuers.
+
+        Nothing is known of them but that the peer holds the key of the first.
+        """
+        if hasattr(self._object, "get_unverified_chain"):  # from Python 3.13 on
+            return list(self._object.get_unverified_chain())
+        found = self._object._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+        return [one.public_bytes(_ssl.ENCODING_DER) for one in found or ()]
+
     def _handshake(self) -> bool:
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
             return False
         except (ssl.SSLError, ssl.CertificateError) as error:
-            raise TlsError(_words(error)) from error
+            raise TlsError(_words(error), failure=_failure(error)) from error
         self.established = True
         return True
+
+
+def _failure(error: Any) -> TlsFailure:
+    code = getattr(error, "verify_code", None)
+    if code is None:
+        return "validation-failure"
+    if code in _EXPIRED:
+        return "certificate-expired"
+    return "certificate-host-mismatch" if code in _MISMATCH else "certificate-not-trusted"
 
 
 def _words(error: Any) -> str:

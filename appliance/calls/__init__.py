@@ -6,12 +6,19 @@ serve the control socket of a running appliance and a command that has opened th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from appliance.control import Call, registry
 
+if TYPE_CHECKING:
+    from appliance.dispatch import Dispatch
 
-def all_calls() -> dict[str, Call]:
-    """Every call by its name."""
+
+def all_calls(dispatch: Dispatch | None = None) -> dict[str, Call]:
+    """Every call by its name, those of plugins included where they are loaded."""
     from appliance.calls import accounts, domains, mailboxes, queue, reports, submission, transfer
 
     modules = (accounts, domains, mailboxes, queue, reports, submission, transfer)
-    return registry({name: handler for module in modules for name, handler in module.CALLS.items()})
+    own = {name: handler for module in modules for name, handler in module.CALLS.items()}
+    theirs = [pair for _, pair in dispatch.gather("calls")] if dispatch is not None else []
+    return registry({**dict(theirs), **own})

@@ -10,6 +10,7 @@ from appliance.config import CoreConfig
 from appliance.control import CallError
 from appliance.core import Core
 from appliance.errors import AddressError, NotFoundError
+from appliance.hookspecs import DnsRecord
 from appliance.mail.address import domain_key, normal_domain
 from appliance.store import Domain
 from appliance.store.accounts import (
@@ -76,6 +77,17 @@ async def remove(core: Core, *, name: str) -> None:
         await core.store.write(lambda db: remove_domain(db, domain))
     except NotFoundError:
         raise _unknown(domain) from None
+
+
+async def records(core: Core, *, name: str) -> list[dict[str, Any]]:
+    """What a domain of ours should have in DNS, as far as the loaded plugins know."""
+    domain = _domain(name)
+    if not await is_ours(core, domain):
+        raise _unknown(domain)
+    hostname = core.settings[CoreConfig].hostname
+    own = [DnsRecord(domain, "MX", f"10 {hostname}.", "mail for the domain comes here")]
+    theirs = [record for _, record in core.dispatch.gather("dns_records", core=core, domain=domain)]
+    return [record._asdict() for record in own + theirs]
 
 
 async def catch_all(core: Core, *, name: str, address: str) -> None:
@@ -164,6 +176,7 @@ CALLS = {
     "domain.remove": remove,
     "domain.catch_all": catch_all,
     "alias.add": alias_add,
+    "domain.records": records,
     "alias.list": alias_list,
     "alias.remove": alias_remove,
 }

@@ -92,7 +92,7 @@ class Palomar:
         from appliance.lock import FolderBusyError
 
         try:
-            return DirectControl(all_calls(), opened(self.loaded))
+            return DirectControl(lambda core: all_calls(core.dispatch), opened(self.loaded))
         except FolderBusyError as error:
             if time.monotonic() >= deadline:
                 remedy = f"Wait for it, or end process {error.pid}." if error.pid else "Wait for it, or end it."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from appliance.commands.context import Palomar
-from appliance.commands.terminal import Column, done, json_option, show
+from appliance.commands.terminal import Column, clean, done, json_option, print_json, show
 
 COLUMNS = (
     Column("name", "Domain"),
@@ -48,6 +48,32 @@ def add(palomar: Palomar, name: str, kind: str, next_hop: str) -> None:
 def list_(palomar: Palomar, as_json: bool) -> None:
     """List the domains."""
     show(palomar.call("domain.list"), COLUMNS, as_json=as_json, empty="There are no domains; add one")
+
+
+@domain.command("dns")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def dns(palomar: Palomar, name: str, as_json: bool) -> None:
+    """Show the DNS records that the domain NAME should have, as lines for its zone file."""
+    records = palomar.call("domain.records", name=name)
+    if as_json:
+        print_json(records)
+        return
+    for record in records:
+        click.secho(f"; {clean(record['purpose'])}", dim=True)
+        click.echo(clean(f"{record['name']}. IN {record['type']} {_quoted(record)}"))
+
+
+def _quoted(record: dict[str, str]) -> str:
+    """The value as a zone file has it: texts in strings of at most 255 octets (RFC 1035 section 3.3.14)."""
+    value = record["value"]
+    if record["type"] != "TXT":
+        return value
+    escaped = [
+        value[start : start + 255].replace("\\", "\\\\").replace('"', '\\"') for start in range(0, len(value), 255)
+    ]
+    return " ".join(f'"{piece}"' for piece in escaped)
 
 
 @domain.command("remove")

@@ -32,6 +32,7 @@ class Outcome:
     peer: str = ""  # "mx.example.com[192.0.2.1]:25"
     relayed_dsn: bool = False  # the next hop took over the DSN duties (RFC 3461 section 6.2)
     unreachable: bool = False  # no verdict on the recipient: the next hop as a whole could not be used
+    security: str = ""  # what protected the connection and why so, for the trace
 
 
 class DeliveryError(ApplianceError):

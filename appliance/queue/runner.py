@@ -422,7 +422,7 @@ class QueueRunner:
             group.queued.trace_id,
             group.route.transport,
             outcome.status,
-            f"{outcome.recipient.address}{via}: {outcome.reply}{again}",
+            f"{outcome.recipient.address}{via}{secured}: {outcome.reply}{again}",
             ms,
         )
 
@@ -472,3 +472,4 @@ class QueueRunner:
         self._look = "all"
         self._wake.set()
         return result
+        secured = f" ({outcome.security})" if outcome.security else ""

@@ -8,17 +8,31 @@ from __future__ import annotations
 
 from appliance.smtpclient.client import SmtpClient
 from appliance.smtpclient.dial import reach
-from appliance.smtpclient.hop import Contexts, Hop, HopError, Login, Timeouts, TlsPolicy, outcomes_of
+from appliance.smtpclient.hop import (
+    CertificateCheck,
+    Contexts,
+    Hop,
+    HopError,
+    Login,
+    Observer,
+    Timeouts,
+    TlsLevel,
+    TlsPolicy,
+    outcomes_of,
+)
 from appliance.smtpclient.pool import SmtpPool
 
 __all__ = [
+    "CertificateCheck",
     "Contexts",
     "Hop",
     "HopError",
     "Login",
+    "Observer",
     "SmtpClient",
     "SmtpPool",
     "Timeouts",
+    "TlsLevel",
     "TlsPolicy",
     "outcomes_of",
     "reach",

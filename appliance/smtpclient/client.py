@@ -11,10 +11,10 @@ from appliance.mail.delivery import Outcome
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
-from appliance.smtpclient.hop import Contexts, Hop, HopError
+from appliance.smtpclient.hop import Contexts, Hop, HopError, TlsLevel
 from appliance.smtpclient.login import log_in
 from appliance.smtpclient.transaction import Delivery
-from appliance.tlslink import TlsError
+from appliance.tlslink import TlsError, TlsFailure
 from appliance.wire.smtp_client import GREETING, UNASKED, Answer, ClientMachine
 
 __all__ = ["SmtpClient"]
@@ -48,9 +48,14 @@ class SmtpClient:
             if greeting.code != 220:
                 # A host that does not serve us at all says nothing about the recipients: another one may.
                 raise HopError(as_temporary(greeting), peer=self.peer)
+            if self.hop.implicit_tls:
+                self._prove()
             await self._hello()
             if not self.hop.implicit_tls and self.hop.tls != "off":
                 await self._start_tls(contexts)
+            if self.hop.require_tls and "REQUIRETLS" not in self.machine.extensions:
+                reply = Reply(451, "4.7.30", "the host does not pass on messages that require TLS (REQUIRETLS)")
+                raise HopError(reply, peer=self.peer, lacking=True)
             if self.hop.login is not None:
                 await log_in(self, self.hop.login)
         except BaseException:
@@ -74,21 +79,38 @@ class SmtpClient:
         if "STARTTLS" not in self.machine.extensions:
             if hop.tls == "opportunistic":
                 return
-            raise HopError(Reply(451, "4.7.4", "TLS is required, but the host does not offer it"), peer=self.peer)
+            raise self._unfit("4.7.4", "TLS is required, but the host does not offer it", "starttls-not-supported")
         self.write(self.machine.command("STARTTLS"))
         reply = await self.answer("STARTTLS", hop.timeouts.starttls)
         if reply.code != 220:
             if hop.tls == "opportunistic" and reply.code != 421:
                 return
-            raise HopError(as_temporary(reply), peer=self.peer)
+            failure: TlsFailure = "" if reply.code == 421 else "starttls-not-supported"
+            raise HopError(as_temporary(reply), peer=self.peer, tls_failure=failure)
         try:
-            await self.connection.start_tls(contexts(hop.tls == "verified"), server_hostname=tls_name(hop.host))
+            context = contexts(hop.tls == "verified" and hop.check is None)
+            await self.connection.start_tls(context, server_hostname=tls_name(hop))
         except TlsError as error:
-            reply = Reply(451, "4.7.5", f"TLS could not be agreed: {error}")
-            raise HopError(reply, peer=self.peer, in_tls=True) from error
+            raise self._unfit("4.7.5", f"TLS could not be agreed: {error}", error.failure, in_tls=True) from error
         except (ConnectionLostError, ProtocolError) as error:
-            raise HopError(Reply(451, "4.7.5", f"STARTTLS failed: {error}"), peer=self.peer) from error
+            raise self._unfit("4.7.5", f"STARTTLS failed: {error}", "validation-failure") from error
+        self._prove()
         await self._hello()
+
+    def _prove(self) -> None:
+        """See that the host's certificates prove what the hop's own check wants. Raises HopError."""
+        if self.hop.check is None:
+            return
+        try:
+            self.hop.check(self.connection.peer_chain())
+        except TlsError as error:
+            raise self._unfit("4.7.5", f"TLS proves nothing: {error}", error.failure, in_tls=True) from error
+
+    def _unfit(self, enhanced: str, text: str, failure: TlsFailure, *, in_tls: bool = False) -> HopError:
+        """The host's TLS is not what it should be, and who wants it so."""
+        why = f" ({self.hop.why})" if self.hop.why else ""
+        reply = Reply(451, enhanced, f"{text}{why}")
+        return HopError(reply, peer=self.peer, in_tls=in_tls, tls_failure=failure)
 
     # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,6 +150,21 @@ class SmtpClient:
         """Whether a password may cross this connection in clear: TLS is up, or it does not leave the machine."""
         ip = self.connection.peer_ip.partition("%")[0]
         return self.connection.tls is not None or not ip or ipaddress.ip_address(ip).is_loopback
+
+    @property
+    def level(self) -> TlsLevel:
+        """What TLS came to on this connection."""
+        if self.connection.tls is None:
+            return "plain"
+        return "authenticated" if self.hop.tls == "verified" or self.hop.check is not None else "encrypted"
+
+    @property
+    def security(self) -> str:
+        """What protects this connection and why so, in words for the trace; empty where no policy had a say."""
+        if not self.hop.why:
+            return ""
+        tls = self.connection.tls
+        return f"{f'{tls.version}, {self.level}' if tls else 'in clear'}: {self.hop.why}"
 
     def write(self, data: bytes) -> None:
         """Send bytes once the dialogue waits for an answer."""
@@ -195,9 +232,15 @@ def is_ip(host: str) -> bool:
     return True
 
 
-def tls_name(host: str) -> str:
+def tls_name(hop: Hop) -> str:
     """The name for SNI and the check of the certificate: without the dot that ends an absolute name."""
-    return host.rstrip(".")
+    return (hop.server_name or hop.host).rstrip(".")
+
+
+def as_permanent(reply: Reply) -> Reply:
+    """The reply as a 5yz: where waiting cannot help."""
+    enhanced = f"5{reply.enhanced[1:]}" if reply.enhanced else "5.0.0"
+    return reply if reply.permanent else Reply(550, enhanced, reply.text, reply.reason)
 
 
 def as_temporary(reply: Reply) -> Reply:

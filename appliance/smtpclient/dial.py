@@ -14,7 +14,7 @@ from dataclasses import replace
 from appliance.connection import ConnectError, Connection, connect
 from appliance.mail.reply import Reply
 from appliance.smtpclient.client import SmtpClient, peer_text, tls_name
-from appliance.smtpclient.hop import Contexts, Hop, HopError
+from appliance.smtpclient.hop import Contexts, Hop, HopError, Observer
 from appliance.tlslink import TlsError
 from appliance.wire.smtp_client import ClientMachine
 
@@ -25,13 +25,18 @@ _Dialled = tuple[Connection, ClientMachine]
 
 
 async def reach(
-    hop: Hop, addresses: Sequence[str], contexts: Contexts, *, stagger_s: float = STAGGER_S
+    hop: Hop,
+    addresses: Sequence[str],
+    contexts: Contexts,
+    *,
+    stagger_s: float = STAGGER_S,
+    observer: Observer | None = None,
 ) -> AsyncGenerator[SmtpClient, None]:
     """Yield a client ready for MAIL; asked again, one by the next address. Raises HopError when the last one failed."""
     left = deque(addresses[:MAX_ADDRESSES])
     while left:
         try:
-            client = await _ready(hop, left, contexts, stagger_s)
+            client = await _ready(hop, left, contexts, stagger_s, observer)
         except HopError:
             if not left:
                 raise
@@ -39,20 +44,35 @@ async def reach(
         yield client
 
 
-async def _ready(hop: Hop, left: deque[str], contexts: Contexts, stagger_s: float) -> SmtpClient:
+async def _ready(
+    hop: Hop, left: deque[str], contexts: Contexts, stagger_s: float, observer: Observer | None
+) -> SmtpClient:
     """Connect to one of the addresses, taking those that were tried from `left`, and greet it."""
-    address, (connection, machine) = await _race(hop, left, contexts, stagger_s)
-    client = SmtpClient(connection, machine, hop)
-    try:
-        await client.greet(contexts)
-    except HopError as error:
-        if not error.in_tls or hop.tls != "opportunistic":
-            raise
-        # Opportunistic TLS protects where it can; a host whose TLS is broken still gets its mail (RFC 7435).
-        in_clear = replace(hop, tls="off")
-        client = SmtpClient(*await _dial(in_clear, address, contexts), in_clear)
-        await client.greet(contexts)
-    return client
+    address, dialled = await _race(hop, left, contexts, stagger_s)
+    while True:
+        client = SmtpClient(*dialled, hop)
+        try:
+            await client.greet(contexts)
+            if observer is not None:
+                observer.connected(client)
+            return client
+        except HopError as error:
+            client.abort()
+            if observer is not None:
+                observer.failed(hop, address, error)
+            weaker = _weaker(hop, error)
+            if weaker is None:
+                raise
+        hop = weaker
+        dialled = await _dial(hop, address, contexts)
+
+
+def _weaker(hop: Hop, error: HopError) -> Hop | None:
+    """The terms on which the same host may be tried once more, at once; None if there are none."""
+    if hop.otherwise is not None and error.tls_failure:
+        return replace(hop, tls=hop.otherwise, otherwise=None, check=None)
+    # Opportunistic TLS protects where it can; a host whose TLS is broken still gets its mail (RFC 7435).
+    return replace(hop, tls="off") if hop.tls == "opportunistic" and error.in_tls else None
 
 
 async def _race(hop: Hop, left: deque[str], contexts: Contexts, stagger_s: float) -> tuple[str, _Dialled]:
@@ -107,11 +127,12 @@ async def _dial(hop: Hop, address: str, contexts: Contexts) -> _Dialled:
             machine,
             timeout=hop.timeouts.connect,
             local_addr=next((own for own in hop.local_addresses if (":" in own) == family), None),
-            tls=contexts(hop.tls == "verified") if hop.implicit_tls else None,
-            server_hostname=tls_name(hop.host),
+            tls=contexts(hop.tls == "verified" and hop.check is None) if hop.implicit_tls else None,
+            server_hostname=tls_name(hop),
         )
     except ConnectError as error:
         raise HopError(Reply(451, "4.4.1", f"cannot connect: {error}"), peer=peer) from error
     except TlsError as error:
-        raise HopError(Reply(451, "4.7.5", f"TLS could not be agreed: {error}"), peer=peer, in_tls=True) from error
+        reply = Reply(451, "4.7.5", f"TLS could not be agreed: {error}")
+        raise HopError(reply, peer=peer, in_tls=True, tls_failure=error.failure) from error
     return connection, machine

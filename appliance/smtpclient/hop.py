@@ -5,11 +5,15 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from appliance.mail.delivery import DeliveryError, Outcome
 from appliance.mail.envelope import Recipient
 from appliance.mail.reply import Reply
+from appliance.tlslink import TlsFailure
+
+if TYPE_CHECKING:
+    from appliance.smtpclient.client import SmtpClient
 
 TlsPolicy = Literal["off", "opportunistic", "required", "verified"]
 """off: never; opportunistic: if the hop can, else in clear; required: encrypted or not at all; verified: and with a
@@ -17,6 +21,22 @@ certificate that is trusted and names the host."""
 
 Contexts = Callable[[bool], ssl.SSLContext]
 """Gives the TLS context of a client; the argument says whether it verifies the peer."""
+
+TlsLevel = Literal["plain", "encrypted", "authenticated"]
+"""What a connection came to: in clear, encrypted with whoever answered, or with a host that proved its name."""
+
+CertificateCheck = Callable[[Sequence[bytes]], None]
+"""Takes the certificates a host showed (DER, its own first) and raises TlsError when they do not prove the host."""
+
+
+class Observer(Protocol):
+    """Told of every connection that `reach` makes and of every host that failed: for whoever keeps a record of TLS."""
+
+    def connected(self, client: SmtpClient) -> None:
+        """A connection is ready for MAIL. Raise HopError, and it is not used."""
+
+    def failed(self, hop: Hop, address: str, error: HopError) -> None:
+        """A connection was made and did not come that far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,12 @@ class Hop:
     port: int = 25
     own_name: str  # how we name ourselves in EHLO
     tls: TlsPolicy = "opportunistic"
+    otherwise: TlsPolicy | None = None  # tried when TLS fails under `tls`: what is not enforced yet, but watched
+    check: CertificateCheck | None = None  # proves the host instead of authorities and names (DANE)
+    server_name: str = ""  # for SNI and the check of the certificate; empty takes `host`
+    why: str = ""  # for the trace: where the terms come from
+    proven: bool = False  # that `host` is to be asked is proven (DNSSEC, MTA-STS, an administrator's word)
+    require_tls: bool = False  # for a message that must not leave the secured way (RFC 8689)
     implicit_tls: bool = False
     lmtp: bool = False
     login: Login | None = None
@@ -63,13 +89,25 @@ class HopError(DeliveryError):
     """The hop gave no verdict on any recipient: another host, another connection or a later time may.
 
     `peer` is empty where no host was involved: the name look-up failed, or mail would come back to us.
-    `in_tls` says that the TLS handshake failed, so that an opportunistic policy may go on in clear.
+    `in_tls` says that the TLS handshake failed, so that an opportunistic policy may go on in clear. `tls_failure` is
+    set where the host's TLS is not what it should be. `lacking` says that the host is no way for a message that
+    demands secured ways, and no time will help: with no other host, the message goes back.
     """
 
-    def __init__(self, reply: Reply, *, peer: str, in_tls: bool = False) -> None:
+    def __init__(
+        self,
+        reply: Reply,
+        *,
+        peer: str,
+        in_tls: bool = False,
+        tls_failure: TlsFailure = "",
+        lacking: bool = False,
+    ) -> None:
         super().__init__(reply, transport=peer or "no host")
         self.peer = peer
         self.in_tls = in_tls
+        self.tls_failure: TlsFailure = tls_failure
+        self.lacking = lacking
 
 
 def outcomes_of(error: HopError, recipients: Sequence[Recipient]) -> list[Outcome]:

@@ -16,6 +16,7 @@ from appliance.wire.smtp_client import checked, stuffed
 
 SMALL = 65536  # octets; up to here a message is prepared as one piece before anything is sent
 
+_NO_REQUIRETLS = "the message requires TLS on its whole way, and the next host does not see to that (REQUIRETLS)"
 _NO_BINARY = "the next host takes no binary messages (BINARYMIME)"
 _NO_8BIT = "the next host takes no 8-bit messages (8BITMIME), and messages are not converted here"
 _NO_UTF8_HEADER = "the next host takes no internationalized headers (SMTPUTF8)"
@@ -66,6 +67,8 @@ def _prepare(
     recipients: Sequence[Recipient],
     message: Message,
 ) -> Reply | None:
+    if envelope.require_tls and "REQUIRETLS" not in extensions:
+        return Reply(550, "5.7.30", _NO_REQUIRETLS)
     limit = extensions.get("SIZE", "")
     if limit.isdigit() and 0 < int(limit) < message.size:
         return Reply(552, "5.3.4", f"the message has {message.size} octets; the next host takes {limit}")
@@ -132,6 +135,8 @@ def _mail_argument(
         words.append(f"BODY={body}")
     if utf8:
         words.append("SMTPUTF8")
+    if envelope.require_tls:
+        words.append("REQUIRETLS")
     if "DSN" in extensions:
         if envelope.ret:
             words.append(f"RET={envelope.ret}")

@@ -208,7 +208,12 @@ class Delivery:
             reply = _unexpected(reply)
         status: Status = "delivered" if reply.positive else "failed" if reply.permanent else "deferred"
         self._outcomes[index] = Outcome(
-            self._recipients[index], status, reply, self._client.peer, relayed_dsn="DSN" in extensions
+            self._recipients[index],
+            status,
+            reply,
+            self._client.peer,
+            relayed_dsn="DSN" in extensions,
+            security=self._client.security,
         )
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from random import Random
-from typing import get_args
+from typing import Literal, get_args
 
 from appliance.config import CoreConfig
 from appliance.core import Core
+from appliance.dispatch import HookFailedError
 from appliance.dns import MxHost, NoSuchDomainError, NullMxError, TemporaryDnsError
+from appliance.hookspecs import Protection
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.smtpclient import Contexts, Hop, HopError, SmtpClient, SmtpPool, Timeouts, TlsPolicy, outcomes_of, reach
+from appliance.smtpclient.client import as_permanent
 from plugins.relay.config import RelayConfig
 from plugins.relay.exchangers import in_order, interleaved, same_host
+
+Wish = Literal["", "require", "waive"]
+"""What the message's sender asks for: nothing, REQUIRETLS, or that its arriving comes first ("TLS-Required: No")."""
 
 _FAMILIES = {
     "both": (socket.AF_INET6, socket.AF_INET),
@@ -50,10 +57,11 @@ class RelayTransport:
     ) -> list[Outcome]:
         """See `hookspecs.Transport.deliver`."""
         policy = self._policy(route)
-        key = (route.next_hop, policy)
+        wish: Wish = "require" if envelope.require_tls else "waive" if envelope.tls_optional else ""
+        key = (route.next_hop, policy, wish)
         try:
             return await self._pool.deliver(
-                key, lambda: self._clients(route.next_hop, policy), envelope, recipients, message
+                key, lambda: self._clients(route.next_hop, policy, wish), envelope, recipients, message
             )
         except HopError as error:
             return outcomes_of(error, recipients)
@@ -69,36 +77,61 @@ class RelayTransport:
                 return policy  # type: ignore[no-any-return]
         return config.tls_by_domain.get(route.next_hop, config.tls)
 
-    async def _clients(self, domain: str, policy: TlsPolicy) -> AsyncGenerator[SmtpClient, None]:
+    async def _clients(self, domain: str, policy: TlsPolicy, wish: Wish = "") -> AsyncGenerator[SmtpClient, None]:
         """Connections to the domain's exchangers, best first. Raises HopError when there is none to try any more."""
-        config = self._core.settings[RelayConfig]
-        failure: HopError | None = None
+        failures: list[HopError] = []
         addressed = False
-        for host in (await self._exchangers(domain))[: config.max_exchangers]:
+        hosts, protection = await self._known(domain, policy, wish)
+        for host in hosts[: self._core.settings[RelayConfig].max_exchangers]:
             try:
-                addresses = await self._core.resolver.addresses(host.name, _FAMILIES[config.families])
-            except NoSuchDomainError:
-                continue
-            except TemporaryDnsError as error:
-                failure = HopError(Reply(451, "4.4.3", f"addresses of {host.name}: {error}"), peer="")
-                continue
-            addressed = addressed or bool(addresses)
-            try:
-                async with aclosing(reach(self._hop(host, policy), interleaved(addresses), self._contexts)) as clients:
+                addresses = await self._addresses(host)
+                if not addresses:
+                    continue
+                addressed = True
+                hop = await self._terms(self._hop(host, policy, wish, named=domain.startswith("[")), host, protection)
+                async with aclosing(reach(hop, addresses, self._contexts, observer=protection)) as clients:
                     async for client in clients:
                         self._refuse_own(client, domain)
                         yield client
             except HopError as error:
                 if error.reply.permanent:
                     raise
-                failure = error
-        if failure is not None:
-            raise failure
+                failures.append(error)
+        if failures:
+            raise _last(failures, for_good=wish == "require")
         if not addressed and domain.startswith("["):
             # Named by an administrator, who may put it right: no reason to give mail back.
             raise HopError(Reply(451, "4.4.4", f"the host {domain} has no address"), peer="")
         if not addressed:
             raise HopError(Reply(550, "5.4.4", f"no mail exchanger of {domain} has an address"), peer="")
+
+    async def _known(self, domain: str, policy: TlsPolicy, wish: Wish) -> tuple[list[MxHost], Protection | None]:
+        """The domain's exchangers and what protects it, asked side by side. Raises HopError."""
+        asked = asyncio.create_task(self._protection(domain, policy, wish))
+        try:
+            hosts = await self._exchangers(domain)
+            return hosts, await asked
+        finally:
+            asked.cancel()
+            asked.add_done_callback(lambda task: task.cancelled() or task.exception())  # told where it matters
+
+    async def _addresses(self, host: MxHost) -> list[str]:
+        """Where an exchanger is, in the order to try; empty where it is nowhere. Raises HopError."""
+        try:
+            found = await self._core.resolver.addresses(host.name, _FAMILIES[self._core.settings[RelayConfig].families])
+        except NoSuchDomainError:
+            return []
+        except TemporaryDnsError as error:
+            raise HopError(Reply(451, "4.4.3", f"addresses of {host.name}: {error}"), peer="") from error
+        return interleaved(found)
+
+    async def _terms(self, hop: Hop, host: MxHost, protection: Protection | None) -> Hop:
+        """The final terms for a host. Raises HopError when it must not be used."""
+        if protection is not None:
+            hop = await protection.harden(host, hop)
+        if hop.require_tls and not hop.proven:
+            raise HopError(_unproven(host.name), peer="", lacking=True)
+        return hop
 
     async def _exchangers(self, domain: str) -> list[MxHost]:
         """The hosts to try. Raises HopError: permanent for a domain that takes no mail, that is not there, or is us."""
@@ -123,13 +156,26 @@ class RelayTransport:
             client.abort()
             raise HopError(_loop(domain), peer="")
 
-    def _hop(self, host: MxHost, policy: TlsPolicy) -> Hop:
+    async def _protection(self, domain: str, policy: TlsPolicy, wish: Wish) -> Protection | None:
+        """What plugins know about the domain's TLS. Raises HopError: without their word nothing goes out."""
+        if policy == "off" or wish == "waive" or domain.startswith("["):
+            return None
+        try:
+            return await self._core.dispatch.protect_domain(domain=domain)
+        except HookFailedError as error:
+            raise HopError(error.reply, peer="") from error
+
+    def _hop(self, host: MxHost, policy: TlsPolicy, wish: Wish, *, named: bool) -> Hop:
+        """Our own terms for a host. `named`: an administrator wrote it down, so there is nothing to prove about it."""
         config = self._core.settings[RelayConfig]
+        required = wish == "require"
         return Hop(
             host=host.name,
             port=config.port,
             own_name=config.own_name or self._core.settings[CoreConfig].hostname,
-            tls=policy,
+            tls="verified" if required else policy,
+            require_tls=required,
+            proven=named or host.authentic,
             local_addresses=config.source_addresses,
             timeouts=Timeouts(connect=config.connect_timeout),
         )
@@ -137,6 +183,22 @@ class RelayTransport:
     @property
     def _contexts(self) -> Contexts:
         return self._core.certificates.client_context
+
+
+def _last(failures: Sequence[HopError], *, for_good: bool) -> HopError:
+    """What all hosts together come to: the last failure.
+
+    `for_good`: where no host is a secured way, a message that demands one goes back (RFC 8689 section 4.2.1).
+    """
+    last = failures[-1]
+    if for_good and all(error.lacking or error.tls_failure for error in failures):
+        return HopError(as_permanent(last.reply), peer=last.peer)
+    return last
+
+
+def _unproven(name: str) -> Reply:
+    text = f"the message requires TLS, and neither DNSSEC nor MTA-STS proves that {name} is to be asked"
+    return Reply(451, "4.7.30", text)
 
 
 def _loop(domain: str) -> Reply:
