@@ -286,6 +286,13 @@ class Dispatch:
         """See `hookspecs.transform_outbound`. Raises HookFailedError: the caller defers."""
         return await self._chain("transform_outbound", message, {"envelope": envelope, "route": route})
 
+    async def protect_domain(self, *, domain: str) -> Protection | None:
+        """See `hookspecs.protect_domain`. Raises HookFailedError."""
+        found: Protection | None = await self._first(
+            "protect_domain", {"domain": domain}, _with("harden", "connected", "failed")
+        )
+        return found
+
     # ── afterwards ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def message_accepted(self, *, session: Session, envelope: Envelope, accepted: Accepted) -> None:
@@ -347,13 +354,6 @@ class Dispatch:
             arguments["message"] = message
             answer = await self._call(hook, one, arguments, lambda a: isinstance(a, Message))
             message = message if answer is None else answer
-    async def protect_domain(self, *, domain: str) -> Protection | None:
-        """See `hookspecs.protect_domain`. Raises HookFailedError."""
-        found: Protection | None = await self._first(
-            "protect_domain", {"domain": domain}, _with("harden", "connected", "failed")
-        )
-        return found
-
         return message
 
     async def _collect(self, name: str, arguments: dict[str, Any]) -> list[Finding]:
@@ -449,6 +449,8 @@ _ITEMS: dict[str, Check] = {
     "transports": lambda item: _with("name", "deliver")(item) or _with("name", "deliver_queued")(item),
     "sasl_mechanisms": _with("name", "begin"),
     "smtp_extensions": lambda item: isinstance(item, str) and item.isascii() and item.isprintable(),
+    "calls": lambda item: isinstance(item, (tuple, list)) and len(item) == 2 and callable(item[1]),
+    "dns_records": lambda item: isinstance(item, DnsRecord),
     "status": lambda item: isinstance(item, (tuple, list)) and _is_status(item),
 }
 
@@ -510,7 +512,5 @@ def _thrower(coroutine: Coroutine[Any, Any, T], error: BaseException) -> Callabl
     return lambda: coroutine.throw(error)
 
 
-    "calls": lambda item: isinstance(item, (tuple, list)) and len(item) == 2 and callable(item[1]),
-    "dns_records": lambda item: isinstance(item, DnsRecord),
 def _sender(coroutine: Coroutine[Any, Any, T], value: Any) -> Callable[[], Any]:
     return lambda: coroutine.send(value)

@@ -27,12 +27,10 @@ if TYPE_CHECKING:
     from appliance.mail.message import Message
     from appliance.mail.reply import Reply
     from appliance.mail.session import Session
+    from appliance.smtpclient import Hop, HopError, SmtpClient
     from appliance.store import Accepted, Account, Filing, QueuedMessage, QueueEntry
     from appliance.store.schema import Migration
-    from appliance.smtpclient import Hop, HopError, SmtpClient
 
-F = TypeVar("F", bound=Callable[..., Any])
-Combine = Literal["list", "severest", "first", "chain", "collect", "notify"]
 
 class DnsRecord(NamedTuple):
     """One record that ought to be in DNS."""
@@ -43,6 +41,8 @@ class DnsRecord(NamedTuple):
     purpose: str  # what it is good for, in a few words
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+Combine = Literal["list", "severest", "first", "chain", "collect", "notify"]
 Level = Literal["info", "warning", "error"]
 StatusLine = tuple[str, str] | tuple[str, str, Level]
 OnFailure = Literal["stop", "reply451", "reply454", "finding", "as_received", "defer", "log"]
@@ -102,8 +102,6 @@ class Transport(Protocol):
         """
 
 
-class FilingTransport(Protocol):
-    """A way out of the queue that ends in the store itself, where delivery and settlement are one transaction."""
 class Protection(Protocol):
     """What is known about the TLS of one domain: good for the connections of one attempt.
 
@@ -120,6 +118,8 @@ class Protection(Protocol):
         """A connection was made and did not come that far."""
 
 
+class FilingTransport(Protocol):
+    """A way out of the queue that ends in the store itself, where delivery and settlement are one transaction."""
 
     name: str
 
@@ -154,8 +154,6 @@ def commands() -> Sequence[click.Command]:
 
 
 @hookspec("list", "stop")
-def hooks(core: Core) -> Sequence[object]:
-@hookspec("list", "stop")
 def calls() -> Sequence[tuple[str, Callable[..., Any]]]:
     """What the plugin's commands can ask of the running appliance, by name: `async def call(core, *, …)`.
 
@@ -165,6 +163,8 @@ def calls() -> Sequence[tuple[str, Callable[..., Any]]]:
     raise AssertionError
 
 
+@hookspec("list", "stop")
+def hooks(core: Core) -> Sequence[object]:
     """Objects with further `@hookimpl` methods: the place for hooks that need the core (store, settings, resolver).
 
     They are registered under the plugin's name and keep its place in the order.
@@ -203,13 +203,13 @@ def web_pages(core: Core) -> Sequence[object]:
 
 
 @hookspec("list", "log")
-def status(core: Core) -> Sequence[StatusLine]:
-@hookspec("list", "log")
 def dns_records(core: Core, domain: str) -> Sequence[DnsRecord]:
     """Records that a domain of ours should have in DNS for the plugin's sake: `palomar domain dns` shows them."""
     raise AssertionError
 
 
+@hookspec("list", "log")
+def status(core: Core) -> Sequence[StatusLine]:
     """Lines (label, value) for the status overview: `palomar status`, the console, the web page.
 
     A third word, "warning" or "error", says that somebody should do something about it; without one it is "info".
@@ -324,6 +324,15 @@ async def transform_outbound(envelope: Envelope, message: Message, route: Route)
     """Change what leaves by one route (encrypt, then sign). A failure defers: nothing leaves in clear by accident."""
 
 
+@hookspec("first", "defer", deadline=60)
+async def protect_domain(domain: str) -> Protection | None:
+    """Say what TLS to the exchangers of a domain must be, before a connection is made; asked beside their names.
+
+    Not asked for connections that are used again, hosts that an administrator named, and messages whose sender puts
+    arriving first ("TLS-Required: No", RFC 8689 section 5). None means no opinion.
+    """
+
+
 # ── afterwards ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -359,12 +368,3 @@ async def login_failed(session: Session, login: str) -> None:
 @hookspec("notify", "log", deadline=10)
 async def network_changed(addresses: Sequence[str]) -> None:
     """The machine's addresses changed."""
-@hookspec("first", "defer", deadline=60)
-async def protect_domain(domain: str) -> Protection | None:
-    """Say what TLS to the exchangers of a domain must be, before a connection is made; asked beside their names.
-
-    Not asked for connections that are used again, hosts that an administrator named, and messages whose sender puts
-    arriving first ("TLS-Required: No", RFC 8689 section 5). None means no opinion.
-    """
-
-

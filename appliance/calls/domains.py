@@ -175,8 +175,8 @@ CALLS = {
     "domain.list": list_,
     "domain.remove": remove,
     "domain.catch_all": catch_all,
-    "alias.add": alias_add,
     "domain.records": records,
+    "alias.add": alias_add,
     "alias.list": alias_list,
     "alias.remove": alias_remove,
 }

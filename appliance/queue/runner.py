@@ -417,6 +417,7 @@ class QueueRunner:
     def _record(self, group: Group, verdict: Verdict, ms: float) -> None:
         outcome = verdict.outcome
         via = f" by {outcome.peer}" if outcome.peer else ""
+        secured = f" ({outcome.security})" if outcome.security else ""
         again = f"; next attempt in {verdict.next_at - verdict.tried_at} s" if verdict.next_at else ""
         self._trace.record(
             group.queued.trace_id,
@@ -472,4 +473,3 @@ class QueueRunner:
         self._look = "all"
         self._wake.set()
         return result
-        secured = f" ({outcome.security})" if outcome.security else ""

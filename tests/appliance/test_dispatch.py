@@ -56,8 +56,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "file_message": {
         "envelope": ENVELOPE, "recipient": RECIPIENT, "account": ACCOUNT, "message": MESSAGE, "findings": (),
     },
-    "transform_outbound": {"envelope": ENVELOPE, "message": MESSAGE, "route": ROUTE},
     "protect_domain": {"domain": "elsewhere.test"},
+    "transform_outbound": {"envelope": ENVELOPE, "message": MESSAGE, "route": ROUTE},
     "message_accepted": {"session": SESSION, "envelope": ENVELOPE, "accepted": Accepted(1)},
     "message_moved": {"account": "ana", "source": "INBOX", "target": "Junk", "uids": (1,)},
     "message_expunged": {"account": "ana", "mailbox": "INBOX", "uids": (1,)},
@@ -80,9 +80,9 @@ GOOD: dict[str, Any] = {
     "route_recipient": ROUTE,
     "transform_inbound": MESSAGE.prepend(b"X: y\r\n"),
     "file_message": [Filing(1)],
+    "protect_domain": types.SimpleNamespace(harden=None, connected=None, failed=None),
     "transform_outbound": MESSAGE.prepend(b"X: y\r\n"),
 }
-    "protect_domain": types.SimpleNamespace(harden=None, connected=None, failed=None),
 AWAITED = sorted(ARGUMENTS)
 NOTIFIED = [name for name in AWAITED if name not in GOOD]
 ANSWERING = sorted(GOOD)
