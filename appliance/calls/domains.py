@@ -138,12 +138,13 @@ async def alias_remove(core: Core, *, address: str, target: str | None = None) -
 
 
 def _next_hop(kind: Kind, text: str) -> str:
-    if kind != "relay":
-        if text:
-            raise CallError("only a relay has a next hop", remedy="Add --kind relay.", kind="ArgumentError")
+    if not text and kind != "relay":
         return ""
+    if kind == "local":
+        remedy = "Add --kind relay or --kind backup."
+        raise CallError("only a relay or a backup has a next hop", remedy=remedy, kind="ArgumentError")
     if not text:
-        remedy = "Add --next-hop with the host that takes its mail. A backup finds its host by DNS."
+        remedy = "Add --next-hop with the host that takes its mail. A backup may find its host by DNS."
         raise CallError("a relay needs a next hop", remedy=remedy, kind="ArgumentError")
     try:
         return str(ipaddress.ip_address(text.strip("[]")))

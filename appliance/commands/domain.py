@@ -34,7 +34,7 @@ def domain() -> None:
     help="local: mailboxes are here; backup: mail waits here for the servers that DNS prefers to us;"
     " relay: it is passed on to the next hop.",
 )
-@click.option("--next-hop", default="", metavar="HOST", help="Where a relay passes mail on to: a host or an address.")
+@click.option("--next-hop", default="", metavar="HOST", help="Where a relay or backup passes mail on to.")
 @click.pass_obj
 def add(palomar: Palomar, name: str, kind: str, next_hop: str) -> None:
     """Take mail for the domain NAME."""

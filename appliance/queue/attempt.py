@@ -15,6 +15,7 @@ from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.queue.answers import deferred, matched
 from appliance.queue.destinations import Group
+from appliance.queue.schedule import Schedule
 
 if TYPE_CHECKING:
     from appliance.dispatch import Dispatch
@@ -163,6 +164,18 @@ class Attempts:
         except (Exception, SystemExit):
             log.exception("transport %s failed to say how many deliveries it takes", route.transport)
             return most
+
+    def schedule(self, route: Route, usual: Schedule) -> Schedule:
+        """When to try again and when to give up; a transport may say so by a method `schedule`, given the usual one."""
+        own = getattr(self.transports.get(route.transport), "schedule", None)
+        if own is None:
+            return usual
+        try:
+            found = own(route, usual)
+        except (Exception, SystemExit):
+            log.exception("transport %s failed to say how long it tries", route.transport)
+            return usual
+        return found if isinstance(found, Schedule) else usual
 
     async def close(self) -> None:
         """Let transports end what they keep open."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from appliance.errors import NotFoundError, StoreError
-from appliance.mail.delivery import Outcome
+from appliance.mail.delivery import Outcome, Route
 from appliance.mail.dsn import Notice
 from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.message import Message
@@ -21,7 +21,7 @@ from appliance.queue.attempt import Attempts
 from appliance.queue.bounces import Bounces, Submit
 from appliance.queue.config import QueueConfig
 from appliance.queue.destinations import WINDOW, Destination, Group, InHand, envelope_of
-from appliance.queue.schedule import LONGEST_PAUSE_S
+from appliance.queue.schedule import LONGEST_PAUSE_S, Schedule
 from appliance.queue.settlement import Item, Settlement
 from appliance.queue.verdicts import Verdict, judge
 from appliance.store import queue as rows
@@ -360,7 +360,7 @@ class QueueRunner:
         resume_at = 0
         if (pause := destination.resume_at - self._clock()) > 0:
             resume_at = now + 1 + round(pause + SPREAD_S * self._random.random())
-        schedule, chance = self._config().schedule, self._random.random()
+        schedule, chance = self._schedule(group.route), self._random.random()
         verdicts: Sequence[Verdict] = [
             judge(
                 entry,
@@ -404,7 +404,7 @@ class QueueRunner:
             return verdict
         entry = verdict.entry
         now = int(self._now())
-        next_at = self._config().schedule.next_at(entry.attempts + 1, now, self._random.random())
+        next_at = self._schedule(entry.route).next_at(entry.attempts + 1, now, self._random.random())
         return Verdict(
             entry,
             verdict.outcome,
@@ -413,6 +413,9 @@ class QueueRunner:
             waited_s=verdict.waited_s,
             delay_warned=entry.delay_warned,
         )
+
+    def _schedule(self, route: Route) -> Schedule:
+        return self._attempts.schedule(route, self._config().schedule)
 
     def _record(self, group: Group, verdict: Verdict, ms: float) -> None:
         outcome = verdict.outcome

@@ -195,9 +195,9 @@ def add_domain(
 ) -> Domain:
     """Add a domain of ours, or change how it is served.
 
-    Raises StoreError if the name is no domain, or if a relay has no next hop, or another kind has one.
+    Raises StoreError if the name is no domain, or if a relay has no next hop, or a local domain has one.
     """
-    if (kind == "relay") != bool(next_hop):
+    if not next_hop if kind == "relay" else next_hop and kind == "local":
         raise StoreError("a domain of kind relay needs a next hop" if kind == "relay" else f"{kind} has no next hop")
     domain = Domain(_domain(name), kind, address_key(catch_all) if catch_all else "", next_hop)
     db.execute(

@@ -44,7 +44,7 @@ DomainKind = Literal["local", "backup", "relay"]
 class Domain:
     """One mail domain that is ours, and how it is served. `catch_all` receives what has no account, if not empty.
 
-    Mail of a `backup` goes to exchangers that DNS prefers to us, that of a `relay` to the host `next_hop`.
+    Mail of a `relay` goes to the host `next_hop`; that of a `backup` too, or to exchangers that DNS prefers to us.
     """
 
     name: str

@@ -9,6 +9,7 @@ from appliance.core import Core
 from appliance.hookspecs import Transport, hookimpl
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
+from plugins.relay.backup import BackupTransport
 from plugins.relay.config import RelayConfig
 from plugins.relay.routes import Routes
 from plugins.relay.transport import RelayTransport
@@ -26,7 +27,7 @@ def hooks(core: Core) -> Sequence[object]:
 
 @hookimpl
 def transports(core: Core) -> Sequence[Transport]:
-    return [RelayTransport(core)]
+    return [RelayTransport(core), BackupTransport(core)]
 
 
 @hookimpl(trylast=True)

@@ -34,6 +34,15 @@ class RelayConfig:
     idle_seconds: float = setting(10.0, "Seconds that a connection is kept for the next message.")
     connect_timeout: float = setting(30.0, "Seconds to wait for a connection to one address.")
     max_exchangers: int = setting(5, "Mail exchangers of a domain that are tried in one attempt.")
+    backup_max_age_days: float = setting(
+        28.0, "Days that mail for a domain that we are the backup of waits for the primary server."
+    )
+    backup_warn_after_hours: float = setting(
+        72.0, "Hours after which the sender of such mail is warned, once; 0 never warns."
+    )
+    backup_probe: float = setting(
+        60.0, "Seconds between two looks whether a primary server that was out of reach answers again; 0: none."
+    )
 
     def problems(self) -> Iterator[Problem]:
         """Names and addresses that are none, and numbers out of bounds."""
@@ -48,6 +57,9 @@ class RelayConfig:
         yield from within(self, 0, 300, "idle_seconds", unit="s")
         yield from within(self, 1, 300, "connect_timeout", unit="s")
         yield from within(self, 1, 50, "max_exchangers")
+        yield from within(self, 0.01, 365, "backup_max_age_days", unit="days")
+        yield from within(self, 0, 24 * self.backup_max_age_days, "backup_warn_after_hours", unit="hours")
+        yield from within(self, 0, 86_400, "backup_probe", unit="s")
 
     def _source_problems(self) -> Iterator[Problem]:
         versions = []

@@ -18,11 +18,17 @@ class Routes:
 
     @hookimpl(tryfirst=True)
     async def route_recipient(self, recipient: Recipient) -> Route | None:
-        """The route to the domain's next hop, with the TLS policy of the domain; None for all others."""
+        """The route of a domain that we relay, or are the backup of, with the TLS policy of the domain; else None."""
         name = recipient.address.domain
         domain = self._core.store.directory.domain(domain_key(name))
-        if domain is None or not domain.next_hop:
+        if domain is None or domain.kind == "local":
             return None
-        if await self._core.dispatch.own_recipient(recipient=recipient) != "relay":
+        kind = await self._core.dispatch.own_recipient(recipient=recipient)
+        if kind == "backup":
+            return Route("backup", f"[{domain.next_hop}]" if domain.next_hop else name, self._policy(name))
+        if kind != "relay" or not domain.next_hop:
             return None  # the configuration has it as a domain with mailboxes
-        return Route("relay", f"[{domain.next_hop}]", self._core.settings[RelayConfig].tls_by_domain.get(name, ""))
+        return Route("relay", f"[{domain.next_hop}]", self._policy(name))
+
+    def _policy(self, name: str) -> str:
+        return self._core.settings[RelayConfig].tls_by_domain.get(name, "")

@@ -45,7 +45,7 @@ async def test_a_configured_domain_can_have_a_catch_all_which_works(desk: Desk) 
         ("domain.add", {"name": "-"}, "no domain"),
         ("domain.add", {"name": "x.org", "kind": "odd"}, "odd"),
         ("domain.add", {"name": "x.org", "kind": "relay"}, "needs a next hop"),
-        ("domain.add", {"name": "x.org", "kind": "backup", "next_hop": "mail.test"}, "only a relay"),
+        ("domain.add", {"name": "x.org", "kind": "local", "next_hop": "mail.test"}, "only a relay"),
         ("domain.add", {"name": "x.org", "kind": "relay", "next_hop": "no host"}, "no domain"),
         ("domain.remove", {"name": "palomar.test"}, "named in the configuration"),
         ("domain.remove", {"name": "x.org"}, "no domain x.org"),

@@ -19,6 +19,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.queue import destinations
 from appliance.queue.config import QueueConfig
+from appliance.queue.schedule import Schedule
 from appliance.store import QueueEntry
 from appliance.store.queue import list_queue
 from tests.appliance.queue.office import (
@@ -223,6 +224,32 @@ async def test_one_warning_after_four_hours_and_a_bounce_after_five_days(place: 
     assert "Will-Retry-Until:" in place.notices[0][1]
     assert "451 4.2.0 later" in place.notices[1][1]
     assert attempts > 100
+
+
+class PatientTransport(FakeTransport):
+    """Gives up later than the queue's settings say, or answers nonsense instead."""
+
+    patient: bool = True
+
+    def schedule(self, route: Route, usual: Schedule) -> object:
+        return replace(usual, max_age_s=28 * 86400, warn_after_s=0) if self.patient else "for ever"
+
+
+async def test_a_transport_may_be_more_patient_than_the_queue(place: Office) -> None:
+    place.config = QueueConfig(max_age_days=0.01, warn_after_hours=0)
+    place.transport = patient = PatientTransport(verdict=lambda one: outcome(one, LATER))
+    async with working(place) as runner, emptied(place):
+        await place.queue("a@b.test", notify=runner)
+        for attempts in range(1, 6):
+            (entry,) = await deferred(place, attempts)
+            place.now = entry.next_at
+            runner.notify()
+        assert entry.waited_s > 864
+        assert place.notices == []
+        await deferred(place, 6)
+        patient.patient = False  # and answers no schedule: then the queue's own counts
+        await runner.retry()
+    assert len(place.notices) == 1
 
 
 async def test_a_clock_that_jumps_expires_nothing(place: Office) -> None:

@@ -25,6 +25,7 @@ async def passing_on(tmp_path: Path) -> AsyncIterator[Office]:
         await made.domain("inside.test", kind="relay", next_hop="mail.inside.test")
         await made.domain("six.test", kind="relay", next_hop="2001:db8::1")
         await made.domain("kept.test", kind="backup")
+        await made.domain("named.test", kind="backup", next_hop="192.0.2.25")
         yield made
 
 
@@ -33,7 +34,8 @@ async def passing_on(tmp_path: Path) -> AsyncIterator[Office]:
     [
         ("a@inside.test", Route("relay", "[mail.inside.test]", "required")),
         ("a@six.test", Route("relay", "[2001:db8::1]")),
-        ("a@kept.test", None),  # by its exchangers, as any domain
+        ("a@kept.test", Route("backup", "kept.test")),  # by its exchangers
+        ("a@named.test", Route("backup", "[192.0.2.25]")),
         ("ana@palomar.test", None),
         ("a@elsewhere.test", None),
     ],
