@@ -202,6 +202,21 @@ class Connection(asyncio.Protocol):
             await self._wait(left)
             waited = True
 
+    async def quiet(self, seconds: float) -> bool:
+        """Wait until the peer speaks, or `seconds` are over, and tell whether it kept silent. A shutdown ends it too.
+
+        What was said is not lost: `next_event` gives it. Raises ConnectionLostError when the peer has gone.
+        """
+        self._flush()
+        if not self._unread and not self._wake:
+            try:
+                await self._wait(seconds)
+            except IdleTimeoutError:
+                return True
+        if not self._unread and (self._lost or self._eof):
+            raise ConnectionLostError("closed by the peer")
+        return not self._unread
+
     def write(self, data: bytes) -> None:
         """Queue bytes; they leave when the session comes to wait, on `drain`, or beyond CORK. Never blocks."""
         self._out.append(data)

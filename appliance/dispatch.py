@@ -157,6 +157,18 @@ class Dispatch:
         arguments = {"session": session, "envelope": envelope, "recipient": recipient}
         return await self._severest("smtp_recipient", arguments)
 
+    async def smtp_refused(self, *, session: Session, reply: Reply) -> Reply | None:
+        """See `hookspecs.smtp_refused`. A plugin that fails is passed over."""
+        hook = self._hooks["smtp_refused"]
+        for one in hook.implementations:
+            try:
+                goodbye: Reply | None = await self._call(hook, one, {"session": session, "reply": reply}, _is_goodbye)
+            except HookFailedError:
+                continue  # logged by _call
+            if goodbye is not None:
+                return goodbye
+        return None
+
     def smtp_disconnect(self, *, session: Session) -> None:
         """See `hookspecs.smtp_disconnect`."""
         self._notify("smtp_disconnect", {"session": session})
@@ -466,6 +478,10 @@ def _is_received(answer: object) -> bool:
 
 def _is_refusal(answer: object) -> bool:
     return isinstance(answer, Reply) and answer.code >= 400
+
+
+def _is_goodbye(answer: object) -> bool:
+    return isinstance(answer, Reply) and answer.code == 421
 
 
 def _sequence_of(kind: type) -> Check:

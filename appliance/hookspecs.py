@@ -222,7 +222,11 @@ def status(core: Core) -> Sequence[StatusLine]:
 
 @hookspec("severest", "reply451", deadline=10)
 async def smtp_connect(session: Session) -> Reply | None:
-    """Refuse or defer a peer before the greeting. Only 4yz and 5yz replies are allowed; None means no opinion."""
+    """Refuse or defer a peer before the greeting. Only 4yz and 5yz replies are allowed; None means no opinion.
+
+    `await session.quiet(seconds)` waits with the peer and returns whether it kept silent, as it must (RFC 5321
+    section 4.3.1).
+    """
 
 
 @hookspec("severest", "reply451", deadline=10)
@@ -241,6 +245,14 @@ async def smtp_recipient(session: Session, envelope: Envelope, recipient: Recipi
 
     All implementations run; the most severe reply wins; None means no opinion. Accepting is not theirs:
     `own_recipient` and the relay rule have done that, so no plugin can open a relay.
+    """
+
+
+@hookspec("first", "log", deadline=30)
+async def smtp_refused(session: Session, reply: Reply) -> Reply | None:
+    """A command has been refused; `reply` (4yz or 5yz) leaves when all plugins have answered, so one may take its time.
+
+    A Reply with code 421 says goodbye: it is sent after the refusal, and the connection ends. None lets it go on.
     """
 
 

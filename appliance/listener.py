@@ -23,6 +23,7 @@ from appliance.connection import Connection, ConnectionLostError, IdleTimeoutErr
 from appliance.errors import ConfigError, Problem, ProtocolError
 from appliance.log import session_id
 from appliance.proxies import TrustedProxies, read_proxied
+from appliance.stress import Stress
 from appliance.tlslink import TlsError
 from appliance.wire.proxy import Proxied, ProxyError
 
@@ -41,9 +42,13 @@ EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one listener allows. `max_per_peer` counts connections of one IPv4 address or IPv6 /64, not Unix sockets."""
+    """What one listener allows. `max_per_peer` counts connections of one IPv4 address or IPv6 /64, not Unix sockets.
+
+    From `stress` connections on the listener's `stress` is on, and its sessions should hurry; 0 is never.
+    """
 
     max_connections: int = 1000
+    stress: int = 0
     max_per_peer: int = 100
     backlog: int = 512
     grace_s: float = 10.0  # for sessions to say goodbye when the appliance stops
@@ -87,6 +92,7 @@ class Listener:
         self.after = after
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()
+        self.stress = Stress(name, self.limits.stress, self._hurry)
         self.refused = 0  # peers turned away at a limit
         self.proxies = TrustedProxies()
         self._binds = binds
@@ -236,7 +242,18 @@ class Listener:
             session = self._proxied_session(sock) if by_proxy else self._session(sock, self._count(peer))
             task = asyncio.get_running_loop().create_task(session)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.stress.note(len(self._tasks))
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.stress.note(len(self._tasks))
+
+    def _hurry(self) -> None:
+        """Let sessions that wait set their time-outs anew: those that keep others out have the longest ones."""
+        if self.stress.on:
+            for connection in self.connections:
+                connection.wake()
 
     def _rest(self, error: OSError) -> None:
         """Without descriptors a listening socket stays readable and would spin: look away for a while."""

@@ -38,6 +38,14 @@ class SmtpConfig:
     command_timeout: float = setting(300.0, "Seconds to wait for the next command (RFC 5321 section 4.5.3.2.7).")
     data_timeout: float = setting(180.0, "Seconds to wait for the next octets of a message.")
     data_deadline: float = setting(3600.0, "Seconds in which a whole message must have come, however it drips.")
+    stress_percent: int = setting(
+        80, "Share of max_connections at which the stress mode begins, in percent; 0 switches it off."
+    )
+    stress_timeout: float = setting(
+        10.0, "Under stress, seconds to wait for the next command or octets of peers that have not logged in."
+    )
+    stress_errors: int = setting(1, "What max_errors is for them under stress.")
+    stress_idle_commands: int = setting(10, "What max_idle_commands is for them under stress.")
     require_hello: bool = setting(True, "Take no mail from a peer that has not said EHLO, HELO or LHLO.")
     strict_pipelining: bool = setting(
         True, "Close a connection that sends the message before the 354: no mail program does, injected HTTP does."
@@ -59,3 +67,6 @@ class SmtpConfig:
         yield from within(self, 1, 1_000_000, "max_errors", "max_idle_commands", "max_transactions")
         yield from within(self, 1, 1_000_000, "max_auth_failures", "max_connections", "max_per_peer")
         yield from within(self, 1, 86_400, "command_timeout", "data_timeout", "data_deadline", unit="s")
+        yield from within(self, 0, 100, "stress_percent")
+        yield from within(self, 1, 300, "stress_timeout", unit="s")
+        yield from within(self, 1, 1_000_000, "stress_errors", "stress_idle_commands")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from appliance.connection import Connection
 from appliance.core import Core
 from appliance.listener import Limits, Listener, addresses_of
 from plugins.smtp.config import SmtpConfig
@@ -38,21 +37,19 @@ def listeners(core: Core, extensions: Sequence[str]) -> list[Listener]:
 
 def _listener(core: Core, port: Port, extensions: Sequence[str]) -> Listener:
     config = core.settings[SmtpConfig]
-    return Listener(
+    listener = Listener(
         port.name,
         addresses_of(core, SmtpConfig, port.setting),
         machine=lambda: SmtpServer(core.settings[SmtpConfig].max_size),
-        serve=_serve(core, port.role, extensions),
+        serve=lambda connection: SmtpSession(core, connection, port.role, extensions, listener.stress).run(),
         certificates=core.certificates,
         implicit_tls=port.implicit_tls,
-        limits=Limits(max_connections=config.max_connections, max_per_peer=config.max_per_peer),
+        limits=Limits(
+            max_connections=config.max_connections,
+            max_per_peer=config.max_per_peer,
+            stress=config.max_connections * config.stress_percent // 100,
+        ),
         busy_reply=b"421 4.3.2 Too many connections, try again later\r\n",
         setting=f"smtp.{port.setting}",
     )
-
-
-def _serve(core: Core, role: str, extensions: Sequence[str]) -> Callable[[Connection], Awaitable[None]]:
-    def serve(connection: Connection) -> Awaitable[None]:
-        return SmtpSession(core, connection, role, extensions).run()
-
-    return serve
+    return listener

@@ -13,6 +13,7 @@ from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTime
 from appliance.core import Core
 from appliance.errors import ProtocolError
 from appliance.mail.reply import Reply
+from appliance.stress import Stress
 from appliance.tlslink import TlsError
 from plugins.smtp import dialogue, transaction
 from plugins.smtp.config import SmtpConfig
@@ -58,7 +59,10 @@ TURNED_AWAY: dict[str, Handler] = {"QUIT": dialogue.quit_}  # after a 554 greeti
 
 
 class SmtpSession:
-    """The state of one connection. `extensions` are EHLO lines of other plugins. Settings are those at its start."""
+    """The state of one connection. `extensions` are EHLO lines of other plugins. Settings are those at its start.
+
+    While `stress` is on, whoever has not logged in gets less time and fewer errors.
+    """
 
     __slots__ = (
         "_unwatch",
@@ -74,12 +78,21 @@ class SmtpSession:
         "machine",
         "mail",
         "open",
+        "refused",
         "session",
         "spool_folder",
+        "stress",
         "transactions",
     )
 
-    def __init__(self, core: Core, connection: Connection, role: str, extensions: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        core: Core,
+        connection: Connection,
+        role: str,
+        extensions: Sequence[str] = (),
+        stress: Stress | None = None,
+    ) -> None:
         machine = connection.machine
         assert isinstance(machine, SmtpServer)
         self.core = core
@@ -90,9 +103,12 @@ class SmtpSession:
         self.spool_folder = core.settings[CoreConfig].data / SPOOL
         self.extensions = extensions
         self.handlers = HANDLERS
+        self.stress = stress or Stress()
         self.session = connection.facts(role)
+        self.session.quiet = connection.quiet
         self.mail: Mail | None = None
         self.open = True
+        self.refused: Reply | None = None  # the last refusal, until plugins have heard of it
         self.errors = 0  # refused commands and recipients since the last message taken
         self.idle_commands = 0  # commands that lead nowhere since then
         self.transactions = 0
@@ -120,6 +136,8 @@ class SmtpSession:
 
     def say(self, reply: Reply) -> None:
         """Answer. A 5yz counts as an error of the peer."""
+        if reply.code >= 400:
+            self.refused = reply
         if reply.code >= 500:
             self.errors += 1
             log.debug("%s: %s %s", self.session.peer_ip or "local", reply, reply.reason)
@@ -147,6 +165,15 @@ class SmtpSession:
             self.mail = None
 
     @property
+    def hurried(self) -> bool:
+        """Whether the budgets of the stress mode hold for this peer."""
+        return self.stress.on and self.session.account is None
+
+    def within(self, seconds: float) -> float:
+        """How long to wait where the settings give `seconds`."""
+        return min(seconds, self.config.stress_timeout) if self.hurried else seconds
+
+    @property
     def peer(self) -> str:
         """Who is at the other end, for the trace: address, hello, login."""
         facts = self.session
@@ -162,9 +189,9 @@ class SmtpSession:
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _serve(self) -> None:
-        connection, config = self.connection, self.config
+        connection = self.connection
         while self.open:
-            event = await connection.next_event(config.command_timeout)
+            event = await connection.next_event(self.within(self.config.command_timeout))
             kind = type(event)
             if kind is Command:
                 handler = self.handlers.get(event.verb)
@@ -178,16 +205,29 @@ class SmtpSession:
                 self.say(event.reply)
             else:
                 assert event is WAKE
+            if self.refused is not None:
+                await self._tell_refused()
             self._check_limits()
 
+    async def _tell_refused(self) -> None:
+        """Let plugins hear of a refusal, which leaves after that; one may end the session."""
+        reply, self.refused = self.refused, None
+        if not self.open or reply is None:
+            return
+        goodbye = await self.core.dispatch.smtp_refused(session=self.session, reply=reply)
+        if goodbye is not None:
+            self.record_refusal("session", goodbye)
+            self.hang_up(goodbye)
+
     def _check_limits(self) -> None:
+        config = self.config
         if not self.open:
             return
         if self.connection.stopping:
             self.hang_up(SHUTTING_DOWN)
-        elif self.errors > self.config.max_errors:
+        elif self.errors > (config.stress_errors if self.hurried else config.max_errors):
             self.hang_up(TOO_MANY_ERRORS)
-        elif self.idle_commands > self.config.max_idle_commands:
+        elif self.idle_commands > (config.stress_idle_commands if self.hurried else config.max_idle_commands):
             self.hang_up(TOO_MANY_COMMANDS)
 
     def _unknown(self, verb: str) -> None:
@@ -200,6 +240,6 @@ class SmtpSession:
         """Wait for the client's answer to a 334."""
         self.machine.expect_auth()
         while True:
-            event = await self.connection.next_event(self.config.command_timeout)
+            event = await self.connection.next_event(self.within(self.config.command_timeout))
             if type(event) is AuthLine:
                 return event.data

@@ -209,7 +209,7 @@ async def _receive(session: SmtpSession, mail: Mail | None) -> tuple[BodyEnd, Re
         left = deadline - now()
         if left <= 0:
             raise IdleTimeoutError("the message took too long")
-        event = await connection.next_event(min(left, config.data_timeout))
+        event = await connection.next_event(min(left, session.within(config.data_timeout)))
         kind = type(event)
         if kind is BodyChunk and spool is not None:
             try:

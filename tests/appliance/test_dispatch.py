@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "smtp_helo": {"session": SESSION},
     "smtp_sender": {"session": SESSION, "envelope": ENVELOPE},
     "smtp_recipient": {"session": SESSION, "envelope": ENVELOPE, "recipient": RECIPIENT},
+    "smtp_refused": {"session": SESSION, "reply": REFUSE},
     "smtp_disconnect": {"session": SESSION},
     "own_recipient": {"recipient": RECIPIENT},
     "find_credentials": {"login": "ana"},
@@ -70,6 +71,7 @@ GOOD: dict[str, Any] = {
     "smtp_helo": REFUSE,
     "smtp_sender": REFUSE,
     "smtp_recipient": REFUSE,
+    "smtp_refused": Reply(421, "4.7.0", "Goodbye"),
     "own_recipient": "local",
     "find_credentials": [Credential("plain", "ana", "ana", b"x")],
     "verify_password": "ana@palomar.test",
@@ -166,6 +168,8 @@ async def test_a_bad_plugin_gets_the_rule_of_the_table(hook: str, behaviour: Any
         elif hook in {"authenticate_message", "score_message"}:
             (finding,) = await call(**ARGUMENTS[hook])
             assert (finding.name, finding.result, finding.absence) == ("bad", "unavailable", "ignore")
+        elif hook == "smtp_refused":
+            assert await call(**ARGUMENTS[hook]) is None
         elif hook in NOTIFIED:
             call(**ARGUMENTS[hook])
             await dispatch.settle()

@@ -227,6 +227,78 @@ def test_peers_beyond_the_limits_are_told_so(run: Run) -> None:
     run(main())
 
 
+def test_stress_begins_and_ends_with_the_crowd(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    woken = 0
+
+    async def patient(connection: Connection) -> None:
+        nonlocal woken
+        connection.write(b"220 ready\r\n")
+        while (event := await connection.next_event(10)) is WAKE:
+            woken += 1
+        assert event == b"QUIT"
+
+    async def main() -> None:
+        async with listening(patient, limits=Limits(stress=4)) as (listener, port):
+            kept = []
+            for count in range(1, 6):
+                kept.append(await client(port))
+                await kept[-1].next_event(5)
+                assert listener.stress.on is (count >= 4)
+            for left in (4, 3, 2):
+                peer = kept.pop()
+                peer.write(b"QUIT\r\n")
+                await peer.close()
+                while len(listener.connections) > left or listener.stress.on is (left < 3):
+                    await asyncio.sleep(0)
+            for peer in kept:
+                await peer.close()
+
+    run(main())
+    assert woken >= 3  # those that were waiting when it began
+    assert [line.message.partition(":")[2].split()[:2] for line in caplog.records] == [
+        ["stress", "at"],
+        ["stress", "is"],
+    ]
+
+
+def test_a_peer_is_waited_with(run: Run) -> None:
+    """Silence, a word too early, a farewell, and a shutdown."""
+    found: list[object] = []
+
+    async def waiting(connection: Connection) -> None:
+        try:
+            found.append(await connection.quiet(0.05 if not found else 10))
+        except ConnectionLostError:
+            found.append("lost")
+            return
+        connection.write(b"220 ready\r\n")
+        found.append(await connection.next_event(10))
+
+    async def main() -> None:
+        async with listening(waiting) as (listener, port):
+            patient = await client(port)
+            assert await patient.next_event(5) == b"220 ready"
+            patient.write(b"a\r\n")
+            await patient.close()
+            hasty = await client(port)
+            hasty.write(b"b\r\n")
+            assert await hasty.next_event(5) == b"220 ready"
+            await hasty.close()
+            gone = await client(port)
+            await gone.close()
+            while len(found) < 5:
+                await asyncio.sleep(0)
+            late = await client(port)
+            while not listener.connections:
+                await asyncio.sleep(0)
+            listener.begin_stop()
+            assert await late.next_event(5) == b"220 ready"
+            await late.close()
+
+    run(main())
+    assert found == [True, b"a", False, b"b", "lost", True, WAKE]
+
+
 def test_starttls_with_the_standard_clients(run: Run) -> None:
     def talk_smtp(port: int) -> str:
         with smtplib.SMTP("127.0.0.1", port, timeout=5) as smtp:

@@ -271,6 +271,12 @@ def test_notices_disturb_nobody(scene: Scene, hop: NextHop, how: str) -> None:
         with greeted(scene.shop, PORTS[0]) as peer:
             assert peer.say("QUIT").startswith(b"221 ")
 
+    def refused() -> None:
+        with greeted(scene.shop, PORTS[0]) as peer:
+            assert peer.say("NONSENSE").startswith(b"500 ")
+            assert peer.say("NOOP").startswith(b"250 ")
+
+    scene.spoiled("smtp_refused", how, refused)
     scene.spoiled("smtp_disconnect", how, leaving)
     scene.spoiled("message_accepted", how, taken)
     scene.spoiled("message_moved", how, moved)

@@ -25,6 +25,7 @@ from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session, TlsInfo
 from appliance.planning import Transaction
+from appliance.stress import Stress
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.protocol import SmtpServer
 
@@ -77,6 +78,7 @@ class FakeConnection:
         self.stopping = False
         self.loop = FakeLoop()
         self.timeouts: list[float] = []
+        self.early = b""  # what the peer says before it is greeted
         self.answers: list[bytes] = [b""]  # per turn; the first is the greeting
         self._turns = iter(turns)
         self._size = size
@@ -107,6 +109,12 @@ class FakeConnection:
             self._then = turn.then
             self._pieces = iter([turn.client[at : at + self._size] for at in range(0, len(turn.client), self._size)])
         return event
+
+    async def quiet(self, seconds: float) -> bool:
+        """Like `Connection.quiet`: the peer speaks early if its first turn comes before the greeting."""
+        self.timeouts.append(seconds)
+        self.machine.receive(self.early)
+        return not self.early
 
     def write(self, data: bytes) -> None:
         """Note an answer."""
@@ -331,12 +339,12 @@ def plain(login: str, password: str) -> str:
     return base64.b64encode(f"\0{login}\0{password}".encode()).decode()
 
 
-async def run_session(core: FakeCore, connection: FakeConnection, role: str) -> bool:
+async def run_session(core: FakeCore, connection: FakeConnection, role: str, stress: Stress | None = None) -> bool:
     """Run one session as the listener does. True: we closed the connection; False: the peer left."""
     from plugins.smtp.session import SmtpSession
 
     try:
-        await SmtpSession(core.core, connection, role).run()  # type: ignore[arg-type]
+        await SmtpSession(core.core, connection, role, (), stress).run()  # type: ignore[arg-type]
     except ProtocolError as error:
         connection.write(error.reply)
     except ConnectionLostError:

@@ -13,9 +13,10 @@ from appliance.hookspecs import hookimpl
 from appliance.mail.address import Address
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.reply import Reply
-from appliance.mail.session import TlsInfo
+from appliance.mail.session import Session, TlsInfo
 from appliance.routing import MAX_ALIAS_DEPTH
 from appliance.spool import Spool
+from appliance.stress import Stress
 from plugins.smtp import transaction
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.ports import PORTS, listeners
@@ -179,6 +180,94 @@ async def test_the_deadline_of_a_message_bounds_each_wait(tmp_path: Path) -> Non
     core = FakeCore(tmp_path, SmtpConfig(data_deadline=5.0))
     connection = await talk(core, HELLO, *ONE)
     assert set(connection.timeouts) == {300.0, 5.0}
+
+
+# ── refusals and stress ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Doorkeeper:
+    """Notes refusals, and says goodbye at the third."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @hookimpl
+    async def smtp_refused(self, session: Session, reply: Reply) -> Reply | None:
+        self.heard.append(str(reply))
+        return Reply(421, "4.7.0", "Enough") if len(self.heard) == 3 else None
+
+
+async def test_plugins_hear_of_refusals_and_may_end_the_session(tmp_path: Path) -> None:
+    doorkeeper = Doorkeeper()
+    core = FakeCore(tmp_path, plugins=[Office(), doorkeeper])
+    guess = b"RCPT TO:<guess@palomar.test>\r\n"
+    connection = await talk(
+        core, HELLO, b"MAIL FROM:<>\r\nRCPT TO:<full@palomar.test>\r\n" + guess + b"\xff\r\n" + guess
+    )
+    assert [reply[:9] for reply in doorkeeper.heard] == ["452 4.2.2", "550 5.1.1", "500 5.5.2"]
+    assert [line[:9] for line in connection.answers[-1].splitlines()[-3:]] == [
+        b"550 5.1.1", b"500 5.5.2", b"421 4.7.0",
+    ]  # fmt: skip
+
+
+class Rude:
+    """Wants to accept what was refused."""
+
+    @hookimpl
+    async def smtp_refused(self, session: Session) -> Reply | None:
+        return Reply(250, "2.0.0", "Come in")
+
+
+async def test_a_refusal_cannot_be_turned_into_its_opposite(tmp_path: Path) -> None:
+    core = FakeCore(tmp_path, plugins=[Office(), Rude()])
+    connection = await talk(core, HELLO, b"MAIL FROM:<>\r\nRCPT TO:<guess@palomar.test>\r\nDATA\r\n")
+    assert [line[:3] for line in connection.answers[-1].splitlines()] == [b"250", b"550", b"554"]
+
+
+class Waiting:
+    """Lets peers wait, and refuses those that do not."""
+
+    @hookimpl
+    async def smtp_connect(self, session: Session) -> Reply | None:
+        return None if await session.quiet(4.0) else Reply(521, "5.5.1", "Wait to be greeted")
+
+
+async def test_a_plugin_can_wait_with_the_peer_before_the_greeting(tmp_path: Path) -> None:
+    core = FakeCore(tmp_path, plugins=[Office(), Waiting()])
+    connection = await talk(core, HELLO)
+    assert (connection.timeouts[0], connection.answers[0][:4]) == (4.0, b"220 ")
+    connection = await talk(core, early=b"EHLO zombie.test\r\nMAIL FROM:<a@sender.test>\r\n")
+    assert [line[:3] for line in connection.answers[0].splitlines()] == [b"554", b"503", b"503"]
+
+
+def stressed(core: FakeCore) -> Stress:
+    stress = Stress("smtp", 1)
+    stress.note(1)
+    return stress
+
+
+async def test_under_stress_strangers_get_less(tmp_path: Path) -> None:
+    core = FakeCore(tmp_path, SmtpConfig(stress_timeout=7.0, stress_errors=2, stress_idle_commands=4))
+    bad = b"FOO\r\n" * 9
+    for burst, code in ((bad, b"500"), (b"NOOP\r\n" * 9, b"250")):
+        connection = FakeConnection(SmtpServer(core.config.max_size), [Turn(HELLO), Turn(burst)])
+        await run_session(core, connection, "mx", stressed(core))
+        said = [line[:3] for line in connection.answers[-1].splitlines()]
+        assert (said[-1], set(said[:-1]), len(said)) == (b"421", {code}, 4 if code == b"500" else 5)
+        assert set(connection.timeouts) == {7.0}
+    connection = FakeConnection(SmtpServer(core.config.max_size), [Turn(HELLO), *map(Turn, ONE)])
+    await run_session(core, connection, "mx", stressed(core))
+    assert set(connection.timeouts) == {7.0}
+    assert len(core.intake.taken) == 1
+
+
+async def test_under_stress_a_login_keeps_its_time(tmp_path: Path) -> None:
+    core = FakeCore(tmp_path)
+    login = b"AUTH PLAIN " + plain("ana@palomar.test", "secret").encode() + b"\r\n"
+    connection = FakeConnection(SmtpServer(1000), [Turn(HELLO), Turn(login), Turn(b"FOO\r\n" * 5)])
+    connection.tls = TLS
+    await run_session(core, connection, "submission", stressed(core))
+    assert connection.timeouts == [10.0, 10.0, *[300.0] * 6]
 
 
 # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
