@@ -23,6 +23,8 @@ from appliance.config import Section
 from appliance.errors import PluginError
 from appliance.hookspecs import Combine, DnsRecord, Level, OnFailure, Protection
 from appliance.loading import register
+from appliance.mail.address import Address
+from appliance.mail.companion import Companion
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.edited import Edited
 from appliance.mail.envelope import Envelope, Recipient
@@ -258,11 +260,13 @@ class Dispatch:
         )
         return found
 
-    async def route_recipient(self, *, envelope: Envelope, recipient: Recipient) -> Route | Reply | None:
+    async def route_recipient(
+        self, *, session: Session, envelope: Envelope, recipient: Recipient
+    ) -> Route | Reply | None:
         """See `hookspecs.route_recipient`. Raises HookFailedError."""
         route: Route | Reply | None = await self._first(
             "route_recipient",
-            {"envelope": envelope, "recipient": recipient},
+            {"session": session, "envelope": envelope, "recipient": recipient},
             lambda answer: isinstance(answer, Route) or _is_refusal(answer),
         )
         return route
@@ -293,6 +297,51 @@ class Dispatch:
             lambda answer: _is_refusal(answer) or _sequence_of(Filing)(answer),
         )
         return filings
+
+    @property
+    def copies_wanted(self) -> bool:
+        """Whether any plugin keeps copies."""
+        return bool(self._hooks["copies"].implementations)
+
+    async def copies(
+        self,
+        *,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        recipients: Sequence[Recipient],
+        accounts: Sequence[str],
+    ) -> list[Companion]:
+        """See `hookspecs.copies`. A plugin that fails is passed over."""
+        arguments = {
+            "session": session,
+            "envelope": envelope,
+            "message": message,
+            "recipients": recipients,
+            "accounts": accounts,
+        }
+        found: list[Companion] = []
+        hook = self._hooks["copies"]
+        for one in hook.implementations:
+            try:
+                found += await self._call(hook, one, arguments, _sequence_of(Companion)) or ()
+            except HookFailedError:
+                continue  # logged by _call
+        return found
+
+    @property
+    def senders_change(self) -> bool:
+        """Whether any plugin gives what leaves another sender: without one there is nobody to ask."""
+        return bool(self._hooks["outbound_sender"].implementations)
+
+    async def outbound_sender(self, *, envelope: Envelope, via: str, route: Route) -> Address | None:
+        """See `hookspecs.outbound_sender`. Raises HookFailedError: the caller defers."""
+        sender: Address | None = await self._first(
+            "outbound_sender",
+            {"envelope": envelope, "via": via, "route": route},
+            lambda answer: isinstance(answer, Address),
+        )
+        return sender
 
     async def transform_outbound(self, *, envelope: Envelope, message: Message, route: Route) -> Message:
         """See `hookspecs.transform_outbound`. Raises HookFailedError: the caller defers."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from appliance.config import Section
     from appliance.core import Core
     from appliance.dns import MxHost
+    from appliance.mail.address import Address
+    from appliance.mail.companion import Companion
     from appliance.mail.delivery import Outcome, Route
     from appliance.mail.edited import Edited
     from appliance.mail.envelope import Envelope, Recipient
@@ -315,8 +317,11 @@ async def expand_recipient(recipient: Recipient) -> Sequence[Recipient] | None:
 
 
 @hookspec("first", "defer", deadline=20)
-async def route_recipient(envelope: Envelope, recipient: Recipient) -> Route | Reply | None:
-    """Choose the way for one expanded recipient, or refuse it with words (an unknown user, a quota)."""
+async def route_recipient(session: Session, envelope: Envelope, recipient: Recipient) -> Route | Reply | None:
+    """Choose the way for one expanded recipient, or refuse it with words (an unknown user, a quota).
+
+    The session has role `local` for mail of our own, and when the queue looks for a way again.
+    """
 
 
 @hookspec("chain", "as_received", deadline=60)
@@ -329,6 +334,30 @@ async def file_message(
     envelope: Envelope, recipient: Recipient, account: Account, message: Message, findings: Sequence[Finding]
 ) -> Sequence[Filing] | Reply | None:
     """Decide in which mailboxes of one local account the message is filed. None leaves it to the next plugin."""
+
+
+@hookspec("collect", "log", deadline=30)
+async def copies(
+    session: Session,
+    envelope: Envelope,
+    message: Message,
+    recipients: Sequence[Recipient],
+    accounts: Sequence[str],
+) -> Sequence[Companion] | None:
+    """Messages that are stored in the same transaction as one that is about to be accepted: a journal.
+
+    `recipients` are those that aliases and redirects led to, `accounts` the names of the accounts here that get it.
+    What a copy's own recipient is refused waits in the queue; neither that nor a failure here touches the message.
+    """
+
+
+@hookspec("first", "defer", deadline=20)
+async def outbound_sender(envelope: Envelope, via: str, route: Route) -> Address | None:
+    """Give what leaves by one route another envelope sender; never asked about the null sender.
+
+    `via` is the address of ours that sent the message on to all of `envelope.recipients`, or empty. Notifications of
+    our own queue go to `envelope.sender` in any case.
+    """
 
 
 @hookspec("chain", "defer", deadline=120)

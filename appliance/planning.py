@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from appliance.dispatch import Dispatch, HookFailedError
+from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding, Judgement
 from appliance.mail.message import Message
+from appliance.mail.received import was_delivered_to
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session
 from appliance.routing import Routed
@@ -24,6 +26,7 @@ CRASHES_REMEMBERED = 1000
 
 STORED = Reply(250, "2.0.0", "Stored")
 OVER_QUOTA = Reply(552, "5.2.2", "The recipient's mailbox is full")
+FORWARD_LOOP = Reply(554, "5.4.6", "Mail loop: the message was sent on from this address before")
 _NOBODY_FILES = Reply(451, "4.3.5", "No plugin files mail for this recipient", reason="file_message: nobody answered")
 
 
@@ -77,7 +80,7 @@ class Planner:
             for index, reply in enumerate(plan.replies):
                 if not reply.positive:
                     for one in transaction.routed[index]:
-                        plan.wishes.setdefault(one.recipient.address.key, QueueWish(one.recipient, one.route))
+                        plan.wishes.setdefault(one.recipient.address.key, _later(one))
                     plan.replies[index] = STORED
         return plan
 
@@ -99,6 +102,9 @@ class Planner:
         refused: list[tuple[Routed, Reply]] = []
         held = verdict.action == "quarantine"
         for one in routed:
+            if one.recipient.via and was_delivered_to(message, one.recipient.via):
+                refused.append((one, FORWARD_LOOP))
+                continue
             account = self._store.directory.account(one.route.next_hop) if one.route.transport == "local" else None
             if account is None or held:
                 wishes.append(QueueWish(one.recipient, one.route, hold=held))
@@ -110,7 +116,7 @@ class Planner:
                 filings += filed
         if refused and not filings and not wishes:
             return next((reply for _, reply in refused if reply.temporary), refused[0][1])
-        wishes += [QueueWish(one.recipient, one.route) for one, _ in refused]
+        wishes += [_later(one) for one, _ in refused]
         for filing in filings:
             junk = verdict.action == "junk" and filing.mailbox == "INBOX"
             placed = replace(filing, mailbox="Junk") if junk else filing
@@ -155,6 +161,12 @@ class Planner:
                 raise
             log.warning("message for %s is filed as it was received, after %d crashes", account.name, crashes)
             return message
+
+
+def _later(one: Routed) -> QueueWish:
+    """An entry for what was refused: transport `local` looks for its way again, and may then refuse it for good."""
+    route = one.route if one.route.transport == "local" else Route("local", str(one.recipient.address))
+    return QueueWish(one.recipient, route)
 
 
 def _as_sent(message: Message) -> bytes:

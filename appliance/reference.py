@@ -19,7 +19,7 @@ COMBINATIONS = {
     "severest": "all plugins run; the most severe reply wins",
     "first": "plugins are asked in order until one answers",
     "chain": "each plugin gets what the one before it made",
-    "collect": "the findings of all plugins are collected; they run side by side",
+    "collect": "what all plugins answer is collected",
     "notify": "all plugins are told; nobody waits for them",
 }
 FAILURES = {

@@ -51,6 +51,10 @@ class Router:
             peer = peer.ipv4_mapped
         return any(peer in network for network in self._relay_networks)
 
+    def from_outside(self, session: Session) -> bool:
+        """Whether the mail is a stranger's, for filters to look at: it came to the MX port, not from people of ours."""
+        return session.role == "mx" and not self.may_relay(session)
+
     async def resolve(self, session: Session, envelope: Envelope, recipient: Recipient) -> Sequence[Routed] | Reply:
         """All ways for one RCPT TO, or the reply that refuses it.
 
@@ -65,7 +69,7 @@ class Router:
         routed = []
         refused: list[tuple[Recipient, Reply]] = []
         for member in expansion.final:
-            answer = await self._way(envelope, member)
+            answer = await self._way(session, envelope, member)
             if isinstance(answer, Route):
                 routed.append(Routed(recipient, member, answer))
             else:
@@ -77,9 +81,9 @@ class Router:
             routed.append(Routed(recipient, member, Route("local", str(member.address))))
         return routed
 
-    async def _way(self, envelope: Envelope, member: Recipient) -> Route | Reply:
+    async def _way(self, session: Session, envelope: Envelope, member: Recipient) -> Route | Reply:
         try:
-            answer = await self._dispatch.route_recipient(envelope=envelope, recipient=member)
+            answer = await self._dispatch.route_recipient(session=session, envelope=envelope, recipient=member)
         except HookFailedError as error:
             return error.reply
         return _NO_ROUTE if answer is None else answer
@@ -105,12 +109,13 @@ async def expand(dispatch: Dispatch, recipient: Recipient) -> Expansion | None:
             if members is None:
                 final.setdefault(one.address.key, one)
                 continue
+            via = one.via if await dispatch.own_recipient(recipient=one) is None else str(one.address)
             for member in members:
-                if member.address.key == one.address.key:  # an alias that keeps a copy in the account itself
-                    final.setdefault(member.address.key, member)
+                if member.address.key == one.address.key:  # one that keeps a copy in the account itself
+                    final.setdefault(one.address.key, one)
                 elif member.address.key not in seen:
                     seen.add(member.address.key)
-                    following.append(_member_of(one, member))
+                    following.append(_member_of(one, member, via))
         if len(final) + len(following) > MAX_MEMBERS:
             return None
         if not following:
@@ -119,7 +124,7 @@ async def expand(dispatch: Dispatch, recipient: Recipient) -> Expansion | None:
     return None
 
 
-def _member_of(parent: Recipient, member: Recipient) -> Recipient:
+def _member_of(parent: Recipient, member: Recipient, via: str) -> Recipient:
     """Keep what the sender asked about notifications (RFC 3461 section 5.2.7.1: an alias passes it on)."""
     orcpt = parent.orcpt or (f"rfc822;{parent.address}" if parent.address.is_ascii else f"utf-8;{parent.address}")
-    return replace(member, notify=parent.notify, orcpt=orcpt)
+    return replace(member, notify=parent.notify, orcpt=orcpt, via=via)

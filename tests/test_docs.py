@@ -121,7 +121,8 @@ async def test_the_guide_s_examples_do_what_it_says(examples: Path) -> None:
     assert refusal.code == 550
     assert await dispatch.smtp_recipient(session=session, envelope=envelope, recipient=ticket) is None
     assert await dispatch.own_recipient(recipient=ticket) == "relay"
-    assert await dispatch.route_recipient(envelope=envelope, recipient=ticket) == Route("tickets", "tickets.example")
+    route = await dispatch.route_recipient(session=session, envelope=envelope, recipient=ticket)
+    assert route == Route("tickets", "tickets.example")
     loud = Message.parse(b"Subject: BUY THIS BOAT\r\n\r\n")
     findings = await dispatch.score_message(session=session, envelope=envelope, message=loud, findings=())
     assert [(one.result, one.score) for one in findings] == [("loud", 2.0)]

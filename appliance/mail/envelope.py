@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from appliance.mail.address import Address
 
+NO_AUTHOR = "<>"  # in AUTH=: who wrote it is not known, or not to be told
 NOTIFY_NEVER = "NEVER"
 NOTIFY_SUCCESS = "SUCCESS"
 NOTIFY_FAILURE = "FAILURE"
@@ -19,6 +20,7 @@ class Recipient:
     address: Address
     notify: frozenset[str] = frozenset()
     orcpt: str = ""  # `rfc822;user@example.com`, xtext decoded (RFC 3461 section 4.2)
+    via: str = ""  # the address of ours that sent it on to this one (a redirect, an alias); empty if the sender did
 
     def wants(self, event: str) -> bool:
         """Whether a notification of `event` (SUCCESS, FAILURE, DELAY) is wanted."""

@@ -40,6 +40,7 @@ def received_field(
     at: float,
     peer_name: str = "",
     recipient: Address | None = None,
+    priority: int = 0,
     tls: TlsInfo | None = None,
     offset_minutes: int = 0,
     doubt: str = "",
@@ -47,7 +48,8 @@ def received_field(
     """A whole Received field with its line end (RFC 5321 section 4.4).
 
     `helo` and `peer_name` (from reverse DNS) come from the peer: what could break the line or a comment is replaced.
-    `recipient` only with a single one, or blind copies would be disclosed. `at` is in epoch seconds; a word of `doubt`
+    `recipient` only with a single one, or blind copies would be disclosed. A `priority` other than 0 gets its clause
+    (RFC 6710 section 7). `at` is in epoch seconds; a word of `doubt`
     about it becomes a comment behind the date.
     """
     peer = f"{_name(peer_name)} " if peer_name else ""
@@ -61,6 +63,8 @@ def received_field(
         lines.append(f"\t({cipher})")
     if recipient is not None:
         lines.append(f"\tfor <{recipient}>")
+    if priority:
+        lines.append(f"\tPRIORITY {priority}")
     lines[-1] += ";"
     remark = f" (clock {_UNSAFE_COMMENT.sub('?', doubt)})" if doubt else ""
     lines.append(f"\t{format_date(at, offset_minutes)}{remark}")
@@ -80,7 +84,7 @@ def return_path(sender: Address | None) -> bytes:
     return f"Return-Path: <{sender or ''}>\r\n".encode()
 
 
-def delivered_to(address: Address) -> bytes:
+def delivered_to(address: Address | str) -> bytes:
     """The Delivered-To line, by which a later delivery to the same address is seen as a loop (RFC 9228)."""
     return f"Delivered-To: {address}\r\n".encode()
 
@@ -100,7 +104,7 @@ def count_received(message: Message) -> int:
     return [field.name for field in message.fields()].count(b"received")
 
 
-def was_delivered_to(message: Message, address: Address) -> bool:
+def was_delivered_to(message: Message, address: Address | str) -> bool:
     """Whether the message was delivered to `address` before: by then it runs in a circle (RFC 9228 section 4)."""
     own = str(address).lower()
     return any(value.strip().decode("utf-8", "replace").lower() == own for value in message.get_all(b"delivered-to"))

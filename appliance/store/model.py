@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
-from appliance.mail.envelope import Recipient
+from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.flags import ANSWERED as ANSWERED
 from appliance.mail.flags import DELETED as DELETED
 from appliance.mail.flags import DRAFT as DRAFT
@@ -117,6 +118,17 @@ class QueueWish:
 
 
 @dataclass(frozen=True, slots=True)
+class Alongside:
+    """Another message that is stored in the same transaction, with filings, entries and an envelope of its own."""
+
+    message: Message
+    filings: Sequence[Filing]
+    wishes: Sequence[QueueWish]
+    envelope: Envelope
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Filed:
     """A filing that was carried out."""
 
@@ -132,6 +144,7 @@ class Accepted:
     body_id: int
     filed: tuple[Filed, ...] = ()
     queue_id: int | None = None
+    also: tuple[Accepted, ...] = ()  # the messages stored alongside
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from appliance.store.keeper import Keeper
 from appliance.store.known import KnownMailboxes
 from appliance.store.mailboxes import mailbox_by_id
 from appliance.store.messages import expunge
-from appliance.store.model import Accepted, Filing, Mailbox, MessageRow, Notice, QueueWish
+from appliance.store.model import Accepted, Alongside, Filing, Mailbox, MessageRow, Notice, QueueWish
 from appliance.store.readers import Readers
 from appliance.store.recent import RecentBodies
 from appliance.store.schema import MIGRATIONS, Migration, check_format, migrate
@@ -316,16 +316,18 @@ class Store:
         trace_id: str,
         internal_at: int | None = None,
         settles: Sequence[int] = (),
+        also: Sequence[Alongside] = (),
     ) -> Accepted:
         """Take responsibility for a message: file it, queue it, both in one transaction. After this, say 250.
 
-        `settles` are queue entries that end by this, in the same transaction. Raises StoreFullError (452), QuotaError
+        `settles` are queue entries that end by this, in the same transaction, and `also` other messages that are stored
+        in it. Raises StoreFullError (452), QuotaError
         (552), NotFoundError for an account that is gone or an entry that is settled, StoreError; nothing is stored
         then.
         """
         at = int(self.now()) if internal_at is None else internal_at
-        if any(filing.variant is not None for filing in filings):
-            return await self._accept_variants(message, filings, wishes, envelope, trace_id, at, settles)
+        if also or any(filing.variant is not None for filing in filings):
+            return await self._accept_several(message, filings, wishes, envelope, trace_id, at, settles, also)
 
         def job(body: PreparedBody, future: asyncio.Future[Accepted]) -> Job:
             deposit = Deposit(body, at, filings, wishes, envelope, trace_id, settles)
@@ -391,7 +393,7 @@ class Store:
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _accept_variants(
+    async def _accept_several(
         self,
         message: Message,
         filings: Sequence[Filing],
@@ -400,17 +402,25 @@ class Store:
         trace_id: str,
         at: int,
         settles: Sequence[int],
+        also: Sequence[Alongside],
     ) -> Accepted:
-        """`accept` where some filings have a message of their own: several bodies, still one transaction."""
+        """`accept` of several bodies in one transaction: filings with a message of their own, or messages alongside."""
         shared = [filing for filing in filings if filing.variant is None]
         own = [filing for filing in filings if filing.variant is not None]
         messages = [filing.variant for filing in own if filing.variant is not None]
+        if shared or wishes:
+            messages.append(message)
+        count = len(messages)
 
         def job(made: list[PreparedBody], future: asyncio.Future[Accepted]) -> Job:
             deposits = [Deposit(body, at, (filing,)) for body, filing in zip(made, own, strict=False)]
             if shared or wishes:
-                deposits.insert(0, Deposit(made[-1], at, shared, wishes, envelope, trace_id))
+                deposits.insert(0, Deposit(made[count - 1], at, shared, wishes, envelope, trace_id))
             deposits[0] = replace(deposits[0], settles=settles)
+            deposits += [
+                Deposit(body, at, one.filings, one.wishes, one.envelope, one.trace_id)
+                for body, one in zip(made[count:], also, strict=True)
+            ]
 
             def run(db: Database) -> Accepted:
                 answers = deposit_group(db, deposits)
@@ -419,12 +429,12 @@ class Store:
                     if isinstance(answer, StoreError):
                         raise answer
                     accepted.append(answer)
-                filed = tuple(one for answer in accepted for one in answer.filed)
-                return Accepted(accepted[0].body_id, filed, accepted[0].queue_id)
+                filed = tuple(one for answer in accepted[:count] for one in answer.filed)
+                return Accepted(accepted[0].body_id, filed, accepted[0].queue_id, tuple(accepted[count:]))
 
             return Job(future, run=run, octets=sum(body.size for body in made), deposits=deposits)
 
-        return await self._deposit([*messages, message] if shared or wishes else messages, job)
+        return await self._deposit([*messages, *(one.message for one in also)], job)
 
     def _future(self) -> asyncio.Future[T]:
         if self._loop is None or self._closed:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from appliance.errors import AddressError
+from appliance.mail.address import Address
 from appliance.mail.delivery import Route
-from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.envelope import NO_AUTHOR, Envelope, Recipient
 from appliance.mail.received import date_field, message_id
 from appliance.mail.reply import Reply
+from appliance.mail.session import Session
 from appliance.routing import expand
 
 if TYPE_CHECKING:
     from appliance.core import Core
-    from appliance.mail.address import Address
     from appliance.mail.message import Message
+    from appliance.mail.session import Session
 
 NOT_YOURS = Reply(553, "5.7.1", "This sender address is not yours")
 
@@ -33,16 +36,31 @@ async def may_send_as(core: Core, account: str, sender: Address, rule: str) -> b
     return await _leads_to(core, account, sender)
 
 
+async def believed_author(core: Core, session: Session, auth: str, rule: str) -> str:
+    """Who is taken for the author that AUTH= names: an address, or `<>` for nobody (RFC 4954 section 5).
+
+    Our own people are believed about addresses that are theirs; whoever has not logged in is not, as the section
+    demands. Raises HookFailedError.
+    """
+    try:
+        address = Address.parse(auth)
+    except AddressError:
+        return NO_AUTHOR  # "<>", or what is no address of ours in any case
+    if session.account is not None and await may_send_as(core, session.account, address, rule):
+        return str(address)
+    return NO_AUTHOR
+
+
 async def _leads_to(core: Core, account: str, sender: Address) -> bool:
     expansion = await expand(core.dispatch, Recipient(sender))
     if expansion is None:
         return False
     if account in expansion.passed:
         return True
-    own = Route("local", account)
+    own, nobody = Route("local", account), Session(id="", role="local")
     for member in expansion.final:
         # Sub-addresses: what the MDA would file with this account is the account's.
-        if await core.dispatch.route_recipient(envelope=Envelope(None), recipient=member) == own:
+        if await core.dispatch.route_recipient(session=nobody, envelope=Envelope(None), recipient=member) == own:
             return True
     return False
 

@@ -19,6 +19,7 @@ from appliance.errors import PluginError
 from appliance.hookspecs import hookimpl
 from appliance.loading import register
 from appliance.mail.address import Address
+from appliance.mail.companion import Companion
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
@@ -52,12 +53,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "score_message": {"session": SESSION, "envelope": ENVELOPE, "message": MESSAGE, "findings": ()},
     "expand_recipient": {"recipient": RECIPIENT},
-    "route_recipient": {"envelope": ENVELOPE, "recipient": RECIPIENT},
+    "route_recipient": {"session": SESSION, "envelope": ENVELOPE, "recipient": RECIPIENT},
     "transform_inbound": {"message": MESSAGE, "account": ACCOUNT, "findings": ()},
     "file_message": {
         "envelope": ENVELOPE, "recipient": RECIPIENT, "account": ACCOUNT, "message": MESSAGE, "findings": (),
     },
     "protect_domain": {"domain": "elsewhere.test"},
+    "copies": {
+        "session": SESSION, "envelope": ENVELOPE, "message": MESSAGE, "recipients": (RECIPIENT,),
+        "accounts": ("ana@palomar.test",),
+    },
+    "outbound_sender": {"envelope": ENVELOPE, "via": "info@palomar.test", "route": ROUTE},
     "transform_outbound": {"envelope": ENVELOPE, "message": MESSAGE, "route": ROUTE},
     "message_accepted": {"session": SESSION, "envelope": ENVELOPE, "accepted": Accepted(1)},
     "message_moved": {"account": "ana", "source": "INBOX", "target": "Junk", "uids": (1,)},
@@ -83,6 +89,8 @@ GOOD: dict[str, Any] = {
     "transform_inbound": MESSAGE.prepend(b"X: y\r\n"),
     "file_message": [Filing(1)],
     "protect_domain": types.SimpleNamespace(harden=None, connected=None, failed=None),
+    "copies": [Companion(MESSAGE, ENVELOPE)],
+    "outbound_sender": Address("srs", "palomar.test"),
     "transform_outbound": MESSAGE.prepend(b"X: y\r\n"),
 }
 AWAITED = sorted(ARGUMENTS)
@@ -168,6 +176,8 @@ async def test_a_bad_plugin_gets_the_rule_of_the_table(hook: str, behaviour: Any
         elif hook in {"authenticate_message", "score_message"}:
             (finding,) = await call(**ARGUMENTS[hook])
             assert (finding.name, finding.result, finding.absence) == ("bad", "unavailable", "ignore")
+        elif hook == "copies":
+            assert await call(**ARGUMENTS[hook]) == []
         elif hook == "smtp_refused":
             assert await call(**ARGUMENTS[hook]) is None
         elif hook in NOTIFIED:
