@@ -126,10 +126,14 @@ def _is_builtin(name: str) -> bool:
 
 
 def builtin_names() -> list[str]:
-    """Names of the plugins that come with the core."""
+    """Names of the plugins that come with the core; those of a family ("spam.spf") are folders inside of its own."""
     spec = importlib.util.find_spec("plugins")
-    roots = spec.submodule_search_locations if spec is not None else None
-    return sorted({file.parent.name for root in roots or () for file in Path(root).glob("*/__init__.py")})
+    names: set[str] = set()
+    for root in spec.submodule_search_locations or () if spec is not None else ():
+        inner = {file.parent.relative_to(root).parts for file in Path(root).glob("*/*/__init__.py")}
+        single = {file.parent.name for file in Path(root).glob("*/__init__.py")}
+        names |= {".".join(parts) for parts in inner} | single - {family for family, _ in inner}
+    return sorted(names)
 
 
 def own_names() -> list[str]:

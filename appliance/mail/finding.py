@@ -24,6 +24,7 @@ class Finding:
     header: str = ""
     absence: Literal["ignore", "defer"] = "ignore"
     action: Action | None = None  # a filter that must decide alone (antivirus, attachment policy)
+    domain: str = ""  # the domain that a pass proves, for the policy that compares it with the author's
 
 
 @dataclass(frozen=True, slots=True)
