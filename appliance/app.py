@@ -173,7 +173,7 @@ def _core(loaded: Loaded, store: Store) -> Core:
             store=store,
             dispatch=dispatch,
             trace=trace,
-            queue_notify=queue.notify,
+            queue_take=queue.take,
             tell_delivered=queue.tell_delivered,
         ),
         queue=queue,

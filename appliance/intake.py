@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -32,6 +32,14 @@ from appliance.store import Accepted, QueueWish, Store
 from appliance.trace import Trace
 
 log = logging.getLogger(__name__)
+
+
+class QueueTake(Protocol):
+    """`QueueRunner.take`."""
+
+    def __call__(
+        self, accepted: Accepted, message: Message, envelope: Envelope, wishes: Sequence[QueueWish], *, trace_id: str
+    ) -> None: ...
 
 
 class TellDelivered(Protocol):
@@ -65,7 +73,7 @@ class Submitted:
 class Intake:
     """The accept path.
 
-    `queue_notify` is called when new entries wait in the queue, with the message at hand; `tell_delivered` when
+    `queue_take` is called when new entries wait in the queue, with all that is known of them; `tell_delivered` when
     recipients were filed that asked to be told of it (RFC 3461, NOTIFY=SUCCESS).
     """
 
@@ -76,13 +84,13 @@ class Intake:
         store: Store,
         dispatch: Dispatch,
         trace: Trace,
-        queue_notify: Callable[[Accepted, Message], None],
+        queue_take: QueueTake,
         tell_delivered: TellDelivered,
     ) -> None:
         self._store = store
         self._dispatch = dispatch
         self._trace = trace
-        self._queue_notify = queue_notify
+        self._queue_take = queue_take
         self._tell_delivered = tell_delivered
         self._planner = Planner(store, dispatch)
         self.router = Router(dispatch, config)
@@ -317,7 +325,7 @@ class Intake:
             f"{len(accepted.filed)} filed, {len(plan.wishes)} queued, {_message_id(message)}",
         )
         if accepted.queue_id is not None:
-            self._queue_notify(accepted, message)
+            self._queue_take(accepted, message, envelope, list(plan.wishes.values()), trace_id=transaction.trace_id)
         self._dispatch.message_accepted(session=transaction.session, envelope=envelope, accepted=accepted)
         return accepted
 

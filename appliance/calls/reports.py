@@ -31,10 +31,10 @@ async def trace(core: Core, *, text: str, limit: int = 500) -> list[dict[str, An
 async def status(core: Core) -> list[tuple[str, str, Level]]:
     """Lines (label, value, how bad that is) about the running appliance, the plugins' own included."""
 
-    def count(db: Database) -> tuple[int, tuple[int, int, int]]:
+    def count(db: Database) -> tuple[int, tuple[int, int, int, int]]:
         return len(list_accounts(db)), queue_counts(db)
 
-    accounts, (messages, waiting, held) = await core.store.read(count)
+    accounts, (messages, waiting, held, damaged) = await core.store.read(count)
     disk = shutil.disk_usage(core.settings[CoreConfig].data)
     full = disk.free < disk.total * LITTLE_FREE
     lines: list[tuple[str, str, Level]] = [
@@ -44,6 +44,9 @@ async def status(core: Core) -> list[tuple[str, str, Level]]:
         ("Disk", f"{disk.free >> 20} MiB free of {disk.total >> 20}", "warning" if full else "info"),
         *(("Certificate", sentence, "warning") for sentence in core.certificates.expiring()),
     ]
+    if damaged:
+        words = f"{damaged} recipients were put aside as damaged: see `palomar queue list --state damaged`"
+        lines.append(("Queue", words, "error"))
     if core.store.refusing_mail:
         lines.append(("Mail", "refused with 452: the disk is full; delete mail or make room", "error"))
     if core.time_state != "synced":

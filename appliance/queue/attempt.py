@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from appliance.dispatch import HookFailedError
-from appliance.errors import NotFoundError, PluginError, StoreError
+from appliance.errors import PluginError, StoreError, StoreFullError
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
@@ -30,6 +31,10 @@ MAX_CACHED = 256 << 10  # octets of one such message; larger ones live in files 
 MAX_OCTETS = 64 << 20  # of messages loaded at once; a larger one goes alone
 
 
+class DamagedMessageError(StoreError):
+    """The text of a queued message is not there, or not whole: no later attempt will find it better."""
+
+
 class MessageCache:
     """Messages that were accepted a moment ago: most are sent at once and need not be read back."""
 
@@ -38,20 +43,17 @@ class MessageCache:
         self._uses: dict[int, int] = {}  # deliveries to come, where there are several
         self._octets = 0
 
-    def put(self, body_id: int, message: Message) -> None:
-        """Keep a message if it is small and held in memory, rather than the oldest ones."""
+    def put(self, body_id: int, message: Message, *, uses: int = 1) -> None:
+        """Keep a message if it is small and held in memory, rather than the oldest ones. `uses`: deliveries to come."""
         size = message.size
         if not isinstance(message.text, bytes) or size > MAX_CACHED:
             return
         self._messages[body_id] = message
+        if uses > 1:
+            self._uses[body_id] = uses
         self._octets += size
         while self._octets > CACHED_OCTETS:
             self._forget(next(iter(self._messages)))
-
-    def expect(self, body_id: int, uses: int) -> None:
-        """Say how many deliveries will ask for a message."""
-        if body_id in self._messages:
-            self._uses[body_id] = uses
 
     def get(self, body_id: int) -> Message | None:
         """The message, if it is here."""
@@ -90,27 +92,43 @@ class Attempts:
                 raise PluginError(f"two plugins bring a transport {transport.name!r}")
             self.transports[transport.name] = transport
 
-    async def load(self, group: Group) -> Message | None:
-        """The group's message as it was accepted; None if the store does not give it, which is logged."""
+    async def load(self, group: Group) -> Message:
+        """The group's message as it was accepted.
+
+        Raises DamagedMessageError, or StoreError if the store could not read it this time.
+        """
         message = self.cache.get(group.queued.body_id)
         if message is not None:
             return message
         try:
             return await self._store.load(group.queued.body_id)
-        except (NotFoundError, StoreError) as error:
-            log.error("%s: the queued message cannot be read: %s", group.queued.trace_id, error)
-            return None
+        except StoreError as error:
+            if not _is_lasting(error):
+                raise
+        try:
+            return await self._store.load(group.queued.body_id)  # nothing is put aside for one bad moment
+        except StoreError as error:
+            if _is_lasting(error):
+                raise DamagedMessageError(str(error)) from error
+            raise
 
     async def deliver(self, group: Group) -> tuple[list[Outcome], Message | None]:
-        """Try once. Returns one outcome per entry, in their order, and the message as it was accepted."""
+        """Try once. Returns one outcome per entry, in their order, and the message as it was accepted.
+
+        Raises DamagedMessageError.
+        """
         size = group.queued.size
         while self._octets and self._octets + size > MAX_OCTETS:
             self._room.clear()
             await self._room.wait()
         self._octets += size
         try:
-            message = await self.load(group)
-            if message is None:
+            try:
+                message = await self.load(group)
+            except DamagedMessageError:
+                raise
+            except StoreError as error:
+                log.error("%s: the queued message cannot be read: %s", group.queued.trace_id, error)
                 return self._all(group, Reply(451, "4.3.0", "the message cannot be read from the store")), None
             return await self._deliver(group, message), message
         finally:
@@ -188,6 +206,16 @@ class Attempts:
                 if is_ours(error):
                     raise
                 log.exception("transport %s could not be closed", name)
+
+
+def _is_lasting(error: StoreError) -> bool:
+    """Whether it is the message that is bad, not the disk or the database at the moment."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (OSError, sqlite3.Error)):
+            return False
+        cause = cause.__cause__
+    return not isinstance(error, StoreFullError)
 
 
 def is_ours(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ ten thousand messages for one slow host do not keep the others from leaving.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from appliance.mail.delivery import Route
@@ -17,9 +17,11 @@ from appliance.queue.schedule import host_pause_s
 from appliance.store.model import QueuedMessage, QueueEntry
 
 WINDOW = 2000  # recipients in hand
+MOST = 1000.0  # deliveries at once, whatever the settings
 SHARE = 1000  # of them, at most so many for one destination
 MAX_GROUP = 100  # recipients of one delivery
 MAX_REMEMBERED = 5000  # destinations without work whose failures are remembered
+FIRST_LIMIT = 5  # deliveries at once to a destination before it is known what it bears
 
 
 def envelope_of(queued: QueuedMessage, entries: Sequence[QueueEntry]) -> Envelope:
@@ -32,10 +34,17 @@ def envelope_of(queued: QueuedMessage, entries: Sequence[QueueEntry]) -> Envelop
         body=queued.body,
         smtputf8=queued.smtputf8,
         size=queued.size,
+        auth=queued.auth,
+        require_tls=queued.require_tls,
+        tls_optional=queued.tls_optional,
+        priority=queued.priority,
+        release_at=queued.release_at,
+        deliver_by=queued.deliver_by,
+        by_mode=queued.by_mode,
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
     """Recipients of one message that go the same way: one delivery."""
 
@@ -62,11 +71,20 @@ class Destination:
     resume_at: float = 0.0
     in_line: bool = False
     more: bool = False  # due entries for it were left in the store
+    bears: float = FIRST_LIMIT  # deliveries at once, as far as is known: one more for each round that goes well
+    proven: bool = False  # it has answered since it was first met
+    slow: int = 0  # deliveries under way that take long
 
     def push(self, group: Group) -> None:
-        """Add a delivery."""
-        self.groups.append(group)
+        """Add a delivery, behind those of the same priority or a higher one."""
         self.waiting += len(group.entries)
+        priority, place = group.queued.priority, len(self.groups)
+        while place and self.groups[place - 1].queued.priority < priority:
+            place -= 1
+        if place == len(self.groups):
+            self.groups.append(group)
+        else:
+            self.groups.insert(place, group)
 
     def pop(self) -> Group:
         """Take the next delivery."""
@@ -77,11 +95,18 @@ class Destination:
     @property
     def has_room(self) -> bool:
         """Whether it should get what was left in the store for it."""
-        return self.more and self.waiting <= SHARE // 2
+        return self.more and self.waiting <= SHARE // 2 and not self.shut
+
+    @property
+    def shut(self) -> bool:
+        """Whether nothing more is begun: those that knocked first wait long already, and it has never answered."""
+        return self.slow > 0 and not self.proven
 
     def limit(self, most: int) -> int:
         """How many deliveries may be under way: one feeler while it is not known to be back."""
-        return 1 if self.failures else most
+        if self.failures or self.shut:
+            return 1
+        return min(most, int(self.bears))
 
     def failed(self, started_at: float, now: float, reason: Reply) -> None:
         """Note that an attempt did not reach it. Attempts that ran side by side count once."""
@@ -90,10 +115,18 @@ class Destination:
             return
         self.failures += 1
         self.failed_at = now
+        self.proven = False
+        self.bears = max(1.0, self.bears / 2)
         self.resume_at = now + host_pause_s(self.failures)
 
     def reached(self) -> None:
-        """Note that it answers."""
+        """Note that it answers: it bears one delivery more at once for each round of them that it answered."""
+        self.bears = min(self.bears + 1 / self.bears, MOST)
+        self.proven = True
+        self.forgive()
+
+    def forgive(self) -> None:
+        """Let it be tried at once."""
         self.failures = 0
         self.resume_at = 0.0
 
@@ -127,10 +160,10 @@ class InHand:
             if self._is_known(entry):
                 continue
             destination = self.destination(entry.route)
-            if len(self.entries) >= WINDOW:
+            if len(self.entries) >= WINDOW and queued.priority <= 0:
                 self.full = True
                 break
-            if destination.waiting >= SHARE:
+            if destination.waiting >= SHARE or destination.shut:
                 destination.more = True
                 continue
             self.entries[entry.id] = entry.attempts
@@ -186,16 +219,27 @@ class InHand:
     def drop_waiting(self) -> None:
         """Put everything back that is not under way: the store has changed and is to be read again."""
         for destination in self.destinations.values():
-            for group in destination.groups:
-                for entry in group.entries:
-                    self.entries.pop(entry.id, None)
-            destination.groups.clear()
-            destination.waiting = 0
+            self.put_back(destination)
 
-    def forget_failures(self) -> None:
-        """Let every destination be tried at once."""
+    def put_back(self, destination: Destination) -> bool:
+        """Leave in the store what waits for a destination and is not under way. Says whether there was any."""
+        found = bool(destination.groups)
+        for group in destination.groups:
+            for entry in group.entries:
+                self.entries.pop(entry.id, None)
+        destination.groups.clear()
+        destination.waiting = 0
+        return found
+
+    def unwanted(self) -> list[Route]:
+        """The ways for which nothing more is to be read at present."""
+        return [one.route for one in self.destinations.values() if one.waiting >= SHARE or one.shut]
+
+    def forgive(self, routes: Collection[Route] | None = None) -> None:
+        """Let destinations be tried at once: those of some routes, or all."""
         for destination in self.destinations.values():
-            destination.reached()
+            if routes is None or destination.route in routes:
+                destination.forgive()
 
     def prune(self) -> None:
         """Drop destinations without work; those that failed are kept longer, up to MAX_REMEMBERED."""

@@ -9,40 +9,44 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from appliance.errors import NotFoundError, StoreError
+from appliance.errors import StoreError
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.dsn import Notice
 from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
-from appliance.queue.attempt import Attempts
+from appliance.queue.attempt import Attempts, DamagedMessageError
 from appliance.queue.bounces import Bounces, Submit
 from appliance.queue.config import QueueConfig
+from appliance.queue.desk import QueueDesk
 from appliance.queue.destinations import WINDOW, Destination, Group, InHand, envelope_of
 from appliance.queue.schedule import LONGEST_PAUSE_S, Schedule
 from appliance.queue.settlement import Item, Settlement
 from appliance.queue.verdicts import Verdict, judge
 from appliance.store import queue as rows
+from appliance.store.queuedesk import name_of
 from appliance.timestate import TimeState
 
 if TYPE_CHECKING:
     from appliance.dispatch import Dispatch
     from appliance.hookspecs import FilingTransport, Transport
-    from appliance.store import Accepted, Database, QueuedMessage, QueueEntry, Store
+    from appliance.mail.delivery import Route
+    from appliance.store import Accepted, Database, QueuedMessage, QueueEntry, QueueWish, Store
     from appliance.trace import Trace
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 Look: TypeAlias = Literal["", "new", "all"]
 Pairs: TypeAlias = "list[tuple[QueuedMessage, QueueEntry]]"
 
-LOOKS = 200  # notified messages looked up in one turn of the loop
+LOOKS = 200  # notified messages taken in hand in one turn of the loop
 PAGE = 500  # entries read from the store at once
 LONGEST_SLEEP_S = 60.0  # then the store is looked at in any case: the clock may have been set
 TURN = 20  # deliveries of one destination in a row while others wait for a place
+SLOW_S = 2.0  # of a delivery; from then on it does not count against `deliveries`
+MAX_SLOW = 400  # deliveries that do not count; each is a connection and little more
 SPREAD_S = 30.0  # within which messages for a destination that is to be tried again come back
 
 
@@ -85,7 +89,10 @@ class QueueRunner:
         self._hand = InHand()
         self._line: deque[Destination] = deque()  # destinations with work, waiting for a place
         self._workers: set[asyncio.Task[None]] = set()
-        self._notified: list[int] = []
+        self._under_way: dict[Group, float] = {}  # what is tried, and since when by the loop's time, oldest first
+        self._slow: set[Group] = set()  # those of them that take long
+        self._patrol: asyncio.TimerHandle | None = None
+        self._notified: list[Pairs] = []
         self._wake = asyncio.Event()
         self._look: Look = "all"  # whether the store is to be read
         self._looked_at = 0.0  # by the clock, when everything due was looked at
@@ -94,25 +101,58 @@ class QueueRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._put_off_until = 0  # epoch seconds; what was put off first since the last reading began, 0: nothing
         self._stopping = False
+        self.desk = QueueDesk(
+            store,
+            attempts=self._attempts,
+            bounces=self._bounces,
+            hand=lambda: self._hand,
+            changed=self._changed,
+            now=now,
+        )
 
     def add_transports(self, transports: Iterable[Transport | FilingTransport]) -> None:
         """Make ways out known. Raises PluginError when two have one name."""
         self._attempts.add_transports(transports)
 
-    def notify(self, accepted: Accepted | None = None, message: Message | None = None) -> None:
-        """Say that there is new work. With what was `accepted`, its entries alone are looked at; with the `message`,
-        it need not be read back. Cheap; to be called on the loop.
-        """
-        if accepted is None or accepted.queue_id is None:
-            self._look = "all"
-        elif len(self._notified) + len(self._hand.entries) >= WINDOW:
+    def notify(self) -> None:
+        """Say that there may be new work anywhere. Cheap; to be called on the loop."""
+        self._look = "all"
+        self._wake.set()
+
+    def take(
+        self,
+        accepted: Accepted,
+        message: Message,
+        envelope: Envelope,
+        wishes: Sequence[QueueWish],
+        *,
+        trace_id: str,
+    ) -> None:
+        """Take over what has just been stored, so that neither its rows nor its text need be read back."""
+        now = int(self._now())
+        if len(self._notified) + len(self._hand.entries) >= WINDOW and envelope.priority <= 0:
             self._hand.full = True
             return
-        else:
-            self._notified.append(accepted.queue_id)
-            if message is not None:
-                self._attempts.cache.put(accepted.body_id, message)
-        self._wake.set()
+        pairs = rows.fresh(accepted, envelope, wishes, size=message.size, trace_id=trace_id, now=now)
+        if envelope.release_at > now:
+            self._expect(envelope.release_at)
+        if pairs:
+            self._attempts.cache.put(accepted.body_id, message, uses=len({entry.route for _, entry in pairs}))
+            self._notified.append(pairs)
+            self._wake.set()
+
+    def outlook(self, route: Route) -> dict[str, Any]:
+        """What is known of a destination at this moment, for people: `resume_at` in epoch seconds, 0 for at once."""
+        known = self._hand.destinations.get(route)
+        if known is None:
+            return {"failures": 0, "resume_at": 0, "reason": "", "under_way": 0}
+        pause = known.resume_at - self._clock()
+        return {
+            "failures": known.failures,
+            "resume_at": round(self._now() + pause) if pause > 0 else 0,
+            "reason": str(known.reason) if known.reason is not None and known.failures else "",
+            "under_way": known.active,
+        }
 
     async def tell_delivered(
         self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, *, trace_id: str
@@ -158,9 +198,10 @@ class QueueRunner:
 
     async def _stop(self, writer: asyncio.Task[None]) -> None:
         self._stopping = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for handle in (self._timer, self._patrol):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._patrol = None
         if self._workers:
             await asyncio.wait(self._workers, timeout=self._config().grace)
         for task in (*self._workers, writer):
@@ -175,28 +216,11 @@ class QueueRunner:
     # ── from the store into the hand ──────────────────────────────────────────────────────────────────────────────
 
     def _take_notified(self) -> None:
-        """Take new messages in hand by a short look at their rows."""
         notified, self._notified = self._notified[:LOOKS], self._notified[LOOKS:]
-        if not notified:
-            return
+        for pairs in notified:
+            self._take(pairs)
         if self._notified:
             self._wake.set()  # the rest in another turn of the loop
-        now = int(self._now())
-
-        def look(db: Database) -> Pairs:
-            pairs: Pairs = []
-            for message_id in notified:
-                try:
-                    queued, entries = rows.entries_of(db, message_id)
-                except NotFoundError:
-                    continue  # settled already: it had been found in another way
-                due = [(queued, one) for one in entries if one.state == "active" and one.next_at <= now]
-                pairs += due
-                if len(due) > 1:
-                    self._attempts.cache.expect(queued.body_id, len({one.route for _, one in due}))
-            return pairs
-
-        self._take(self._store.peek(look))
 
     async def _refill(self, *, everything: bool) -> None:
         """Read due entries until the window is full, and find out when to look again.
@@ -215,16 +239,24 @@ class QueueRunner:
         self._put_off_until = 0
         try:
             while len(hand.entries) < WINDOW:
-                page = await self._store.read(lambda db, after=after: rows.due(db, now, PAGE, after=after))  # type: ignore[misc]
+                without = hand.unwanted()
+
+                def read(db: Database, after: tuple[int, int] = after, without: Sequence[Route] = without) -> rows.Page:
+                    return rows.due(db, now, PAGE, after=after, without=without)
+
+                page = await self._store.read(read)
                 if self._changes != changes:
                     # A command held or removed entries meanwhile: this page may still show them as due.
                     after, changes = first, self._changes
                     continue
-                self._take(page)
-                if len(page) < PAGE:
+                for route in without:
+                    hand.destination(route).more = True
+                if page.damaged:
+                    await self.put_aside(page.damaged)
+                self._take(page.pairs)
+                if not page.full:
                     break
-                last = page[-1][1]
-                after = (last.next_at, last.id)
+                after = page.last
             else:
                 hand.full = True
             next_at = await self._store.read(lambda db: rows.next_due_at(db, now))
@@ -238,11 +270,24 @@ class QueueRunner:
     async def _bring_forward(self, now: int) -> None:
         """Make due what no pause explains any more: it was put off while the clock was ahead, perhaps by years."""
         latest = now + 2 * max(self._config().longest_retry, LONGEST_PAUSE_S)
-        if await self._store.read(lambda db: rows.next_due_at(db, latest)) is not None:
+        if await self._store.read(lambda db: rows.put_off_beyond(db, latest)):
             count = await self._store.write(lambda db: rows.bring_forward(db, now, latest))
             log.warning(
                 "the clock was set back: %d recipient(s) would have waited for that long, and are due now", count
             )
+
+    async def put_aside(self, damaged: dict[int, str]) -> None:
+        """Take entries out of everybody's way whose row or message is damaged; they are kept, and people are told.
+
+        One that has been settled or removed meanwhile is none of them.
+        """
+        there = await self._store.read(lambda db: rows.is_there(db, list(damaged)))
+        for entry_id, why in damaged.items():
+            if entry_id not in there:
+                continue
+            name = name_of(entry_id)
+            log.error("queue entry %s is damaged and was put aside (`palomar queue explain %s`): %s", name, name, why)
+        await self._store.write(lambda db: rows.put_aside(db, damaged))
 
     def _take(self, pairs: Iterable[tuple[QueuedMessage, QueueEntry]]) -> None:
         for destination in self._hand.add(pairs):
@@ -282,11 +327,11 @@ class QueueRunner:
     def _start_workers(self) -> None:
         """Give destinations in line a place each, in turn, as long as there are places."""
         total = self._config().deliveries
-        while self._line and len(self._workers) < total and not self._stopping:
+        while self._line and len(self._workers) - len(self._slow) < total and not self._stopping:
             destination = self._line.popleft()
             destination.in_line = False
-            if not destination.groups:
-                continue
+            if not destination.groups or destination.active >= self._limit(destination):
+                continue  # less is known to be good for it than when it lined up
             destination.active += 1
             task = asyncio.get_running_loop().create_task(self._work(destination, destination.pop()))
             self._workers.add(task)
@@ -325,12 +370,52 @@ class QueueRunner:
 
     async def _attempt(self, destination: Destination, group: Group) -> None:
         started_at = self._clock()
-        outcomes, message = await self._attempts.deliver(group)
+        self._begin(group)
+        try:
+            outcomes, message = await self._attempts.deliver(group)
+        except DamagedMessageError as error:
+            await self.put_aside({entry.id: str(error) for entry in group.entries})
+            self._hand.leave(entry.id for entry in group.entries)
+            return
+        finally:
+            self._end(destination, group)
         if all(outcome.unreachable for outcome in outcomes):
             destination.failed(started_at, self._clock(), outcomes[0].reply)
         else:
             destination.reached()
-        await self._conclude(destination, group, outcomes, message, (self._clock() - started_at) * 1000)
+        await self._conclude(destination, group, outcomes, message, (self._clock() - started_at) * 1000, tried=True)
+
+    # ── slow ones ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, group: Group) -> None:
+        loop = asyncio.get_running_loop()
+        self._under_way[group] = loop.time()
+        if self._patrol is None:
+            self._patrol = loop.call_later(SLOW_S, self._look_round)
+
+    def _end(self, destination: Destination, group: Group) -> None:
+        del self._under_way[group]
+        if group in self._slow:
+            self._slow.discard(group)
+            destination.slow -= 1
+
+    def _look_round(self) -> None:
+        """Let deliveries that take long give their places to others, so that slow hosts do not stop all mail."""
+        loop = asyncio.get_running_loop()
+        horizon = loop.time() - SLOW_S
+        self._patrol = None
+        for group, since in self._under_way.items():
+            if since > horizon:
+                self._patrol = loop.call_at(since + SLOW_S, self._look_round)
+                break
+            if group in self._slow or len(self._slow) >= MAX_SLOW:
+                continue
+            self._slow.add(group)
+            destination = self._hand.destination(group.route)
+            destination.slow += 1
+            if destination.shut and self._hand.put_back(destination):
+                destination.more = True  # its mail need not fill the window while nobody knows whether it answers
+            self._wake.set()
 
     async def _suspend(self, destination: Destination, group: Group) -> None:
         """Put off a delivery without trying: its destination has just been out of reach."""
@@ -351,7 +436,14 @@ class QueueRunner:
             self._hand.leave(entry.id for entry in group.entries)
 
     async def _conclude(
-        self, destination: Destination, group: Group, outcomes: Sequence[Outcome], message: Message | None, ms: float
+        self,
+        destination: Destination,
+        group: Group,
+        outcomes: Sequence[Outcome],
+        message: Message | None,
+        ms: float,
+        *,
+        tried: bool = False,
     ) -> None:
         """Decide about every entry, tell the sender, and have it written down: in this order, so that a crash
         repeats a notice rather than loses it.
@@ -370,6 +462,7 @@ class QueueRunner:
                 chance=chance,
                 resume_at=resume_at,
                 time_state=self._time_state(),
+                tried=tried,
             )
             for entry, outcome in zip(group.entries, outcomes, strict=True)
         ]
@@ -385,7 +478,7 @@ class QueueRunner:
     ) -> Sequence[Verdict]:
         """Send the notices. If they cannot be stored, failures stay in the queue until they can."""
         queued = group.queued
-        original = message or await self._attempts.load(group) or Message(b"", b"")
+        original = message or await self._original(group)
         try:
             await self._bounces.tell(
                 group.envelope(), original, notices, trace_id=queued.trace_id, arrived_at=queued.created_at
@@ -397,6 +490,14 @@ class QueueRunner:
         else:
             return verdicts
         return [self._without_notice(verdict) for verdict in verdicts]
+
+    async def _original(self, group: Group) -> Message:
+        """What a notice returns; nothing, if that is all there is."""
+        try:
+            return await self._attempts.load(group)
+        except StoreError as error:
+            log.error("%s: the queued message cannot be returned: %s", group.queued.trace_id, error)
+            return Message(b"", b"")
 
     def _without_notice(self, verdict: Verdict) -> Verdict:
         """The verdict without its notice: a failure is tried again, a warning given another time."""
@@ -444,35 +545,9 @@ class QueueRunner:
                 envelope = envelope_of(queued, [verdict.entry])
                 self._dispatch.delivery_settled(envelope=envelope, outcome=verdict.outcome)
 
-    # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def list(self, *, domain: str | None = None, after: int = 0, limit: int = 1000) -> Pairs:
-        """What is queued, by entry id, of one recipient domain if given. `after` is the last id of the page before."""
-        return await self._store.read(lambda db: rows.list_queue(db, domain=domain, after=after, limit=limit))
-
-    async def hold(self, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
-        """Keep recipients back until they are released; what is under way just now is not stopped. Returns how many."""
-        return await self._change(lambda db: rows.hold(db, entry_ids, domain=domain))
-
-    async def release(self, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
-        """Let held recipients go on, now. Returns how many."""
-        return await self._change(lambda db: rows.release(db, entry_ids, domain=domain))
-
-    async def retry(self, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
-        """Try waiting recipients now, destinations that were out of reach included. Returns how many."""
-        self._hand.forget_failures()
-        return await self._change(lambda db: rows.retry(db, entry_ids, domain=domain))
-
-    async def remove(self, entry_ids: Sequence[int] | None = None, *, domain: str | None = None) -> int:
-        """Remove recipients without telling the sender. Returns how many."""
-        removed = await self._change(lambda db: rows.remove(db, entry_ids, domain=domain))
-        return len(removed)
-
-    async def _change(self, fn: Callable[[Database], T]) -> T:
-        """Change rows, and read the queue anew."""
-        result = await self._store.write(fn)
+    def _changed(self) -> None:
+        """Rows were changed under us by a command: read the queue anew."""
         self._changes += 1
         self._hand.drop_waiting()
         self._look = "all"
         self._wake.set()
-        return result

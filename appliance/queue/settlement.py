@@ -71,16 +71,23 @@ class Settlement:
 
 def _write(db: Database, items: Sequence[Item]) -> None:
     """Runs on the writer thread; may be run again if others of its group fail."""
-    rows.settle(db, [verdict.entry.id for _, verdict in items if not verdict.next_at])
-    for _, verdict in items:
-        if verdict.next_at:
-            rows.defer(
-                db,
-                verdict.entry.id,
-                next_at=verdict.next_at,
-                attempts=verdict.entry.attempts + 1,
-                waited_s=verdict.waited_s,
-                tried_at=verdict.tried_at,
-                last_reply=str(verdict.outcome.reply),
-                delay_warned=verdict.delay_warned,
-            )
+    done = [verdict.entry.id for _, verdict in items if not verdict.next_at]
+    if done:
+        rows.settle(db, done)
+    if len(done) < len(items):
+        rows.defer(db, [_deferral(verdict) for _, verdict in items if verdict.next_at])
+
+
+def _deferral(verdict: Verdict) -> rows.Deferral:
+    outcome = verdict.outcome
+    event = None if verdict.at is None else rows.Event(verdict.at, outcome.status, str(outcome.reply), outcome.peer)
+    return rows.Deferral(
+        verdict.entry.id,
+        next_at=verdict.next_at,
+        attempts=verdict.entry.attempts + 1,
+        waited_s=verdict.waited_s,
+        tried_at=verdict.tried_at,
+        last_reply=str(outcome.reply),
+        delay_warned=verdict.delay_warned,
+        event=event,
+    )

@@ -24,6 +24,7 @@ class Verdict:
     tried_at: int = 0
     waited_s: int = 0
     delay_warned: bool = False
+    at: int | None = None  # when it was tried, if it was: then the history keeps the answer
 
 
 def judge(
@@ -35,6 +36,7 @@ def judge(
     chance: float,
     resume_at: int = 0,
     time_state: TimeState = "synced",
+    tried: bool = True,
 ) -> Verdict:
     """Decide about one entry after an attempt at `now`. `chance` (0..1) spreads retries.
 
@@ -64,6 +66,7 @@ def judge(
         tried_at=now if synced else 0,
         waited_s=waited_s,
         delay_warned=entry.delay_warned or warning,
+        at=now if tried else None,
     )
 
 

@@ -16,10 +16,10 @@ from appliance.store.bodies import PreparedBody
 from appliance.store.database import Database, json_list
 from appliance.store.mailboxes import filing_target, keyword_bits, take_uids
 from appliance.store.model import SEEN, Accepted, Filed, Filing, QueueWish
-from appliance.store.queue import entry_rows, queued_row, settle
+from appliance.store.queue import entry_rows, queued_row, settle, terms_row
 from appliance.store.saved import SAME_S, note_saved
 
-_COLUMNS = {"body": 12, "extent": 4, "filing": 4, "message": 8, "queued": 11, "queue_entry": 14}
+_COLUMNS = {"body": 12, "extent": 4, "filing": 4, "message": 8, "queued": 11, "queue_entry": 14, "queue_terms": 6}
 # Rows of one statement: every statement lets go of the interpreter and has to win it back. Few lengths, so that
 # SQLite compiles few statements.
 _LENGTHS = (32, 8, 4, 2, 1)
@@ -65,6 +65,7 @@ class _Rows:
     messages: list[tuple[int, ...]] = field(default_factory=list)
     queued: list[tuple[object, ...]] = field(default_factory=list)
     entries: list[tuple[object, ...]] = field(default_factory=list)
+    terms: list[tuple[object, ...]] = field(default_factory=list)
     saved: list[tuple[int, int]] = field(default_factory=list)  # mailbox id and uid
 
 
@@ -160,8 +161,11 @@ class _Group:
             return Accepted(body_id, tuple(filed))
         if deposit.envelope is None:
             raise StoreError("queued mail needs an envelope")
-        rows.queued.append(queued_row(body_id, deposit.envelope, body.size, db.now, deposit.trace_id))
-        rows.entries += entry_rows(body_id, deposit.wishes, db.now)
+        envelope = deposit.envelope
+        rows.queued.append(queued_row(body_id, envelope, body.size, db.now, deposit.trace_id))
+        rows.entries += entry_rows(body_id, deposit.wishes, max(db.now, envelope.release_at))
+        if (terms := terms_row(body_id, envelope)) is not None:
+            rows.terms.append(terms)
         return Accepted(body_id, tuple(filed), body_id)
 
     def write(self) -> None:
@@ -173,6 +177,7 @@ class _Group:
         self._insert("message", rows.messages)
         self._insert("queued", rows.queued)
         self._insert("queue_entry", rows.entries)
+        self._insert("queue_terms", rows.terms)
         for mailbox_id, uid in rows.saved:
             note_saved(self._db, mailbox_id, uid, uid, self._db.now)
         if self._settled:

@@ -115,6 +115,7 @@ class QueueWish:
     recipient: Recipient
     route: Route
     hold: bool = False
+    reason: str = ""  # why it is held, for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,12 @@ class QueuedMessage:
     created_at: int
     trace_id: str
     require_tls: bool = False
+    tls_optional: bool = False  # this and what follows as in Envelope
+    priority: int = 0
+    release_at: int = 0
+    deliver_by: int = 0
+    by_mode: str = ""
+    auth: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,7 @@ class QueueEntry:
     message_id: int
     recipient: Recipient
     route: Route
-    state: Literal["active", "held"]
+    state: Literal["active", "held", "damaged"]
     attempts: int
     waited_s: int
     next_at: int

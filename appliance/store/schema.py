@@ -159,6 +159,28 @@ def m006_access_control(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE role_account (account_id INTEGER PRIMARY KEY) STRICT")
 
 
+def m007_queue_terms_and_history(db: sqlite3.Connection) -> None:
+    """What few messages in the queue ask for, and what happened to entries so far.
+
+    Tables of their own: a release before this one, which fills whole rows, can go on writing. Triggers, so that what
+    it settles leaves nothing behind for the next message that gets the same id.
+    """
+    db.execute(
+        "CREATE TABLE queue_terms (id INTEGER PRIMARY KEY, priority INTEGER NOT NULL, release_at INTEGER NOT NULL,"
+        " deliver_by INTEGER NOT NULL, by_mode TEXT NOT NULL, auth TEXT NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE queue_history (entry_id INTEGER NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL,"
+        " what TEXT NOT NULL, peer TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (entry_id, number))"
+        " STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE TRIGGER queued_gone AFTER DELETE ON queued BEGIN DELETE FROM queue_terms WHERE id = old.id; END")
+    db.execute(
+        "CREATE TRIGGER queue_entry_gone AFTER DELETE ON queue_entry BEGIN"
+        " DELETE FROM queue_history WHERE entry_id = old.id; END"
+    )
+
+
 MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m001_first_tables", m001_first_tables),
     Migration("core.m002_domain_next_hop", m002_domain_next_hop),
@@ -166,6 +188,7 @@ MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m004_saved", m004_saved),
     Migration("core.m005_annotations", m005_annotations),
     Migration("core.m006_access_control", m006_access_control),
+    Migration("core.m007_queue_terms_and_history", m007_queue_terms_and_history),
 )
 
 

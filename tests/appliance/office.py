@@ -21,7 +21,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session
-from appliance.store import Accepted, MessageRow, Store
+from appliance.store import Accepted, MessageRow, QueueWish, Store
 from appliance.store.accounts import add_alias, add_domain, create_account
 from appliance.store.mailboxes import get_mailbox
 from appliance.store.messages import list_rows
@@ -117,7 +117,9 @@ async def office(
     trace = FakeTrace()
     queued: list[tuple[Accepted, Message]] = []
 
-    def notify(accepted: Accepted, message: Message) -> None:
+    def take(
+        accepted: Accepted, message: Message, envelope: Envelope, wishes: Sequence[QueueWish], *, trace_id: str
+    ) -> None:
         queued.append((accepted, message))
 
     told: list[str] = []
@@ -139,7 +141,7 @@ async def office(
             store=store,
             dispatch=dispatch,
             trace=trace,  # type: ignore[arg-type]
-            queue_notify=notify,
+            queue_take=take,
             tell_delivered=tell,
         ),
         queue=unused,

@@ -90,7 +90,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
             store=core.store,
             dispatch=core.dispatch,
             trace=core.trace,
-            queue_notify=core.queue.notify,
+            queue_take=core.queue.take,
             tell_delivered=core.queue.tell_delivered,
         )
         desk = Desk(core, made)

@@ -194,39 +194,44 @@ async def waiting(desk: Desk) -> Desk:
 
 
 async def states(desk: Desk, **arguments: Any) -> list[tuple[str, str]]:
-    return [(row["recipient"], row["state"]) for row in await desk.ask("queue.list", **arguments)]
+    return [(row["recipient"], row["state"]) for row in await waits(desk, **arguments)]
+
+
+async def waits(desk: Desk, limit: int = 1000, **where: Any) -> list[dict[str, Any]]:
+    pieces = await desk.pieces("queue.list", where=where or {"everything": True}, limit=limit)
+    return [row for piece in pieces for row in piece]
 
 
 async def test_the_queue_is_listed_and_shown(waiting: Desk) -> None:
-    rows = await waiting.ask("queue.list")
+    rows = await waits(waiting)
     assert [row["recipient"] for row in rows] == ["a@elsewhere.test", "b@elsewhere.test", "c@example.org"]
     assert (rows[0]["sender"], rows[2]["sender"]) == (ANA, "")
     assert rows[0]["size"] == len(SMALL)
-    assert await states(waiting, domain="Example.org") == [("c@example.org", "active")]
-    assert len(await waiting.ask("queue.list", limit=1)) == 1
-    (one,) = await waiting.ask("queue.show", name=rows[1]["name"])
+    assert await states(waiting, domains=["Example.org"]) == [("c@example.org", "active")]
+    assert len(await waits(waiting, limit=1)) == 1
+    (one,) = await waiting.ask("queue.explain", name=rows[1]["name"], header=True)
     assert (one["recipient"], one["header"]) == ("b@elsewhere.test", "Subject: small\r\n\r\n")
-    both = await waiting.ask("queue.show", name=rows[0]["name"].partition(".")[0])
+    both = await waiting.ask("queue.explain", name=rows[0]["name"].partition(".")[0])
     assert len(both) == 2
 
 
 async def test_entries_are_held_released_retried_and_removed(waiting: Desk) -> None:
-    first, second, third = [row["name"] for row in await waiting.ask("queue.list")]
-    assert await waiting.ask("queue.hold", names=[second], domains=["example.org"]) == 2
+    first, second, third = [row["name"] for row in await waits(waiting)]
+    assert await waiting.ask("queue.hold", where={"names": [second], "domains": ["example.org"]}) == 2
     assert [state for _, state in await states(waiting)] == ["active", "held", "held"]
-    assert await waiting.ask("queue.retry", names=[], domains=[]) == 1
-    assert await waiting.ask("queue.release", names=[third], domains=[]) == 1
-    assert await waiting.ask("queue.remove", names=[first.partition(".")[0]], domains=[]) == 2
+    assert await waiting.ask("queue.retry", where={"everything": True}) == 1
+    assert await waiting.ask("queue.release", where={"names": [third]}) == 1
+    assert await waiting.ask("queue.remove", where={"names": [first.partition(".")[0]]}) == 2
     assert await states(waiting) == [("c@example.org", "active")]
-    assert await waiting.ask("queue.remove", names=[], domains=[]) == 1
+    assert await waiting.ask("queue.remove", where={"everything": True}) == 1
     assert await states(waiting) == []
 
 
 @pytest.mark.parametrize("name", ["99", "99.0", "1.70000", "x", "1.2.3", "", "-1"])
 async def test_an_entry_that_is_not_there(waiting: Desk, name: str) -> None:
     with pytest.raises(CallError):
-        await waiting.ask("queue.remove", names=[name], domains=[])
-    assert len(await waiting.ask("queue.list")) == 3
+        await waiting.ask("queue.remove", where={"names": [name]})
+    assert len(await waits(waiting)) == 3
 
 
 async def test_a_mailbox_is_shared_shown_and_unshared(desk: Desk) -> None:

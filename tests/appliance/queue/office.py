@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from appliance import loading
 from appliance.dispatch import Dispatch
@@ -145,7 +146,7 @@ class Office:
         transport: str = "fake",
         hold: bool = False,
         notify: QueueRunner | None = None,
-        **terms: str,
+        **terms: Any,
     ) -> Accepted:
         """Put a message into the queue; each recipient goes by `transport` to its domain."""
         recipients = [Recipient(Address.parse(one)) if isinstance(one, str) else one for one in addresses]
@@ -154,7 +155,7 @@ class Office:
         message = Message.parse(raw)
         accepted = await self.store.accept(message, [], wishes, envelope, trace_id="trace")
         if notify is not None:
-            notify.notify(accepted, message)
+            notify.take(accepted, message, envelope, wishes, trace_id="trace")
         return accepted
 
     async def entries(self) -> list[QueueEntry]:

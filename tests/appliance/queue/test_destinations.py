@@ -11,7 +11,7 @@ from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
 from appliance.mail.reply import Reply
 from appliance.queue import destinations
-from appliance.queue.destinations import MAX_REMEMBERED, Destination, InHand
+from appliance.queue.destinations import FIRST_LIMIT, MAX_REMEMBERED, Destination, InHand
 from appliance.store.model import QueuedMessage, QueueEntry
 
 DOWN = Reply(451, "4.4.1", "down")
@@ -99,14 +99,14 @@ def test_dropping_what_waits_leaves_what_is_under_way() -> None:
 
 def test_failures_pause_a_destination_and_success_ends_it() -> None:
     place = Destination(Route("relay", "b.test"))
-    assert place.limit(20) == 20
+    assert place.limit(20) == FIRST_LIMIT
     place.failed(10.0, 11.0, DOWN)
     place.failed(10.5, 12.0, DOWN)  # side by side with the first
     assert (place.failures, place.resume_at, place.limit(20)) == (1, 71.0, 1)
     place.failed(75.0, 76.0, DOWN)
     assert (place.failures, place.resume_at) == (2, 196.0)
     place.reached()
-    assert (place.failures, place.resume_at, place.limit(20)) == (0, 0.0, 20)
+    assert (place.failures, place.resume_at, place.limit(20)) == (0, 0.0, 2)
 
 
 def test_destinations_without_work_are_dropped() -> None:

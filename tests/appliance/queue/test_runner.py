@@ -22,6 +22,7 @@ from appliance.queue.config import QueueConfig
 from appliance.queue.schedule import Schedule
 from appliance.store import QueueEntry
 from appliance.store.queue import list_queue
+from appliance.store.queuedesk import Selection
 from tests.appliance.queue.office import (
     ANA,
     DOWN,
@@ -248,7 +249,7 @@ async def test_a_transport_may_be_more_patient_than_the_queue(place: Office) -> 
         assert place.notices == []
         await deferred(place, 6)
         patient.patient = False  # and answers no schedule: then the queue's own counts
-        await runner.retry()
+        await runner.desk.retry(Selection())
     assert len(place.notices) == 1
 
 
@@ -385,7 +386,7 @@ async def test_a_transport_that_breaks_its_contract_defers(place: Office, fault:
         await deferred(place, 2)  # nothing is stuck in hand
         evil.fault = None
         async with emptied(place):
-            await runner.retry()
+            await runner.desk.retry(Selection())
     assert evil.recipients == ["a@b.test", "c@b.test"]
 
 
@@ -595,21 +596,20 @@ async def test_hold_release_retry_remove(place: Office) -> None:
         while [entry.attempts for entry in await place.entries()] != [1, 0]:
             await asyncio.sleep(0)
         assert place.transport.recipients == ["a@b.test"]
-        pairs = await runner.list()
-        assert [(queued.trace_id, entry.state) for queued, entry in pairs] == [("trace", "active"), ("trace", "held")]
-        assert [entry.state for _, entry in await runner.list(domain="c.test")] == ["held"]
+        assert [entry.state for entry in await place.entries()] == ["active", "held"]
+        desk = runner.desk
 
-        assert await runner.hold(domain="b.test") == 1
-        assert await runner.retry() == 0  # held ones stay
+        assert await desk.hold(Selection(domains=("b.test",))) == 1
+        assert await desk.retry(Selection()) == 0  # held ones stay
         place.now += 10_000
         runner.notify()
         await asyncio.sleep(0.01)
         assert place.transport.recipients == ["a@b.test"]
 
-        assert await runner.remove(domain="c.test") == 1
+        assert await desk.remove(Selection(domains=("c.test",))) == 1
         place.transport.verdict = lambda one: outcome(one, OK)
         async with emptied(place):
-            assert await runner.release() == 1
+            assert await desk.release(Selection()) == 1
         assert place.transport.recipients == ["a@b.test", "a@b.test"]
     assert place.notices == []
 
@@ -621,7 +621,7 @@ async def test_retry_knocks_at_unreachable_destinations(place: Office) -> None:
         await deferred(place)
         place.transport.verdict = lambda one: outcome(one, OK)
         async with emptied(place):
-            assert await runner.retry() == 1
+            assert await runner.desk.retry(Selection()) == 1
 
 
 async def test_what_is_removed_while_it_waits_in_memory_does_not_leave(place: Office) -> None:
@@ -634,7 +634,7 @@ async def test_what_is_removed_while_it_waits_in_memory_does_not_leave(place: Of
             await place.queue("later@b.test", notify=runner)
         await until(lambda: not runner._notified)
         ids = [entry.id for entry in await place.entries() if entry.message_id != first.queue_id]
-        assert await runner.remove(ids) == 3
+        assert await runner.desk.remove(Selection(ids=tuple(ids))) == 3
         async with emptied(place):
             place.transport.gate.set()
     assert place.transport.recipients == ["first@b.test"]
