@@ -15,6 +15,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.queue.schedule import Schedule
 from appliance.smtpclient import HopError
+from appliance.store.queuedesk import Selection
 from plugins.relay.config import RelayConfig
 from plugins.relay.transport import RelayTransport
 
@@ -97,7 +98,7 @@ class BackupTransport(RelayTransport):
         domains = self._away.pop(route, set())
         try:
             for domain in sorted(domains):
-                count = await self._core.queue.retry(domain=domain)
+                count = await self._core.queue.desk.retry(Selection(domains=(domain,), released=True))
                 log.info("%s is back: %d recipient(s) of %s are tried now", route.next_hop, count, domain)
         except StoreError as error:
             log.warning("%s is back, but its mail cannot be tried at once: %s", route.next_hop, error)
