@@ -6,6 +6,7 @@ transaction of the store. Nobody is told 250 before that transaction is on the d
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import secrets
@@ -13,17 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from appliance.companions import Companions, Planned, ask_anew
 from appliance.config import CoreConfig
 from appliance.dispatch import Dispatch, HookFailedError
-from appliance.errors import ApplianceError, QuotaError, StoreError, StoreFullError
+from appliance.errors import ApplianceError, MessageError, NotFoundError, QuotaError, StoreError, StoreFullError
 from appliance.judge import judge
 from appliance.mail.address import Address
-from appliance.mail.delivery import Outcome, Route
+from appliance.mail.delivery import Outcome
 from appliance.mail.edited import Edited
 from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.finding import Finding, Judgement
 from appliance.mail.message import Message
-from appliance.mail.received import MAX_HOPS, count_received
+from appliance.mail.received import MAX_HOPS, count_received, is_tls_optional
+from appliance.mail.recode import recoded
 from appliance.mail.reply import Reply, most_severe
 from appliance.mail.session import Session
 from appliance.planning import OVER_QUOTA, STORED, Plan, Planner, Transaction
@@ -51,12 +54,15 @@ class TellDelivered(Protocol):
 
 
 _MESSAGE_ID_SHOWN = 200  # octets
+_RECODED_AT_ONCE = 1 << 16  # octets; more than that is converted in a thread
 SPARE_IDS = 100  # drawn at once
+MAX_COPIES = 4  # that plugins may have stored together with one message
 
 FULL = Reply(452, "4.3.1", "No room for mail at present, try again later")
 FILLED_UP = Reply(452, "4.2.2", "A recipient's mailbox has just filled up, try again later")
 LOOP = Reply(554, "5.4.6", f"Mail loop: more than {MAX_HOPS} Received fields")
 DISCARDED = Reply(250, "2.0.0", "Taken")
+NO_BINARY = Reply(554, "5.6.3", "The message cannot be kept without its binary parts being converted")
 STORE_FAILED = Reply(451, "4.3.0", "The message could not be stored, try again later")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 
@@ -93,6 +99,7 @@ class Intake:
         self._queue_take = queue_take
         self._tell_delivered = tell_delivered
         self._planner = Planner(store, dispatch)
+        self._companions = Companions(dispatch, self._planner)
         self.router = Router(dispatch, config)
 
     def reload(self, config: CoreConfig) -> None:
@@ -134,6 +141,7 @@ class Intake:
             return [NO_RECIPIENTS]
         if count_received(message) > MAX_HOPS:
             return self._refused(transaction, LOOP)
+        envelope.tls_optional = not envelope.require_tls and is_tls_optional(message)
         received = await self._dispatch.message_received(session=session, envelope=envelope, message=message)
         if isinstance(received, Reply):
             return self._refused(transaction, received)
@@ -149,11 +157,15 @@ class Intake:
         *,
         origin: str,
         envelope: Envelope | None = None,
+        insist: bool = False,
+        settles: Sequence[int] = (),
     ) -> Submitted:
         """Take a message of our own: a bounce, a redirect, `palomar send`. Recipients may be anywhere.
 
         `origin` is a word for the trace; `envelope` carries parameters (RET, ENVID, SMTPUTF8) besides the
-        recipients. Raises StoreFullError or StoreError when it could not be stored.
+        recipients. With `insist`, those that are refused for good become entries of the queue too, which reports them
+        to the sender. `settles` are entries that end by this, in the same transaction. Raises StoreFullError or
+        StoreError when it could not be stored.
         """
         session = Session(id=new_trace_id(), role="local", helo="localhost")
         transaction = self.begin(
@@ -174,11 +186,14 @@ class Intake:
                 later.append(recipient)
             elif not reply.positive:
                 refused.append((recipient, reply))
-        for recipient in later:  # nobody is there to try again but us: transport `local` asks for the way anew
-            plan.wishes.setdefault(recipient.address.key, QueueWish(recipient, Route("local", str(recipient.address))))
+        if insist:
+            later += [recipient for recipient, _ in refused]
+        for recipient in later:  # nobody is there to try again but us
+            plan.wishes.setdefault(recipient.address.key, ask_anew(recipient))
         accepted = None
         if plan.filings or plan.wishes:
-            accepted = await self._commit(transaction, message, plan)
+            also = await self._copies(transaction, message)
+            accepted = await self._commit(transaction, message, plan, settles=settles, also=also)
         return Submitted(accepted, transaction.trace_id, tuple(refused))
 
     async def deliver_locally(
@@ -189,13 +204,16 @@ class Intake:
         One transaction files it and settles its queue entry, so that no crash files it twice. A recipient that now
         goes elsewhere (a redirect) becomes a new entry, which takes over what the sender wants to be told.
         """
-        transaction = Transaction(Session(id=trace_id, role="local"), replace(envelope, recipients=[]), trace_id)
+        transaction = Transaction(
+            Session(id=trace_id, role="local"), replace(envelope, recipients=[], release_at=0), trace_id
+        )
         try:
             routed = await self.router.resolve(transaction.session, transaction.envelope, recipient)
             if isinstance(routed, Reply):
                 return _outcome(recipient, routed)
             transaction.envelope.recipients.append(recipient)
             transaction.routed.append(routed)
+            message = await _as_lines(transaction.envelope, message)
             plan = await self._planner.plan(transaction, message, (), Judgement("accept", 0.0), defer=False)
             if plan.filings or plan.wishes:
                 await self._commit(transaction, message, plan, settles=[entry_id])
@@ -203,6 +221,8 @@ class Intake:
             return replace(_outcome(recipient, plan.replies[0]), relayed_dsn=not plan.filed)
         except HookFailedError as error:
             return _outcome(recipient, error.reply)
+        except MessageError as error:
+            return _outcome(recipient, replace(NO_BINARY, text=f"{NO_BINARY.text}: {error}"))
         except QuotaError:
             return _outcome(recipient, OVER_QUOTA)
         except StoreError as error:
@@ -268,6 +288,12 @@ class Intake:
         verdict = judge(findings)
         if verdict.action in {"refuse", "defer"}:
             return self._refused(transaction, _judged(verdict))
+        stays = self._dispatch.copies_wanted or not _goes_on_as_it_is(transaction)
+        if transaction.envelope.body == "BINARYMIME" and stays:
+            try:
+                message = await _as_lines(transaction.envelope, message)
+            except MessageError as error:
+                return self._refused(transaction, replace(NO_BINARY, text=f"{NO_BINARY.text}: {error}"))
         plan = await self._planner.plan(transaction, message, findings, verdict)
         return await self._store_plan(transaction, message, plan)
 
@@ -290,8 +316,9 @@ class Intake:
             assert worst is not None
             self._refused(transaction, worst)
             return plan.replies
+        also = await self._copies(transaction, message)
         try:
-            await self._commit(transaction, message, plan)
+            await self._commit(transaction, message, plan, also=also)
         except StoreFullError as error:
             return self._refused(transaction, replace(FULL, reason=str(error)))
         except QuotaError as error:  # filled up since the plan was made; the next try will tell whose mailbox it is
@@ -303,19 +330,44 @@ class Intake:
         stored = Reply(250, "2.0.0", f"Stored as {transaction.trace_id}")
         return [stored if reply is STORED else reply for reply in plan.replies]
 
+    async def _copies(self, transaction: Transaction, message: Message) -> Sequence[Planned]:
+        """What plugins want stored together with the message."""
+        if not self._dispatch.copies_wanted:
+            return ()
+        ids = [new_trace_id() for _ in range(MAX_COPIES)]
+        return await self._companions.of(transaction, message, self.router, ids)
+
     async def _commit(
-        self, transaction: Transaction, message: Message, plan: Plan, *, settles: Sequence[int] = ()
+        self,
+        transaction: Transaction,
+        message: Message,
+        plan: Plan,
+        *,
+        settles: Sequence[int] = (),
+        also: Sequence[Planned] = (),
     ) -> Accepted:
         """The promise: this returns after the fsync."""
         envelope = transaction.envelope
-        accepted = await self._store.accept(
-            message,
-            list(plan.filings.values()),
-            list(plan.wishes.values()),
-            envelope,
-            trace_id=transaction.trace_id,
-            settles=settles,
-        )
+
+        async def store() -> Accepted:
+            return await self._store.accept(
+                message,
+                list(plan.filings.values()),
+                list(plan.wishes.values()),
+                envelope,
+                trace_id=transaction.trace_id,
+                settles=settles,
+                also=[item for one in also for item in one.alongside()],
+            )
+
+        try:
+            accepted = await store()
+        except (QuotaError, NotFoundError):
+            if not any(one.plan.filings for one in also):
+                raise
+            for one in also:  # its mailbox may just have filled up, or gone: the message itself is not to suffer
+                one.postpone()
+            accepted = await store()
         self._trace.record(
             transaction.trace_id,
             "intake",
@@ -326,8 +378,20 @@ class Intake:
         )
         if accepted.queue_id is not None:
             self._queue_take(accepted, message, envelope, list(plan.wishes.values()), trace_id=transaction.trace_id)
+        self._take_copies(transaction, also, accepted)
         self._dispatch.message_accepted(session=transaction.session, envelope=envelope, accepted=accepted)
         return accepted
+
+    def _take_copies(self, transaction: Transaction, also: Sequence[Planned], accepted: Accepted) -> None:
+        """Tell of the copies that were stored, and let those leave that are queued."""
+        for one in also:
+            to = ", ".join(str(recipient.address) for recipient in one.transaction.envelope.recipients)
+            self._trace.record(transaction.trace_id, "intake", "copied", f"for {to} as {one.transaction.trace_id}")
+        items = [(one, item) for one in also for item in one.alongside()]
+        for (one, item), made in zip(items, accepted.also, strict=True):
+            if made.queue_id is not None:
+                wishes = list(item.wishes)
+                self._queue_take(made, item.message, item.envelope, wishes, trace_id=one.transaction.trace_id)
 
     async def _confirm(self, transaction: Transaction, message: Message, plan: Plan) -> None:
         """Tell the sender of what was filed, if it asked. The mail itself is safe, so a failure is only logged."""
@@ -350,6 +414,26 @@ class Intake:
 
 
 _RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
+
+
+def _goes_on_as_it_is(transaction: Transaction) -> bool:
+    """Whether nobody here gets a binary message to see, nor signs it: then it goes on to hosts that may take it so."""
+    if transaction.session.account is not None or transaction.session.role == "local":
+        return False
+    return all(one.route.transport != "local" for routed in transaction.routed for one in routed)
+
+
+async def _as_lines(envelope: Envelope, message: Message) -> Message:
+    """The message for mailboxes, whose programs read lines: its binary parts in base64 (RFC 3030 section 3).
+
+    Raises MessageError when that cannot be.
+    """
+    if envelope.body != "BINARYMIME":
+        return message
+    large = message.size > _RECODED_AT_ONCE
+    changed = await asyncio.to_thread(recoded, message, "8bit") if large else recoded(message, "8bit")
+    envelope.body = "8BITMIME"
+    return changed if changed.ends_line else Message(changed.header, bytes(changed.text) + b"\r\n")
 
 
 def combine(replies: Sequence[Reply]) -> Reply:

@@ -106,7 +106,7 @@ class Planner:
                 refused.append((one, FORWARD_LOOP))
                 continue
             account = self._store.directory.account(one.route.next_hop) if one.route.transport == "local" else None
-            if account is None or held:
+            if account is None or held or envelope.release_at:
                 wishes.append(QueueWish(one.recipient, one.route, hold=held))
                 continue
             filed = await self._file(envelope, one.recipient, account, message, findings)

@@ -59,6 +59,11 @@ class Message:
         """Octets of header and text."""
         return len(self.header) + len(self.text)
 
+    @property
+    def ends_line(self) -> bool:
+        """Whether the last octets are a line end."""
+        return bytes(self.text[-2:] or self.header[-2:]) == b"\r\n"
+
     def fields(self) -> Sequence[Field]:
         """The header fields in their order, scanned once."""
         if self._fields is None:

@@ -104,6 +104,14 @@ def count_received(message: Message) -> int:
     return [field.name for field in message.fields()].count(b"received")
 
 
+def is_tls_optional(message: Message) -> bool:
+    """Whether the header has one field `TLS-Required: No`, by which no policy of the recipient's domain may stop the
+    message (RFC 8689 section 4.1). Whoever asked for REQUIRETLS is not asked here.
+    """
+    values = [field.value for field in message.fields() if field.name == b"tls-required"]
+    return len(values) == 1 and values[0].lower() == b"no"
+
+
 def was_delivered_to(message: Message, address: Address | str) -> bool:
     """Whether the message was delivered to `address` before: by then it runs in a circle (RFC 9228 section 4)."""
     own = str(address).lower()
