@@ -8,6 +8,7 @@ from typing import Literal
 
 from appliance.config import Bind, domain_name, setting, within
 from appliance.errors import Problem
+from plugins.smtp.trust import is_network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +51,21 @@ class SmtpConfig:
     strict_pipelining: bool = setting(
         True, "Close a connection that sends the message before the 354: no mail program does, injected HTTP does."
     )
+    hold_days: float = setting(
+        30.0, "Days for which our own people may put off the release of a message (FUTURERELEASE); 0: not at all."
+    )
+    priority_from: tuple[str, ...] = setting(
+        (),
+        "Accounts and IP networks that may ask for a priority above 0 (MT-PRIORITY); that of others is lowered to 0.",
+    )
+    etrn_domains: tuple[str, ...] = setting(
+        (),
+        "Domains whose waiting mail anybody may have sent at once by ETRN (RFC 1985), such as those we are backup of.",
+    )
+    etrn_interval: float = setting(60.0, "Seconds between two ETRN commands for one domain.")
+    vrfy: Literal["off", "accounts", "all"] = setting(
+        "off", "Who may ask by VRFY and EXPN for addresses of ours: nobody, those who have logged in, or everybody."
+    )
     mx_auth: bool = setting(False, "Offer logins on the MX port too. Guessers live there: better leave it off.")
     sender_check: Literal["own", "domain", "any"] = setting(
         "own",
@@ -61,11 +77,19 @@ class SmtpConfig:
         """A name that is none, and numbers out of bounds."""
         if self.hostname:
             yield from domain_name("hostname", self.hostname)
+        for name in self.etrn_domains:
+            yield from domain_name("etrn_domains", name)
+        for entry in self.priority_from:
+            if "@" not in entry and not is_network(entry):
+                text = f"{entry!r} is neither an account nor an IP network."
+                yield Problem("priority_from", text, 'Write "ana@office.example" or "192.0.2.0/24".')
         # 64 KiB is the least that RFC 5321 section 4.5.3.1.7 allows; the store keeps sizes far below 2 GiB.
         yield from within(self, 65_536, 2**31 - 1, "max_size", unit="octets")
         yield from within(self, 100, 100_000, "max_recipients")  # section 4.5.3.1.8: at least 100
         yield from within(self, 1, 1_000_000, "max_errors", "max_idle_commands", "max_transactions")
         yield from within(self, 1, 1_000_000, "max_auth_failures", "max_connections", "max_per_peer")
+        yield from within(self, 0, 3650, "hold_days", unit="days")
+        yield from within(self, 0, 86_400, "etrn_interval", unit="s")
         yield from within(self, 1, 86_400, "command_timeout", "data_timeout", "data_deadline", unit="s")
         yield from within(self, 0, 100, "stress_percent")
         yield from within(self, 1, 300, "stress_timeout", unit="s")

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 from appliance.auth import Authenticated, Challenge
 from appliance.errors import ProtocolError
 from appliance.mail.reply import Reply
-from plugins.smtp.envelope import RefusedError, parse_hello
+from plugins.smtp.envelope import parse_hello
+from plugins.smtp.refusal import RefusedError
 
 if TYPE_CHECKING:
     from plugins.smtp.session import SmtpSession
 
+MAX_LIMIT = 999_999  # of a value in LIMITS: six digits (RFC 9422 section 4.1)
+
 OK = Reply(250, "2.0.0", "Ok")
 BYE = Reply(221, "2.0.0", "Goodbye")
 NO_ARGUMENT = Reply(501, "5.5.4", "The command takes no argument")
-VRFY_ANSWER = Reply(252, "2.1.5", "Cannot tell; send the mail and see")
 NEEDS_ARGUMENT = Reply(501, "5.5.4", "The command needs an argument")
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
 HELP_ANSWER = Reply(214, "2.0.0", "EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY STARTTLS AUTH; see RFC 5321")
@@ -114,8 +116,13 @@ def _announcement(session: SmtpSession) -> bytes:
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
         "CHUNKING",
+        "BINARYMIME",
         "DSN",
+        f"LIMITS MAILMAX={min(session.config.max_transactions, MAX_LIMIT)} RCPTMAX={session.config.max_recipients}",
+        *session.terms().announced(),
     ]
+    if session.config.etrn_domains and session.session.role == "mx":
+        lines.append("ETRN")
     if _offers_starttls(session):
         lines.append("STARTTLS")
     if _offers_auth(session) and (mechanisms := session.core.auth.mechanisms(session.session)):
@@ -225,18 +232,6 @@ async def quit_(session: SmtpSession, argument: str) -> None:
         session.say(NO_ARGUMENT)
     else:
         session.hang_up(BYE)
-
-
-async def vrfy(session: SmtpSession, argument: str) -> None:
-    """VRFY tells nothing: it would tell guessers who has a mailbox (RFC 5321 section 7.3)."""
-    session.idle_commands += 1
-    session.say(VRFY_ANSWER if argument else NEEDS_ARGUMENT)
-
-
-async def expn(session: SmtpSession, argument: str) -> None:
-    """EXPN is not for strangers, and our own people have no use for it."""
-    session.idle_commands += 1
-    session.say(NOT_IMPLEMENTED)
 
 
 async def help_(session: SmtpSession, argument: str) -> None:

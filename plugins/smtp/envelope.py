@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from appliance.errors import AddressError, ApplianceError
+from appliance.errors import AddressError
 from appliance.mail.address import Address, normal_domain
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.reply import Reply
 from appliance.wire.smtp import MAX_ENVID, GrammarError, parse_orcpt, parse_parameters, parse_path, xtext_decode
 from plugins.smtp.protocol import TOO_BIG
+from plugins.smtp.refusal import RefusedError, bad_value, unknown_parameter
+from plugins.smtp.terms import Terms
 
 MAX_HELLO = 255  # octets, RFC 5321 section 4.5.3.1.2
 
 _NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
-_BODIES = frozenset({"7BIT", "8BITMIME"})
+_BODIES = frozenset({"7BIT", "8BITMIME", "BINARYMIME"})
 _SIZE = re.compile(r"\d{1,20}", re.ASCII)  # RFC 1870 section 4
 _OWN_HELLO = re.compile(r"[A-Za-z0-9._:%\[\]-]+")
 
 NOT_ASCII = Reply(553, "5.6.7", "An address that is not ASCII needs SMTPUTF8")
-
-
-class RefusedError(ApplianceError):
-    """A command is refused; `reply` is the answer."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
 
 
 def parse_hello(argument: str, *, strict: bool) -> str:
@@ -46,8 +41,11 @@ def parse_hello(argument: str, *, strict: bool) -> str:
     raise RefusedError(Reply(501, "5.5.4", "A domain name or an address literal is needed"))
 
 
-def parse_mail(argument: str, *, max_size: int) -> Envelope:
-    """Read what stands behind `MAIL ` (RFC 5321 section 4.1.1.2). Raises RefusedError."""
+def parse_mail(argument: str, *, max_size: int, terms: Callable[[], Terms]) -> Envelope:
+    """Read what stands behind `MAIL ` (RFC 5321 section 4.1.1.2). Raises RefusedError.
+
+    `terms` is asked only where a parameter of the seldom kind is met.
+    """
     if argument[:5].upper() != "FROM:":
         raise RefusedError(Reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [parameters]"))
     try:
@@ -56,7 +54,7 @@ def parse_mail(argument: str, *, max_size: int) -> Envelope:
         raise RefusedError(Reply(501, "5.1.7", f"Bad sender address: {error}")) from None
     envelope = Envelope(sender)
     if rest:
-        _read_mail_parameters(envelope, rest, max_size)
+        _read_mail_parameters(envelope, rest, max_size, terms)
     if sender is not None and not envelope.smtputf8 and not sender.is_ascii:
         raise RefusedError(NOT_ASCII)
     return envelope
@@ -80,31 +78,31 @@ def parse_rcpt(argument: str, *, smtputf8: bool, postmaster_domain: str) -> Reci
     return _read_rcpt_parameters(address, rest) if rest else Recipient(address)
 
 
-def _read_mail_parameters(envelope: Envelope, rest: str, max_size: int) -> None:
+def _read_mail_parameters(envelope: Envelope, rest: str, max_size: int, terms: Callable[[], Terms]) -> None:
     for key, value in _parameters(rest).items():
         if key == "SIZE":
             envelope.size = _announced_size(value, max_size)
         elif key == "BODY":
             if value.upper() not in _BODIES:
-                raise _bad("BODY")
+                raise bad_value("BODY")
             envelope.body = value.upper()
         elif key == "SMTPUTF8":
             if value:
-                raise _bad("SMTPUTF8")
+                raise bad_value("SMTPUTF8")
             envelope.smtputf8 = True
         elif key == "RET":
             if value.upper() not in {"FULL", "HDRS"}:
-                raise _bad("RET")
+                raise bad_value("RET")
             envelope.ret = value.upper()
         elif key == "ENVID":
             if len(value) > MAX_ENVID:
-                raise _bad("ENVID")
+                raise bad_value("ENVID")
             envelope.envid = _xtext("ENVID", value)
         elif key == "AUTH":
-            # Noted, never believed: our own logins say who somebody is (RFC 4954 section 5).
+            # Whether it is believed is the session's business (RFC 4954 section 5).
             envelope.auth = _xtext("AUTH", value)
         else:
-            raise _unknown(key)
+            terms().read(envelope, key, value)
 
 
 def _read_rcpt_parameters(address: Address, rest: str) -> Recipient:
@@ -115,14 +113,14 @@ def _read_rcpt_parameters(address: Address, rest: str) -> Recipient:
             words = value.upper().split(",")
             notify = frozenset(words)
             if len(notify) != len(words) or (notify != {"NEVER"} and not notify <= _NOTIFY):
-                raise _bad("NOTIFY")
+                raise bad_value("NOTIFY")
         elif key == "ORCPT":
             try:
                 orcpt = parse_orcpt(value)
             except GrammarError as error:
                 raise RefusedError(Reply(501, "5.5.4", f"Bad ORCPT: {error}")) from None
         else:
-            raise _unknown(key)
+            raise unknown_parameter(key)
     return Recipient(address, notify, orcpt)
 
 
@@ -135,7 +133,7 @@ def _parameters(rest: str) -> dict[str, str]:
 
 def _announced_size(value: str, max_size: int) -> int:
     if not _SIZE.fullmatch(value):
-        raise _bad("SIZE")
+        raise bad_value("SIZE")
     if int(value) > max_size:
         raise RefusedError(TOO_BIG)
     return int(value)
@@ -147,12 +145,4 @@ def _xtext(key: str, value: str) -> str:
             return xtext_decode(value)
     except GrammarError:
         pass
-    raise _bad(key)
-
-
-def _bad(key: str) -> RefusedError:
-    return RefusedError(Reply(501, "5.5.4", f"Bad value of {key}"))
-
-
-def _unknown(key: str) -> RefusedError:
-    return RefusedError(Reply(555, "5.5.4", f"Parameter {key} is not supported"))
+    raise bad_value(key)

@@ -32,16 +32,19 @@ PORTS = (
 
 def listeners(core: Core, extensions: Sequence[str]) -> list[Listener]:
     """One listener per kind of port; it follows the addresses in the settings. `extensions` are added to EHLO."""
-    return [_listener(core, port, extensions) for port in PORTS]
+    asked: dict[str, float] = {}
+    return [_listener(core, port, extensions, asked) for port in PORTS]
 
 
-def _listener(core: Core, port: Port, extensions: Sequence[str]) -> Listener:
+def _listener(core: Core, port: Port, extensions: Sequence[str], etrn_asked: dict[str, float]) -> Listener:
     config = core.settings[SmtpConfig]
     listener = Listener(
         port.name,
         addresses_of(core, SmtpConfig, port.setting),
         machine=lambda: SmtpServer(core.settings[SmtpConfig].max_size),
-        serve=lambda connection: SmtpSession(core, connection, port.role, extensions, listener.stress).run(),
+        serve=lambda connection: SmtpSession(
+            core, connection, port.role, extensions, listener.stress, etrn_asked=etrn_asked
+        ).run(),
         certificates=core.certificates,
         implicit_tls=port.implicit_tls,
         limits=Limits(

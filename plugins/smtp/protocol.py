@@ -99,6 +99,7 @@ class SmtpServer:
 
     __slots__ = (
         "_auth",
+        "_binary",
         "_buffer",
         "_chunk",
         "_discarding",
@@ -128,6 +129,7 @@ class SmtpServer:
         self._in_text = False  # behind 354
         self._chunk = -1  # octets of the BDAT chunk still to come; -1: none is open
         self._last = False  # that chunk is the message's last
+        self._binary = False  # its octets are no lines
         self._fault: Reply | None = None  # why the message is refused
         self._begin()
 
@@ -159,9 +161,13 @@ class SmtpServer:
         """Whether bytes have come that no event has told of."""
         return self._position < len(self._buffer)
 
-    def begin_message(self) -> None:
-        """Forget the octets and faults of the message before: a transaction begins."""
+    def begin_message(self, *, binary: bool = False) -> None:
+        """Forget the octets and faults of the message before: a transaction begins.
+
+        A `binary` message may hold any octets, and comes by BDAT only (RFC 3030 section 3).
+        """
         self._begin()
+        self._binary = binary
 
     def expect_text(self) -> None:
         """The answer is 354: what follows is the message, with dots, up to CRLF . CRLF."""
@@ -312,7 +318,7 @@ class SmtpServer:
         if self._fault is not None or self._discarding:
             return self._next_in_chunk()
         data = self._held + data
-        self._held = b"\r" if data.endswith(b"\r") else b""
+        self._held = b"\r" if data.endswith(b"\r") and not self._binary else b""
         data = data[: len(data) - len(self._held)]
         self._fault = self._check(data)
         if self._fault is not None or not data:
@@ -324,7 +330,7 @@ class SmtpServer:
         if last and self._fault is None and not self._discarding:
             if self._held:
                 self._fault = STRAY_LINE_END
-            elif self._line:
+            elif self._line and not self._binary:
                 # Every message here ends in CRLF, as one sent by DATA cannot but do.
                 self._line = 0
                 return BodyChunk(b"\r\n")
@@ -339,6 +345,9 @@ class SmtpServer:
 
     def _check(self, data: bytes) -> Reply | None:
         """Count `data`, the next octets of the message, and return why it is refused."""
+        if self._binary:
+            self._size += len(data)
+            return TOO_BIG if self._size > self.max_size else None
         marks = data.translate(None, _ORDINARY)
         lines = len(marks) // 2
         if (

@@ -15,13 +15,15 @@ from appliance.errors import ProtocolError
 from appliance.mail.reply import Reply
 from appliance.stress import Stress
 from appliance.tlslink import TlsError
-from plugins.smtp import dialogue, transaction
+from plugins.smtp import dialogue, lookups, transaction
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.protocol import AuthLine, BadLine, Chunk, Command, SmtpServer
+from plugins.smtp.terms import Terms
 from plugins.smtp.transaction import Mail
 
 log = logging.getLogger(__name__)
 
+DAY_S = 86_400
 SPOOL = "spool"  # the folder of large messages that are still arriving, in the data folder
 
 SHUTTING_DOWN = Reply(421, "4.3.2", "The service is shutting down, try again later")
@@ -48,8 +50,9 @@ HANDLERS: dict[str, Handler] = {
     "RSET": dialogue.rset,
     "NOOP": dialogue.noop,
     "QUIT": dialogue.quit_,
-    "VRFY": dialogue.vrfy,
-    "EXPN": dialogue.expn,
+    "VRFY": lookups.vrfy,
+    "EXPN": lookups.expn,
+    "ETRN": lookups.etrn,
     "HELP": dialogue.help_,
     "AUTH": dialogue.auth,
     "STARTTLS": dialogue.starttls,
@@ -61,7 +64,8 @@ TURNED_AWAY: dict[str, Handler] = {"QUIT": dialogue.quit_}  # after a 554 greeti
 class SmtpSession:
     """The state of one connection. `extensions` are EHLO lines of other plugins. Settings are those at its start.
 
-    While `stress` is on, whoever has not logged in gets less time and fewer errors.
+    While `stress` is on, whoever has not logged in gets less time and fewer errors. `etrn_asked` is shared by all: when
+    ETRN was said last for a domain, in loop time.
     """
 
     __slots__ = (
@@ -71,6 +75,7 @@ class SmtpSession:
         "connection",
         "core",
         "errors",
+        "etrn_asked",
         "extensions",
         "handlers",
         "hostname",
@@ -92,6 +97,8 @@ class SmtpSession:
         role: str,
         extensions: Sequence[str] = (),
         stress: Stress | None = None,
+        *,
+        etrn_asked: dict[str, float] | None = None,
     ) -> None:
         machine = connection.machine
         assert isinstance(machine, SmtpServer)
@@ -103,6 +110,7 @@ class SmtpSession:
         self.spool_folder = core.settings[CoreConfig].data / SPOOL
         self.extensions = extensions
         self.handlers = HANDLERS
+        self.etrn_asked = etrn_asked if etrn_asked is not None else {}
         self.stress = stress or Stress()
         self.session = connection.facts(role)
         self.session.quiet = connection.quiet
@@ -180,6 +188,15 @@ class SmtpSession:
         hello = f" ({facts.helo})" if facts.helo else ""
         login = f" as {facts.login}" if facts.login else ""
         return f"{facts.peer_ip or 'local'}{hello}{login}"
+
+    def terms(self) -> Terms:
+        """What may be asked for at MAIL, at this moment."""
+        return Terms(
+            int(self.core.now()),
+            clock=self.core.time_state != "unset",
+            tls=self.session.sealed,
+            max_hold_s=round(self.config.hold_days * DAY_S) if self.session.role == "submission" else 0,
+        )
 
     def record_refusal(self, what: str, reply: Reply, trace_id: str = "") -> None:
         """Note in the message trace what was refused, under the session's id where no transaction has begun."""

@@ -19,11 +19,15 @@ from appliance.mail.reply import Reply
 from appliance.planning import Transaction
 from appliance.spool import IN_MEMORY, Spool
 from plugins.smtp.dialogue import HELLO_FIRST, NO_ARGUMENT
-from plugins.smtp.envelope import RefusedError, parse_mail, parse_rcpt
-from plugins.smtp.protocol import BodyChunk, BodyEnd, Chunk
-from plugins.smtp.submission import NOT_YOURS, may_send_as, missing_fields
+from plugins.smtp.envelope import parse_mail, parse_rcpt
+from plugins.smtp.protocol import NUL_IN_MESSAGE, STRAY_LINE_END, BodyChunk, BodyEnd, Chunk
+from plugins.smtp.refusal import RefusedError
+from plugins.smtp.submission import NOT_YOURS, believed_author, may_send_as, missing_fields
+from plugins.smtp.terms import header_priority
+from plugins.smtp.trust import may_hurry
 
 if TYPE_CHECKING:
+    from appliance.mail.envelope import Envelope
     from plugins.smtp.session import SmtpSession
 
 log = logging.getLogger(__name__)
@@ -39,10 +43,13 @@ MAIL_FIRST = Reply(503, "5.5.1", "Say MAIL first")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the rest in another transaction")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 NO_RECIPIENTS_LMTP = Reply(503, "5.5.1", "No valid recipients")  # RFC 2033 section 4.2 knows no other code here
+BINARY_BY_BDAT = Reply(503, "5.5.1", "A binary message comes by BDAT")  # RFC 3030 section 3
+PRIORITY_LOWERED = b"250 2.3.6 0 is the priority of this message: a higher one is not yours to ask for\r\n"
 BDAT_HAS_BEGUN = Reply(503, "5.5.1", "The message has begun with BDAT")
 TEXT_TOO_EARLY = Reply(503, "5.5.0", "The message came before the answer to DATA, closing")
 NO_HEADER = Reply(554, "5.6.0", "The message does not begin with a header field")
 
+_STRAY = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")
 
 
@@ -78,7 +85,7 @@ async def mail(session: SmtpSession, argument: str) -> None:
         return
     core, facts = session.core, session.session
     try:
-        envelope = parse_mail(argument, max_size=session.machine.max_size)
+        envelope = parse_mail(argument, max_size=session.machine.max_size, terms=session.terms)
         refusal = await core.dispatch.smtp_sender(session=facts, envelope=envelope)
         if (
             refusal is None
@@ -87,6 +94,8 @@ async def mail(session: SmtpSession, argument: str) -> None:
             and not await may_send_as(core, facts.account, envelope.sender, session.config.sender_check)
         ):
             refusal = NOT_YOURS
+        if refusal is None and envelope.auth:
+            envelope.auth = await believed_author(core, facts, envelope.auth, session.config.sender_check)
     except (RefusedError, HookFailedError) as error:
         refusal = error.reply
     if refusal is not None:
@@ -95,7 +104,11 @@ async def mail(session: SmtpSession, argument: str) -> None:
         return
     session.mail = Mail(core.intake.begin(facts, envelope))
     trace_id.set(session.mail.transaction.trace_id)
-    session.machine.begin_message()
+    session.machine.begin_message(binary=envelope.body == "BINARYMIME")
+    if envelope.priority > 0 and not may_hurry(facts, session.config.priority_from):
+        envelope.priority = 0
+        session.connection.write(PRIORITY_LOWERED)
+        return
     session.connection.write(MAIL_OK)
 
 
@@ -143,7 +156,9 @@ async def data(session: SmtpSession, argument: str) -> None:
     early = session.machine.pending
     refusal = NO_ARGUMENT if argument else _body_refusal(mail)
     if refusal is None and mail is not None and mail.chunked:
-        refusal = BDAT_HAS_BEGUN  # RFC 3030 section 3: the two do not mix
+        refusal = BDAT_HAS_BEGUN  # RFC 3030 section 2: the two do not mix
+    if refusal is None and mail is not None and mail.transaction.envelope.body == "BINARYMIME":
+        refusal = BINARY_BY_BDAT
     if early and (refusal is not None or session.config.strict_pipelining):
         # RFC 2920 section 3.1 lets nothing follow DATA in one go. If this is the message of a DATA that was refused,
         # then its lines would now be taken for commands.
@@ -253,12 +268,29 @@ async def _accept(session: SmtpSession, mail: Mail) -> list[Reply]:
         transaction.trace_id, session.session.role, "received", f"from {session.peer}", ms=took * 1000
     )
     try:
-        message = _with_our_lines(session, transaction, mail.spool.message())
+        message = mail.spool.message()
+        _check_terms(session, transaction.envelope, message)
+        message = _with_our_lines(session, transaction, message)
     except MessageError as error:
         reply = Reply(554, "5.6.0", f"The message cannot be taken: {error}")
         session.record_refusal("message", reply, transaction.trace_id)
         return [reply] * len(transaction.envelope.recipients)
     return await session.core.intake.accept(transaction, message)
+
+
+def _check_terms(session: SmtpSession, envelope: Envelope, message: Message) -> None:
+    """What the header has to do with what was asked for. Raises MessageError."""
+    if envelope.body == "BINARYMIME" and (fault := _header_fault(message.header)) is not None:
+        raise MessageError(fault.text)  # RFC 3030 section 3: only what is encoded as binary may be that
+    allowed = session.config.priority_from
+    if allowed and not envelope.priority and may_hurry(session.session, allowed):
+        envelope.priority = header_priority(message)
+
+
+def _header_fault(header: bytes) -> Reply | None:
+    if b"\0" in header:
+        return NUL_IN_MESSAGE
+    return STRAY_LINE_END if not header.endswith(b"\r\n") or _STRAY.search(header) else None
 
 
 def _with_our_lines(session: SmtpSession, transaction: Transaction, message: Message) -> Message:
@@ -279,6 +311,7 @@ def _with_our_lines(session: SmtpSession, transaction: Transaction, message: Mes
         trace_id=transaction.trace_id,
         at=at,
         recipient=envelope.recipients[0].address if len(envelope.recipients) == 1 else None,
+        priority=envelope.priority,
         tls=facts.tls,
         doubt="" if session.core.time_state == "synced" else session.core.time_state,
     )

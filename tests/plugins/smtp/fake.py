@@ -25,6 +25,7 @@ from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session, TlsInfo
 from appliance.planning import Transaction
+from appliance.store.queuedesk import Selection
 from appliance.stress import Stress
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.protocol import SmtpServer
@@ -160,6 +161,16 @@ class FakeIntake:
         self.taken: list[Taken] = []
         self.begun = 0
 
+    @property
+    def router(self) -> FakeIntake:
+        """It knows who is here."""
+        return self
+
+    async def resolve(self, session: Session, envelope: Envelope, recipient: Recipient) -> Sequence[object] | Reply:
+        """Like `Router.resolve`."""
+        reply = self._judge(session, recipient)
+        return [] if reply.positive else reply
+
     def begin(self, session: Session, envelope: Envelope) -> Transaction:
         """Number the transactions."""
         self.begun += 1
@@ -237,6 +248,23 @@ class FakeTrace:
     def record(self, trace_id: str, who: str, what: str, detail: str = "", ms: float = 0.0) -> None:
         """Add a row."""
         self.rows.append((trace_id, who, what, detail))
+
+
+class FakeQueue:
+    """Has two messages for backup.test, and notes what it was asked to send."""
+
+    def __init__(self) -> None:
+        self.asked: list[Selection] = []
+
+    @property
+    def desk(self) -> FakeQueue:
+        """Where it is steered."""
+        return self
+
+    async def retry(self, selection: Selection) -> int:
+        """How many are due now."""
+        self.asked.append(selection)
+        return 2 if "backup.test" in selection.domains else 0
 
 
 class FakeCertificates:
@@ -328,7 +356,7 @@ class FakeCore:
             "resolver": None,
             "trace": self.trace,
             "intake": self.intake,
-            "queue": None,
+            "queue": FakeQueue(),
             "now": lambda: NOW,
         }
         self.core = Core(**parts)

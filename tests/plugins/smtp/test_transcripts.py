@@ -93,7 +93,8 @@ def read(path: Path) -> Script:
 def _direct(script: Script, name: str, value: str) -> None:
     if name == "set":
         key, _, setting = value.partition("=")
-        script.set[key] = {"True": True, "False": False}.get(setting, int(setting) if setting.isdigit() else setting)
+        plain = {"True": True, "False": False}.get(setting, int(setting) if setting.isdigit() else setting)
+        script.set[key] = tuple(setting.split(",")) if key in ("etrn_domains", "priority_from") else plain
     elif name == "tls":
         script.tls = value == "on"
     elif name == "clock":
