@@ -12,6 +12,7 @@ from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.queue.schedule import Schedule
+from appliance.store.queuedesk import Selection
 from plugins.relay.backup import BackupTransport
 from plugins.relay.config import RelayConfig
 from tests.appliance.smtpclient.fake_core import make_core
@@ -29,8 +30,12 @@ class FakeQueue:
         self.retried: list[str] = []
         self.something = asyncio.Event()
 
-    async def retry(self, *, domain: str) -> int:
-        self.retried.append(domain)
+    @property
+    def desk(self) -> FakeQueue:
+        return self
+
+    async def retry(self, chosen: Selection) -> int:
+        self.retried += chosen.domains
         self.something.set()
         return 1
 
