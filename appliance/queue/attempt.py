@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from appliance.dispatch import HookFailedError
 from appliance.errors import PluginError, StoreError, StoreFullError
 from appliance.mail.delivery import Outcome, Route
+from appliance.mail.envelope import Envelope
 from appliance.mail.message import Message
+from appliance.mail.received import delivered_to
 from appliance.mail.reply import Reply
 from appliance.queue.answers import deferred, matched
 from appliance.queue.destinations import Group
@@ -144,6 +146,8 @@ class Attempts:
         recipients = tuple(envelope.recipients)
         try:
             changed = await self._dispatch.transform_outbound(envelope=envelope, message=message, route=group.route)
+            if not hasattr(transport, "deliver_queued"):
+                envelope, changed = await self._sent_on(group, envelope, changed)
         except HookFailedError as error:
             return deferred(
                 recipients, replace(error.reply, text=f"{error.reply.text} (a plugin refused to pass it on)")
@@ -165,6 +169,20 @@ class Attempts:
         if wrong:
             log.error("%s: transport %s %s", group.queued.trace_id, transport.name, wrong)
         return outcomes
+
+    async def _sent_on(self, group: Group, envelope: Envelope, message: Message) -> tuple[Envelope, Message]:
+        """What becomes of sender and header as the message leaves. Raises HookFailedError.
+
+        Where an address of ours sends it on, Delivered-To names that address, so that it does not run in circles
+        (RFC 9228).
+        """
+        if group.via and (group.via.isascii() or envelope.smtputf8):
+            message = message.prepend(delivered_to(group.via))
+        if envelope.sender is not None and self._dispatch.senders_change:
+            sender = await self._dispatch.outbound_sender(envelope=envelope, via=group.via, route=group.route)
+            if sender is not None:
+                envelope = replace(envelope, sender=sender)
+        return envelope, message
 
     def _all(self, group: Group, reply: Reply) -> list[Outcome]:
         return deferred([entry.recipient for entry in group.entries], reply)

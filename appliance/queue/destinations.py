@@ -46,11 +46,12 @@ def envelope_of(queued: QueuedMessage, entries: Sequence[QueueEntry]) -> Envelop
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Recipients of one message that go the same way: one delivery."""
+    """Recipients of one message that go the same way: one delivery. `via` is that of all of them."""
 
     queued: QueuedMessage
     route: Route
     entries: list[QueueEntry] = field(default_factory=list)
+    via: str = ""
 
     def envelope(self) -> Envelope:
         """The envelope for the transport."""
@@ -154,7 +155,7 @@ class InHand:
 
     def add(self, pairs: Iterable[tuple[QueuedMessage, QueueEntry]]) -> list[Destination]:
         """Take entries in hand, as far as window and shares allow. Returns the destinations that got some."""
-        groups: dict[tuple[int, Route], Group] = {}
+        groups: dict[tuple[int, Route, str], Group] = {}
         touched: dict[Route, Destination] = {}
         for queued, entry in pairs:
             if self._is_known(entry):
@@ -168,9 +169,10 @@ class InHand:
                 continue
             self.entries[entry.id] = entry.attempts
             touched[entry.route] = destination
-            group = groups.get((queued.id, entry.route))
+            key = queued.id, entry.route, entry.recipient.via
+            group = groups.get(key)
             if group is None or len(group.entries) >= MAX_GROUP:
-                group = groups[queued.id, entry.route] = Group(queued, entry.route)
+                group = groups[key] = Group(queued, entry.route, via=entry.recipient.via)
                 destination.push(group)
             group.entries.append(entry)
             destination.waiting += 1

@@ -137,7 +137,8 @@ class QueueRunner:
         if envelope.release_at > now:
             self._expect(envelope.release_at)
         if pairs:
-            self._attempts.cache.put(accepted.body_id, message, uses=len({entry.route for _, entry in pairs}))
+            ways = {(entry.route, entry.recipient.via) for _, entry in pairs}
+            self._attempts.cache.put(accepted.body_id, message, uses=len(ways))
             self._notified.append(pairs)
             self._wake.set()
 
@@ -522,12 +523,13 @@ class QueueRunner:
         outcome = verdict.outcome
         via = f" by {outcome.peer}" if outcome.peer else ""
         secured = f" ({outcome.security})" if outcome.security else ""
+        noted = f"; {outcome.note}" if outcome.note else ""
         again = f"; next attempt in {verdict.next_at - verdict.tried_at} s" if verdict.next_at else ""
         self._trace.record(
             group.queued.trace_id,
             group.route.transport,
             outcome.status,
-            f"{outcome.recipient.address}{via}{secured}: {outcome.reply}{again}",
+            f"{outcome.recipient.address}{via}{secured}: {outcome.reply}{noted}{again}",
             ms,
         )
 

@@ -16,10 +16,13 @@ from appliance.store.bodies import PreparedBody
 from appliance.store.database import Database, json_list
 from appliance.store.mailboxes import filing_target, keyword_bits, take_uids
 from appliance.store.model import SEEN, Accepted, Filed, Filing, QueueWish
-from appliance.store.queue import entry_rows, queued_row, settle, terms_row
+from appliance.store.queue import entry_rows, queued_row, settle, terms_row, via_rows
 from appliance.store.saved import SAME_S, note_saved
 
-_COLUMNS = {"body": 12, "extent": 4, "filing": 4, "message": 8, "queued": 11, "queue_entry": 14, "queue_terms": 6}
+_COLUMNS = {
+    "body": 12, "extent": 4, "filing": 4, "message": 8, "queued": 11, "queue_entry": 14, "queue_terms": 6,
+    "queue_via": 2,
+}  # fmt: skip
 # Rows of one statement: every statement lets go of the interpreter and has to win it back. Few lengths, so that
 # SQLite compiles few statements.
 _LENGTHS = (32, 8, 4, 2, 1)
@@ -66,6 +69,7 @@ class _Rows:
     queued: list[tuple[object, ...]] = field(default_factory=list)
     entries: list[tuple[object, ...]] = field(default_factory=list)
     terms: list[tuple[object, ...]] = field(default_factory=list)
+    vias: list[tuple[object, ...]] = field(default_factory=list)
     saved: list[tuple[int, int]] = field(default_factory=list)  # mailbox id and uid
 
 
@@ -166,6 +170,7 @@ class _Group:
         rows.entries += entry_rows(body_id, deposit.wishes, max(db.now, envelope.release_at))
         if (terms := terms_row(body_id, envelope)) is not None:
             rows.terms.append(terms)
+        rows.vias += via_rows(body_id, deposit.wishes)
         return Accepted(body_id, tuple(filed), body_id)
 
     def write(self) -> None:
@@ -178,6 +183,7 @@ class _Group:
         self._insert("queued", rows.queued)
         self._insert("queue_entry", rows.entries)
         self._insert("queue_terms", rows.terms)
+        self._insert("queue_via", rows.vias)
         for mailbox_id, uid in rows.saved:
             note_saved(self._db, mailbox_id, uid, uid, self._db.now)
         if self._settled:

@@ -43,7 +43,7 @@ Pair = tuple[QueuedMessage, QueueEntry]
 
 _ENTRY = (
     "e.id, e.held, e.attempts, e.waited_s, e.tried_at, e.next_at, e.delay_warned, e.address, e.notify, e.orcpt,"
-    " e.transport, e.next_hop, e.policy, e.last_reply"
+    " e.transport, e.next_hop, e.policy, e.last_reply, (SELECT via FROM queue_via v WHERE v.id = e.id)"
 )
 _QUEUED = (
     "q.id, q.body_id, q.sender, q.ret, q.envid, q.body, q.smtputf8, q.require_tls, q.size, q.created_at, q.trace_id,"
@@ -345,6 +345,13 @@ def entry_rows(message_id: int, wishes: Sequence[QueueWish], now: int) -> Iterat
         yield ((message_id << ENTRY_BITS) + number, wish.hold, 0, 0, 0, now, 0, *to, *way, wish.reason[:MAX_REPLY])
 
 
+def via_rows(message_id: int, wishes: Sequence[QueueWish]) -> Iterator[tuple[object, ...]]:
+    """Rows of `queue_via`: which address of ours sent the message on. None for recipients that the sender named."""
+    for number, wish in enumerate(wishes):
+        if wish.recipient.via:
+            yield (message_id << ENTRY_BITS) + number, wish.recipient.via
+
+
 def fresh(
     accepted: Accepted, envelope: Envelope, wishes: Sequence[QueueWish], *, size: int, trace_id: str, now: int
 ) -> list[Pair]:
@@ -418,7 +425,7 @@ def _queued(row: Sequence[Any]) -> QueuedMessage:
 
 
 def _entry(row: Sequence[Any]) -> QueueEntry:
-    number, held, attempts, waited, tried_at, next_at, warned, address, notify, orcpt, *way, reply = row
+    number, held, attempts, waited, tried_at, next_at, warned, address, notify, orcpt, *way, reply, via = row
     _check(0 <= attempts <= _MOST_ATTEMPTS, "attempts", attempts)
     _check(0 <= waited <= _LONGEST_WAIT_S, "waited_s", waited)
     _check(way[0] != "", "transport", way[0])
@@ -427,7 +434,7 @@ def _entry(row: Sequence[Any]) -> QueueEntry:
     return QueueEntry(
         id=number,
         message_id=number >> ENTRY_BITS,
-        recipient=Recipient(Address.parse(address), wanted, orcpt),
+        recipient=Recipient(Address.parse(address), wanted, orcpt, via or ""),
         route=Route(*way),
         state=STATES.get(held, "damaged"),
         attempts=attempts,

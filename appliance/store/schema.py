@@ -181,6 +181,23 @@ def m007_queue_terms_and_history(db: sqlite3.Connection) -> None:
     )
 
 
+def m008_redirects_and_lists(db: sqlite3.Connection) -> None:
+    """Which address of ours sent a queued message on; redirects that keep a copy here; lists of members."""
+    db.execute("CREATE TABLE queue_via (id INTEGER PRIMARY KEY, via TEXT NOT NULL) STRICT")
+    db.execute(
+        "CREATE TRIGGER queue_via_gone AFTER DELETE ON queue_entry BEGIN DELETE FROM queue_via WHERE id = old.id; END"
+    )
+    db.execute("ALTER TABLE account ADD COLUMN redirect_keep INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        "CREATE TABLE list (address TEXT PRIMARY KEY, title TEXT NOT NULL, owner TEXT NOT NULL, post TEXT NOT NULL,"
+        " reply_to_list INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE list_member (list TEXT NOT NULL, key TEXT NOT NULL, address TEXT NOT NULL,"
+        " PRIMARY KEY (list, key)) STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m001_first_tables", m001_first_tables),
     Migration("core.m002_domain_next_hop", m002_domain_next_hop),
@@ -189,6 +206,7 @@ MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m005_annotations", m005_annotations),
     Migration("core.m006_access_control", m006_access_control),
     Migration("core.m007_queue_terms_and_history", m007_queue_terms_and_history),
+    Migration("core.m008_redirects_and_lists", m008_redirects_and_lists),
 )
 
 
