@@ -31,7 +31,9 @@ class Outcome:
     reply: Reply
     peer: str = ""  # "mx.example.com[192.0.2.1]:25"
     relayed_dsn: bool = False  # the next hop took over the DSN duties (RFC 3461 section 6.2)
+    relayed_by: bool = False  # the next hop took over the wish for a time (RFC 2852 section 4.1.4)
     unreachable: bool = False  # no verdict on the recipient: the next hop as a whole could not be used
+    note: str = ""  # what was done to the message for this hop, for the trace
     security: str = ""  # what protected the connection and why so, for the trace
 
 

@@ -12,9 +12,12 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.smtpclient.hop import Contexts, Hop, HopError, TlsLevel
+from appliance.smtpclient.limits import Allowance
 from appliance.smtpclient.login import log_in
+from appliance.smtpclient.prepare import call_out_arguments
 from appliance.smtpclient.transaction import Delivery
 from appliance.tlslink import TlsError, TlsFailure
+from appliance.wire.smtp import parse_limits
 from appliance.wire.smtp_client import GREETING, UNASKED, Answer, ClientMachine
 
 __all__ = ["SmtpClient"]
@@ -26,7 +29,18 @@ class SmtpClient:
     After a HopError it is of no more use: `usable` is False and `close` or `abort` is all that is left to do.
     """
 
-    __slots__ = ("_dirty", "connection", "hop", "machine", "opened_at", "peer", "sent", "usable", "used_at")
+    __slots__ = (
+        "_dirty",
+        "allowance",
+        "connection",
+        "hop",
+        "machine",
+        "opened_at",
+        "peer",
+        "sent",
+        "usable",
+        "used_at",
+    )
 
     def __init__(self, connection: Connection, machine: ClientMachine, hop: Hop) -> None:
         self.connection = connection
@@ -37,6 +51,7 @@ class SmtpClient:
         self.sent = 0  # messages given to this connection
         self.opened_at = connection.loop.time()
         self.used_at = 0.0  # the pool's note: the loop's time of the last use
+        self.allowance: Allowance | None = None  # None: the host has announced no limits
         self._dirty = False  # a transaction may be open: RSET before the next
 
     # ── the beginning ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,6 +87,12 @@ class SmtpClient:
             reply = await self.answer("HELO", hop.timeouts.hello)
         if not reply.positive:
             raise HopError(as_temporary(reply), peer=self.peer)
+        self._learn_limits()
+
+    def _learn_limits(self) -> None:
+        """What the last EHLO says counts, and nothing that was said before (RFC 9422 section 3.6)."""
+        limits = self.machine.extensions.get("LIMITS")
+        self.allowance = Allowance(parse_limits(limits)) if limits else None
 
     async def _start_tls(self, contexts: Contexts) -> None:
         """Agree on TLS as the policy wants it (RFC 3207)."""
@@ -125,6 +146,26 @@ class SmtpClient:
         except BaseException:
             self.abort()  # cancelled or broken: whatever the server says next belongs to nothing
             raise
+
+    async def call_out(self, recipient: Recipient) -> Reply:
+        """What the server says to RCPT for a message with the null sender, of which nothing is sent.
+
+        Raises HopError when it is not asked: a permanent one if it refuses the sender for good, or if it could not
+        take the recipient's address at all.
+        """
+        arguments = call_out_arguments(self.machine.extensions, recipient)
+        if arguments is None:
+            reply = Reply(553, "5.6.7", "the server takes no internationalized addresses")
+            raise HopError(reply, peer=self.peer)
+        if self.begin():
+            await self.answer("RSET", self.hop.timeouts.reset)
+        self.reset_needed()
+        self.write(self.machine.command("MAIL", arguments[0]))
+        reply = await self.answer("MAIL", self.hop.timeouts.mail)
+        if not reply.positive:
+            raise HopError(reply, peer=self.peer)
+        self.write(self.machine.command("RCPT", arguments[1]))
+        return await self.answer("RCPT", self.hop.timeouts.rcpt)
 
     def reset_needed(self) -> None:
         """A transaction may be left open; the next one begins with RSET."""

@@ -11,6 +11,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.smtpclient.client import SmtpClient
 from appliance.smtpclient.hop import HopError
+from appliance.smtpclient.limits import NEXT_CONNECTION
 
 IDLE_S = 10.0  # a connection unused for that long is ended; servers close after 30 s and more
 MAX_MESSAGES = 100  # over one connection
@@ -46,9 +47,31 @@ class SmtpPool:
     ) -> list[Outcome]:
         """Send over an idle connection if there is one, else over the first new one that gives a verdict.
 
-        Raises HopError when no recipient could be given a verdict.
+        Recipients for whom the limits of that connection leave no room go over further ones. Raises HopError when no
+        recipient could be given a verdict.
         """
+        outcomes = await self._deliver(key, source, envelope, recipients, message)
+        left = [index for index, outcome in enumerate(outcomes) if outcome.reply is NEXT_CONNECTION]
+        while left:
+            try:
+                further = await self._deliver(key, source, envelope, [recipients[index] for index in left], message)
+            except HopError:
+                break  # they are tried again by the schedule
+            for index, outcome in zip(left, further, strict=True):
+                outcomes[index] = outcome
+            still = [index for index in left if outcomes[index].reply is NEXT_CONNECTION]
+            if len(still) == len(left):
+                break  # a host that takes nobody at all
+            left = still
+        return outcomes
+
+    async def _deliver(
+        self, key: Hashable, source: Source, envelope: Envelope, recipients: Sequence[Recipient], message: Message
+    ) -> list[Outcome]:
         while (client := self._take(key)) is not None:
+            if client.allowance is not None and not client.allowance.room_for(recipients):
+                self._quit(client)
+                continue
             try:
                 outcomes = await client.send(envelope, recipients, message)
             except HopError:
@@ -101,7 +124,8 @@ class SmtpPool:
         if not client.usable:
             client.abort()
             return
-        if client.sent >= self._max_messages or now - client.opened_at >= self._max_age_s:
+        spent = client.allowance is not None and client.allowance.spent
+        if spent or client.sent >= self._max_messages or now - client.opened_at >= self._max_age_s:
             self._quit(client)
             return
         client.used_at = now

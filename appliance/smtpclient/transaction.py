@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from appliance.connection import ConnectionLostError
@@ -10,9 +13,11 @@ from appliance.errors import MessageError
 from appliance.mail.delivery import Outcome
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
+from appliance.mail.recode import recoded
 from appliance.mail.reply import Reply
 from appliance.smtpclient.hop import HopError
-from appliance.smtpclient.prepare import prepare
+from appliance.smtpclient.limits import NEXT_CONNECTION
+from appliance.smtpclient.prepare import SMALL, Prepared, conversion, conversion_note, prepare
 from appliance.wire.smtp_client import TEXT
 
 if TYPE_CHECKING:
@@ -26,27 +31,35 @@ Status = Literal["delivered", "deferred", "failed"]
 class Delivery:
     """The work of `SmtpClient.send`."""
 
-    __slots__ = ("_client", "_message", "_outcomes", "_prepared", "_recipients", "_undecided")
+    __slots__ = ("_client", "_envelope", "_message", "_note", "_outcomes", "_prepared", "_recipients", "_undecided")
+
+    _prepared: Prepared
 
     def __init__(
         self, client: SmtpClient, envelope: Envelope, recipients: Sequence[Recipient], message: Message
     ) -> None:
         self._client = client
+        self._envelope = envelope
         self._recipients = recipients
         self._message = message
-        self._prepared = prepare(client.machine.extensions, envelope, recipients, message)
+        self._note = ""
         self._outcomes: list[Outcome | None] = [None] * len(recipients)
         self._undecided = True  # the hop has given no verdict on any recipient, and cannot have taken the message
 
     async def run(self) -> list[Outcome]:
         """Try every recipient once. Raises HopError when none got a verdict."""
+        await self._prepare()
         for index, reply in self._prepared.refused.items():
             self._settle(index, reply)
         left = list(self._prepared.recipients)
         try:
             while left:
-                batch, left = left[:MAX_RECIPIENTS], left[MAX_RECIPIENTS:]
+                batch, left = self._next_batch(left)
+                if not batch:
+                    break
                 left = await self._transaction(batch) + left
+            for index in left:
+                self._settle(index, NEXT_CONNECTION)
         except HopError as error:
             if self._undecided:
                 raise
@@ -54,6 +67,42 @@ class Delivery:
                 if outcome is None:
                     self._settle(index, error.reply)
         return [outcome for outcome in self._outcomes if outcome is not None]
+
+    async def _prepare(self) -> None:
+        """Make the message what the hop can take, and the commands for it."""
+        client, message, envelope = self._client, self._message, self._envelope
+        extensions, trouble = client.machine.extensions, ""
+        target = conversion(extensions, envelope, message)
+        if target is not None:
+            try:
+                large = message.size > SMALL
+                message = await asyncio.to_thread(recoded, message, target) if large else recoded(message, target)
+            except MessageError as error:
+                trouble = str(error)
+            else:
+                envelope = replace(envelope, body="8BITMIME" if target == "8bit" else "7BIT")
+                self._note = conversion_note(target, message)
+        if envelope.priority and "MT-PRIORITY" not in extensions:
+            # Hosts that do not know the parameter carry it in the header (RFC 6758 section 3.3).
+            message = message.without({b"mt-priority"}).prepend(b"MT-Priority: %d\r\n" % envelope.priority)
+        self._message = message
+        self._prepared = prepare(
+            extensions,
+            envelope,
+            self._recipients,
+            message,
+            now=time.time() if envelope.deliver_by else 0.0,
+            authenticated=client.hop.login is not None,
+            trouble=trouble,
+        )
+
+    def _next_batch(self, left: list[int]) -> tuple[list[int], list[int]]:
+        """The recipients of the next transaction, and those that have to wait."""
+        allowance = self._client.allowance
+        if allowance is None:
+            return left[:MAX_RECIPIENTS], left[MAX_RECIPIENTS:]
+        batch = allowance.choose(left, self._recipients, MAX_RECIPIENTS)
+        return batch, [index for index in left if index not in batch]
 
     async def _transaction(self, batch: list[int]) -> list[int]:
         """MAIL to the end of the text for some recipients. Returns those that another transaction should try."""
@@ -213,6 +262,8 @@ class Delivery:
             reply,
             self._client.peer,
             relayed_dsn="DSN" in extensions,
+            relayed_by="DELIVERBY" in extensions,
+            note=self._note,
             security=self._client.security,
         )
 

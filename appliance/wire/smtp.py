@@ -35,6 +35,8 @@ _NOT_ASCII_UNITEXT = re.compile(r"[^!-*,-<>-\[\]-~]")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REPLY_LINE = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
+_LIMIT = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)(?:=([!-:<-~]+))?")
+_LIMIT_VALUE = re.compile(r"[1-9]\d{0,5}", re.ASCII)
 _STATUS = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?: |$)")
 
 
@@ -279,3 +281,19 @@ def parse_extensions(reply: Reply) -> dict[str, str]:
         if key:
             extensions[key] = f"{extensions[key]} {parameters.strip()}" if key in extensions else parameters.strip()
     return extensions
+
+
+def parse_limits(text: str) -> dict[str, int]:
+    """The limits behind the keyword LIMITS that are numbers: name in upper case to value (RFC 9422 section 3.2).
+
+    What is no list of limits counts as none at all, a value that is no number of up to six digits as not given
+    (section 3.7).
+    """
+    found = [_LIMIT.fullmatch(word) for word in text.split()]
+    limits: dict[str, int] = {}
+    for one in found:
+        if one is None:
+            return {}
+        if one[2] is not None and _LIMIT_VALUE.fullmatch(one[2]):
+            limits[one[1].upper()] = int(one[2])
+    return limits

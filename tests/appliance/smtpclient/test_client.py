@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,9 @@ from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
-from appliance.smtpclient import Hop, HopError, SmtpClient, Timeouts, reach
+from appliance.smtpclient import Hop, HopError, Login, SmtpClient, Timeouts, reach
+from appliance.smtpclient.limits import NEXT_CONNECTION
+from appliance.smtpclient.prepare import Prepared, prepare
 from appliance.smtpclient.transaction import MAX_RECIPIENTS
 from tests.appliance.smtpclient.fake_server import DROP, FULL, SILENCE, FakeServer, always, plain_contexts, running
 
@@ -50,6 +53,35 @@ def message(raw: bytes = TEXT) -> Message:
 
 def short(outcomes: list[Outcome]) -> list[str]:
     return [f"{o.recipient.address.local} {o.status} {o.reply.code} {o.reply.enhanced}" for o in outcomes]
+
+
+async def test_a_server_is_asked_about_recipients_without_sending_anything() -> None:
+    server = FakeServer(script=lambda verb, argument: "550 5.1.1 who?" if "nobody" in argument else None)
+    async with connected(server) as client:
+        for address, code in (("one@b.test", 250), ("nobody@b.test", 550), ("josé@b.test", 250)):
+            assert (await client.call_out(*to(address))).code == code
+        assert short(await client.send(envelope(), to("one@b.test"), message())) == ["one delivered 250 2.0.0"]
+    assert [line for line in server.sessions[0] if not line.startswith("EHLO")][:9] == [
+        "MAIL FROM:<>", "RCPT TO:<one@b.test>", "RSET", "MAIL FROM:<>", "RCPT TO:<nobody@b.test>",
+        "RSET", "MAIL FROM:<> SMTPUTF8", "RCPT TO:<josé@b.test>", "RSET",
+    ]  # fmt: skip
+    assert len(server.stored) == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "address", "code"),
+    [
+        (FakeServer(script=always(MAIL="550 5.7.1 no null sender")), "one@b.test", 550),
+        (FakeServer(script=always(MAIL="451 4.7.1 later")), "one@b.test", 451),
+        (FakeServer(script=always(RCPT=DROP)), "one@b.test", 451),
+        (FakeServer(()), "josé@b.test", 553),
+    ],
+)
+async def test_a_server_that_is_not_asked_gives_no_verdict(server: FakeServer, address: str, code: int) -> None:
+    async with connected(server) as client:
+        with pytest.raises(HopError) as caught:
+            await client.call_out(*to(address))
+    assert caught.value.reply.code == code
 
 
 @pytest.mark.parametrize("extensions", [FULL, (*FULL, "CHUNKING"), ("CHUNKING",), ()], ids=str)
@@ -185,29 +217,160 @@ async def test_dsn_parameters_pass_through_where_the_hop_takes_them() -> None:
         assert (server.messages[0].mail, server.messages[0].recipients) == (mail, [rcpt])
 
 
-async def test_eight_bit_text_is_declared_or_refused() -> None:
-    raw = "Subject: x\r\n\r\nñ\r\n".encode()
-    for extensions, outcome in ((FULL, "a delivered 250 2.0.0"), (("PIPELINING",), "a failed 550 5.6.3")):
+async def test_eight_bit_text_is_declared_or_converted() -> None:
+    raw = "DKIM-Signature: v=1; d=b.test; bh=x\r\nSubject: x\r\n\r\nñandu nu\r\n".encode()
+    server = FakeServer()
+    async with connected(server) as client:
+        outcomes = await client.send(envelope(body="8BITMIME"), to("a@b.test"), message(raw))
+    assert (outcomes[0].note, server.messages[0].data) == ("", raw)
+    assert server.messages[0].mail == f"FROM:<ana@palomar.test> SIZE={len(raw)} BODY=8BITMIME"
+    for extensions in (("PIPELINING", "SIZE"), ("PIPELINING", "SIZE", "CHUNKING")):
         server = FakeServer(extensions)
         async with connected(server) as client:
-            assert short(await client.send(envelope(body="8BITMIME"), to("a@b.test"), message(raw))) == [outcome]
-        assert [stored.mail for stored in server.messages] == [
-            f"FROM:<ana@palomar.test> SIZE={len(raw)} BODY=8BITMIME"
-        ][: len(server.messages)]
+            outcomes = await client.send(envelope(body="8BITMIME"), to("a@b.test"), message(raw))
+        taken = server.messages[0]
+        assert outcomes[0].status == "delivered"
+        assert outcomes[0].note.endswith("for a host without 8BITMIME, which breaks the DKIM signature of b.test")
+        assert taken.data.startswith(b"DKIM-Signature: v=1; d=b.test; bh=x\r\nSubject: x\r\nMIME-Version: 1.0\r\n")
+        assert taken.data.endswith(b"\r\n\r\n=C3=B1andu nu\r\n")
+        assert taken.mail == f"FROM:<ana@palomar.test> SIZE={len(taken.data)}"
     async with connected(FakeServer(())) as client:  # declared, but it is none
-        assert short(await client.send(envelope(body="8BITMIME"), to("a@b.test"), message())) == [
-            "a delivered 250 2.0.0"
-        ]
+        outcomes = await client.send(envelope(body="8BITMIME"), to("a@b.test"), message())
+    assert (short(outcomes), outcomes[0].note) == (["a delivered 250 2.0.0"], "")
 
 
-async def test_binary_needs_both_extensions() -> None:
-    raw = b"Subject: x\r\n\r\na\rb\nc\0\r\n"
-    binary = (*FULL, "CHUNKING", "BINARYMIME")
-    for extensions, outcome in ((binary, "a delivered 250 2.0.0"), (FULL, "a failed 550 5.6.3")):
+async def test_large_eight_bit_text_is_converted_too() -> None:
+    raw = b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    raw += "mañana será otro día\r\n".encode() * 20_000
+    server = FakeServer(())
+    async with connected(server) as client:
+        assert [one.status for one in await client.send(envelope(), to("a@b.test"), message(raw))] == ["delivered"]
+    taken = email.message_from_bytes(server.messages[0].data)
+    assert taken.get_payload(decode=True) == raw.partition(b"\r\n\r\n")[2]
+
+
+async def test_what_cannot_be_converted_goes_back_with_the_reason() -> None:
+    signed = b'Content-Type: multipart/signed; boundary="b"\r\n\r\n--b\r\n\r\n\xff\r\n--b\r\n\r\nsig\r\n--b--\r\n'
+    server = FakeServer(())
+    async with connected(server) as client:
+        (outcome,) = await client.send(envelope(body="8BITMIME"), to("a@b.test"), message(signed))
+        assert short([outcome]) == ["a failed 550 5.6.3"]
+        assert "a signed part is not in 7bit" in outcome.reply.text
+        binary = envelope(body="BINARYMIME")
+        (outcome,) = await client.send(binary, to("a@b.test"), message(b"Subject: \xff\r\n\r\n\0"))
+        assert "its header is not ASCII" in outcome.reply.text
+    assert server.messages == []
+
+
+async def test_binary_needs_both_extensions_or_is_converted() -> None:
+    raw = b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: image/png\r\n\r\na\rb\nc\0\xff"
+    for extensions, words in (((*FULL, "CHUNKING", "BINARYMIME"), "BODY=BINARYMIME"), (FULL, ""), ((), "")):
         server = FakeServer(extensions)
         async with connected(server) as client:
-            assert short(await client.send(envelope(body="BINARYMIME"), to("a@b.test"), message(raw))) == [outcome]
-        assert [stored.data for stored in server.messages] == [raw][: len(server.messages)]
+            outcomes = await client.send(envelope(body="BINARYMIME"), to("a@b.test"), message(raw))
+        assert short(outcomes) == ["a delivered 250 2.0.0"]
+        taken = server.messages[0]
+        assert ("BODY=" in taken.mail, words in taken.mail) == (bool(words), True)
+        assert email.message_from_bytes(taken.data).get_payload(decode=True) == b"a\rb\nc\0\xff"
+        assert (taken.data == raw) is bool(words)
+
+
+async def test_utf8_in_the_header_of_a_part_needs_smtputf8() -> None:
+    part = "--b\r\nContent-Description: ñ\r\n\r\nx\r\n--b--\r\n".encode()
+    raw = b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + part
+    for extensions, outcome in ((FULL, "a delivered 250 2.0.0"), (("8BITMIME",), "a failed 550 5.6.9")):
+        async with connected(FakeServer(extensions)) as client:
+            asked = envelope(smtputf8=True, body="8BITMIME")
+            assert short(await client.send(asked, to("a@b.test"), message(raw))) == [outcome]
+
+
+async def test_smtputf8_is_not_asked_for_where_all_is_ascii() -> None:
+    server = FakeServer(())
+    async with connected(server) as client:
+        asked = envelope(smtputf8=True)
+        assert short(await client.send(asked, to("a@b.test"), message())) == ["a delivered 250 2.0.0"]
+    assert server.messages[0].mail == "FROM:<ana@palomar.test>"
+
+
+# ── terms ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def prepared(extensions: dict[str, str], asked: Envelope, *recipients: Recipient) -> Prepared:
+    return prepare(extensions, asked, recipients or to("a@b.test"), message(), now=1000.0)
+
+
+def test_the_time_that_is_left_goes_on() -> None:
+    asked = envelope(deliver_by=1098, by_mode="RT")
+    assert prepared({"DELIVERBY": ""}, asked).mail == "FROM:<ana@palomar.test> BY=98;RT"
+    assert prepared({"DELIVERBY": "98"}, asked).mail == "FROM:<ana@palomar.test> BY=98;RT"
+    late = envelope(deliver_by=990, by_mode="N")
+    assert prepared({"DELIVERBY": "240"}, late).mail == "FROM:<ana@palomar.test> BY=-10;N"
+    assert prepared({}, late).mail == "FROM:<ana@palomar.test>"
+
+
+@pytest.mark.parametrize(
+    ("extensions", "deliver_by", "status"),
+    [({}, 1098, "5.3.3"), ({"DELIVERBY": "99"}, 1098, "5.3.3"), ({"DELIVERBY": ""}, 1000, "5.4.7")],
+)
+def test_what_is_to_come_back_late_goes_only_where_that_is_promised(
+    extensions: dict[str, str], deliver_by: int, status: str
+) -> None:
+    refused = prepared(extensions, envelope(deliver_by=deliver_by, by_mode="R")).refused
+    assert [reply.enhanced for reply in refused.values()] == [status]
+
+
+def test_a_hop_that_knows_no_times_is_asked_to_tell_of_delays() -> None:
+    asked = envelope(deliver_by=1098, by_mode="N")
+    never, success = frozenset({"NEVER"}), frozenset({"SUCCESS"})
+    recipients = [*to("a@b.test"), *to("b@b.test", notify=never), *to("c@b.test", notify=success)]
+    words = [argument.partition(" ")[2] for argument in prepared({"DSN": ""}, asked, *recipients).recipients.values()]
+    assert words == ["NOTIFY=DELAY,FAILURE", "NOTIFY=NEVER", "NOTIFY=DELAY,SUCCESS"]
+    knows = prepared({"DSN": "", "DELIVERBY": ""}, asked, *recipients).recipients.values()
+    assert [argument.partition(" ")[2] for argument in knows] == ["", "NOTIFY=NEVER", "NOTIFY=SUCCESS"]
+
+
+async def test_the_priority_goes_on_as_a_parameter_or_in_the_header() -> None:
+    raw = b"MT-Priority: 9\r\n" + TEXT
+    for extensions, mail, data in (
+        (("MT-PRIORITY MIXER",), "FROM:<ana@palomar.test> MT-PRIORITY=-3", raw),
+        ((), "FROM:<ana@palomar.test>", b"MT-Priority: -3\r\n" + TEXT),
+    ):
+        server = FakeServer(extensions)
+        async with connected(server) as client:
+            await client.send(envelope(priority=-3), to("a@b.test"), message(raw))
+        assert (server.messages[0].mail, server.messages[0].data) == (mail, data)
+
+
+@pytest.mark.parametrize(
+    ("auth", "word"), [("", "<>"), ("<>", "<>"), ("e=mc2@b.test", "e+3Dmc2@b.test"), ("ñ@b", "<>")]
+)
+async def test_the_author_is_named_to_hosts_that_we_have_logged_in_to(auth: str, word: str) -> None:
+    for login in (Login("ana", "secret"), None):
+        server = FakeServer(("AUTH PLAIN",))
+        async with connected(server, login=login) as client:
+            await client.send(envelope(auth=auth), to("a@b.test"), message())
+        assert server.messages[0].mail == "FROM:<ana@palomar.test>" + (f" AUTH={word}" if login else "")
+
+
+# ── limits ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_no_more_recipients_than_the_host_takes_are_named_at_once() -> None:
+    server = FakeServer((*FULL, "LIMITS RCPTMAX=2"))
+    async with connected(server) as client:
+        outcomes = await client.send(envelope(), to(*[f"r{n}@b.test" for n in range(5)]), message())
+    assert [len(one.recipients) for one in server.messages] == [2, 2, 1]
+    assert {one.status for one in outcomes} == {"delivered"}
+
+
+async def test_what_a_connection_has_no_room_for_is_left_over() -> None:
+    server = FakeServer((*FULL, "LIMITS RCPTDOMAINMAX=1 MAILMAX=2 RCPTMAX=1"))
+    async with connected(server) as client:
+        outcomes = await client.send(envelope(), to("a@b.test", "b@c.test", "c@b.test", "d@b.test"), message())
+        assert client.allowance is not None
+        assert client.allowance.spent
+    assert [one.recipients for one in server.messages] == [["TO:<a@b.test>"], ["TO:<c@b.test>"]]
+    assert [one.reply is NEXT_CONNECTION for one in outcomes] == [False, True, False, True]
 
 
 async def test_utf8_addresses_go_where_they_are_understood() -> None:

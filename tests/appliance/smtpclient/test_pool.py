@@ -125,3 +125,50 @@ async def test_a_verdict_is_final_whatever_other_hosts_would_say() -> None:
         assert await send(pool, first, second) == "failed"
         assert second.sessions == []
         await pool.close()
+
+
+async def deliver(pool: SmtpPool, server: FakeServer, *addresses: str) -> list[str]:
+    async def source() -> AsyncGenerator[SmtpClient, None]:
+        hop = Hop(host="fake.example", port=server.port, own_name="me.example", tls="off")
+        async for client in reach(hop, ["127.0.0.1"], plain_contexts):
+            yield client
+
+    recipients = [Recipient(Address.parse(text)) for text in addresses]
+    outcomes = await pool.deliver("hop", source, Envelope(None), recipients, MESSAGE)
+    assert [outcome.recipient for outcome in outcomes] == recipients
+    return [outcome.status for outcome in outcomes]
+
+
+async def test_what_one_connection_has_no_room_for_goes_over_further_ones() -> None:
+    pool = SmtpPool()
+    async with running(FakeServer(("PIPELINING", "LIMITS RCPTDOMAINMAX=1"))) as server:
+        assert await deliver(pool, server, "a@b.test", "b@c.test", "c@b.test", "d@d.test") == ["delivered"] * 4
+        assert [one.recipients for one in server.messages] == [
+            ["TO:<a@b.test>", "TO:<c@b.test>"],
+            ["TO:<b@c.test>"],
+            ["TO:<d@d.test>"],
+        ]
+        assert len(server.sessions) == 3
+        await pool.close()
+
+
+async def test_a_connection_is_given_no_more_mail_than_its_host_takes() -> None:
+    pool = SmtpPool()
+    async with running(FakeServer(("LIMITS MAILMAX=2",))) as server:
+        for _ in range(5):
+            assert await send(pool, server) == "delivered"
+        assert [verbs.count("MAIL") for verbs in server.verbs] == [2, 2, 1]
+        await pool.close()
+
+
+async def test_a_host_whose_next_connection_fails_is_tried_again_later() -> None:
+    pool = SmtpPool()
+    greetings = iter([None, "421 4.3.2 busy"])
+
+    def script(verb: str, argument: str) -> str | None:
+        return next(greetings) if verb == "CONNECT" else None
+
+    server = FakeServer(("LIMITS MAILMAX=1 RCPTMAX=1",), script)
+    async with running(server):
+        assert await deliver(pool, server, "a@b.test", "b@b.test") == ["delivered", "deferred"]
+        await pool.close()

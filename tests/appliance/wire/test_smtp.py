@@ -19,6 +19,7 @@ from appliance.wire.smtp import (
     format_orcpt,
     format_path,
     parse_extensions,
+    parse_limits,
     parse_orcpt,
     parse_parameters,
     parse_path,
@@ -341,3 +342,18 @@ def test_only_protocol_error_escapes_from_replies(data: bytes) -> None:
 def test_extensions() -> None:
     reply = parse_reply([b"250-mx.test", b"250-size 100", b"250-AUTH=LOGIN", b"250-AUTH PLAIN LOGIN", b"250 DSN"])
     assert parse_extensions(reply) == {"SIZE": "100", "AUTH": "LOGIN PLAIN LOGIN", "DSN": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("", {}),
+        ("MAILMAX=100 rcptmax=20", {"MAILMAX": 100, "RCPTMAX": 20}),
+        ("MAILMAX=0 RCPTMAX=1000000 RCPTDOMAINMAX=1", {"RCPTDOMAINMAX": 1}),
+        ("MAILMAX=x FUTURE FUTURE2=a=b RCPTMAX=5", {"RCPTMAX": 5}),
+        ("MAILMAX=5 =x", {}),
+        ("MAILMAX=5;RCPTMAX=2", {}),
+    ],
+)
+def test_limits_of_a_host(text: str, limits: dict[str, int]) -> None:
+    assert parse_limits(text) == limits
