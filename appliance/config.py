@@ -83,6 +83,17 @@ def domain_name(name: str, text: str) -> Iterator[Problem]:
         yield Problem(name, f"{text!r} is no domain name: {error}.", 'Write it like "mail.example.org".')
 
 
+def host_name(name: str, text: str) -> Iterator[Problem]:
+    """Check that the value of the setting `name` is the name of a host, or an IP address."""
+    if not text:
+        yield Problem(name, "must be set.", "Write the name or address of the other server.")
+        return
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        yield from domain_name(name, text)
+
+
 def number(value: float) -> str:
     """A number as it is written in the file: without an exponent, and without a fraction of zero."""
     return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)

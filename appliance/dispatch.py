@@ -29,6 +29,7 @@ from appliance.mail.delivery import Outcome, Route
 from appliance.mail.edited import Edited
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
+from appliance.mail.known import KnownRecipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply, most_severe
 from appliance.mail.session import Session
@@ -181,6 +182,14 @@ class Dispatch:
             "own_recipient", {"recipient": recipient}, lambda answer: answer in ("local", "backup", "relay")
         )
         return kind
+
+    async def known_recipients(self) -> list[KnownRecipient]:
+        """See `hookspecs.known_recipients`. Raises HookFailedError when one plugin fails: a part is no answer."""
+        hook = self._hooks["known_recipients"]
+        found: list[KnownRecipient] = []
+        for one in hook.implementations:
+            found += await self._call(hook, one, {}, _sequence_of(KnownRecipient)) or ()
+        return found
 
     # ── accounts ──────────────────────────────────────────────────────────────────────────────────────────────────
 

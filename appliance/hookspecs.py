@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from appliance.mail.edited import Edited
     from appliance.mail.envelope import Envelope, Recipient
     from appliance.mail.finding import Finding
+    from appliance.mail.known import KnownRecipient
     from appliance.mail.message import Message
     from appliance.mail.reply import Reply
     from appliance.mail.session import Session
@@ -44,10 +45,10 @@ class DnsRecord(NamedTuple):
 
 
 F = TypeVar("F", bound=Callable[..., Any])
-Combine = Literal["list", "severest", "first", "chain", "collect", "notify"]
+Combine = Literal["list", "severest", "first", "join", "chain", "collect", "notify"]
 Level = Literal["info", "warning", "error"]
 StatusLine = tuple[str, str] | tuple[str, str, Level]
-OnFailure = Literal["stop", "reply451", "reply454", "finding", "as_received", "defer", "log"]
+OnFailure = Literal["stop", "keep", "reply451", "reply454", "finding", "as_received", "defer", "log"]
 
 hookimpl = pluggy.HookimplMarker("palomar")
 _spec = pluggy.HookspecMarker("palomar")
@@ -266,6 +267,14 @@ async def smtp_disconnect(session: Session) -> None:
 @hookspec("first", "reply451", deadline=20)
 async def own_recipient(recipient: Recipient) -> Literal["local", "backup", "relay"] | None:
     """Say that the recipient's domain is ours, and how. If nobody does, only the relay rule lets it through."""
+
+
+@hookspec("join", "keep", deadline=60)
+async def known_recipients() -> Sequence[KnownRecipient] | None:
+    """List who gets mail here, so that servers before this one can refuse all others of these domains themselves.
+
+    The answers of all plugins are joined; whoever brings recipients of domains of ours (lists, redirects) names them.
+    """
 
 
 # ── accounts ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,12 +18,14 @@ COMBINATIONS = {
     "list": "the answers of all plugins are joined",
     "severest": "all plugins run; the most severe reply wins",
     "first": "plugins are asked in order until one answers",
+    "join": "the answers of all plugins are joined",
     "chain": "each plugin gets what the one before it made",
     "collect": "what all plugins answer is collected",
     "notify": "all plugins are told; nobody waits for them",
 }
 FAILURES = {
     "stop": "the appliance does not start",
+    "keep": "what was known before stays in force",
     "reply451": "the peer gets 451 and tries again later",
     "reply454": "the login gets 454: neither yes nor no",
     "finding": "the finding is `unavailable`; the plugin's `ABSENCE` says whether that is ignored or defers",

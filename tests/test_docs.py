@@ -126,3 +126,13 @@ async def test_the_guide_s_examples_do_what_it_says(examples: Path) -> None:
     loud = Message.parse(b"Subject: BUY THIS BOAT\r\n\r\n")
     findings = await dispatch.score_message(session=session, envelope=envelope, message=loud, findings=())
     assert [(one.result, one.score) for one in findings] == [("loud", 2.0)]
+
+
+SERVERS = re.findall(r"```toml\n(.*?)```", (DOCS / "servers.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", SERVERS, ids=lambda block: block.split("\n", 1)[0])
+def test_the_configurations_of_several_servers_are_right(block: str) -> None:
+    settings, problems = read_settings(Document(tomllib.loads(block), Path("/palomar.toml"), {}), all_sections())
+    assert problems == []
+    assert set(settings[CoreConfig].plugins) <= set(loading.known_plugins())

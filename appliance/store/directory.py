@@ -89,6 +89,11 @@ class Directory:
         """The addresses that an alias stands for, or None."""
         return self._current().aliases.get(address_key)
 
+    def recipients(self) -> list[str]:
+        """The names of all aliases, and of all accounts that are enabled."""
+        copy = self._current()
+        return [*copy.aliases, *(name for name, account in copy.accounts.items() if account.enabled)]
+
     def first_account(self) -> str | None:
         """The name of the oldest account that is enabled, or None."""
         return self._current().first_account

@@ -11,7 +11,9 @@ from appliance.hookspecs import hookimpl
 from appliance.mail.address import Address, domain_key
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.known import KnownRecipient
 from appliance.mail.reply import Reply
+from appliance.mail.selector import selects
 from plugins.mda.config import MdaConfig
 
 if TYPE_CHECKING:
@@ -59,12 +61,25 @@ class Recipients:
             return None
         account = self._account(recipient.address)
         if account is None:
-            return UNKNOWN_USER
+            shared = self._core.settings[MdaConfig].shared_domains
+            return None if shared and _among(recipient.address, shared) else UNKNOWN_USER
         if not account.enabled:
             return DISABLED
         if account.quota_bytes and account.used_bytes + envelope.size > account.quota_bytes:
             return MAILBOX_FULL
         return Route("local", account.name)
+
+    @hookimpl
+    async def known_recipients(self) -> Sequence[KnownRecipient]:
+        """Accounts that take mail, aliases, catch-alls, and the postmaster of every domain that is served here."""
+        config, directory = self._core.settings[CoreConfig], self._core.store.directory
+        separator = self._core.settings[MdaConfig].separator
+        domains = {name for name, domain in directory.domains().items() if domain.kind == "local"}
+        domains |= set(config.domains)
+        names = {*directory.recipients(), *(f"{POSTMASTER}@{name}" for name in domains)}
+        found = [KnownRecipient(name, separator) for name in names if name.rpartition("@")[2] in domains]
+        caught = (domain for domain in directory.domains().values() if domain.catch_all and domain.name in domains)
+        return found + [KnownRecipient(f"@{domain.name}") for domain in caught]
 
     def _kind(self, address: Address) -> Literal["local", "backup", "relay"] | None:
         config = self._core.settings[CoreConfig]
@@ -98,3 +113,7 @@ class Recipients:
                 return postmaster
         domain = directory.domain(domain_key(address.domain))
         return domain.catch_all if domain is not None and domain.catch_all != address.key else ""
+
+
+def _among(address: Address, domains: Sequence[str]) -> bool:
+    return any(selects(domain, address) for domain in domains)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from appliance.config import domain_name, setting, within
+from appliance.config import domain_name, host_name, setting, within
 from appliance.document import dotted
-from appliance.errors import AddressError, Problem
-from appliance.mail.address import Address, normal_domain
+from appliance.errors import Problem
+from appliance.mail.address import Address
+from appliance.mail.selector import selector_problem, selects
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314 section 3.3
 
@@ -41,15 +41,12 @@ class SmartHost:
 
     def problems(self) -> Iterator[Problem]:
         """What cannot be, and what contradicts itself."""
-        if not self.host:
-            yield Problem("host", "must be set.", "Write the name that your provider gives for sending mail.")
-        elif not _is_address(self.host):
-            yield from domain_name("host", self.host)
+        yield from host_name("host", self.host)
         yield from within(self, 1, 65_535, "port")
         yield from within(self, 1, 100, "deliveries")
         for name, selectors in (("senders", self.senders), ("recipients", self.recipients)):
             for selector in selectors:
-                yield from _selector_problem(name, selector)
+                yield from selector_problem(name, selector)
         if self.tls == "off" and self.speaks_tls_first:
             text = "must not be off where TLS comes first, as it does on port 465 or with implicit_tls."
             yield Problem("tls", text, "Take tls out, or set implicit_tls = false.")
@@ -81,9 +78,9 @@ class SmartHost:
 
     def takes(self, sender: Address | None, recipient: Address) -> bool:
         """Whether mail from this sender (None: the null sender) to this recipient goes by it."""
-        if self.senders and (sender is None or not any(_selects(selector, sender) for selector in self.senders)):
+        if self.senders and (sender is None or not any(selects(selector, sender) for selector in self.senders)):
             return False
-        return not self.recipients or any(_selects(selector, recipient) for selector in self.recipients)
+        return not self.recipients or any(selects(selector, recipient) for selector in self.recipients)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,30 +143,3 @@ class SmarthostConfig:
             found.append(host)
             host = self.named(host.fallback) if host.fallback else None
         return found
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _selector_problem(name: str, selector: str) -> Iterator[Problem]:
-    try:
-        if "@" in selector:
-            Address.parse(selector)
-        else:
-            normal_domain(selector.removeprefix("*."))
-    except AddressError as error:
-        remedy = 'Write it like "ana@office.test", "office.test" or "*.office.test".'
-        yield Problem(name, f"{selector!r} is neither an address nor a domain: {error}.", remedy)
-
-
-def _selects(selector: str, address: Address) -> bool:
-    if "@" in selector:
-        return Address.parse(selector).key == address.key
-    if selector.startswith("*."):
-        return address.domain.endswith(f".{normal_domain(selector[2:])}")
-    return address.domain == normal_domain(selector)

@@ -23,6 +23,7 @@ from appliance.mail.companion import Companion
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
+from appliance.mail.known import KnownRecipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session
@@ -45,6 +46,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "smtp_refused": {"session": SESSION, "reply": REFUSE},
     "smtp_disconnect": {"session": SESSION},
     "own_recipient": {"recipient": RECIPIENT},
+    "known_recipients": {},
     "find_credentials": {"login": "ana"},
     "verify_password": {"login": "ana", "password": "x"},
     "message_received": {"session": SESSION, "envelope": ENVELOPE, "message": MESSAGE},
@@ -79,6 +81,7 @@ GOOD: dict[str, Any] = {
     "smtp_recipient": REFUSE,
     "smtp_refused": Reply(421, "4.7.0", "Goodbye"),
     "own_recipient": "local",
+    "known_recipients": [KnownRecipient("ana@palomar.test", "+")],
     "find_credentials": [Credential("plain", "ana", "ana", b"x")],
     "verify_password": "ana@palomar.test",
     "message_received": MESSAGE.prepend(b"X: y\r\n"),
@@ -237,6 +240,21 @@ async def test_a_chain_hands_each_the_work_of_the_one_before() -> None:
     dispatch = dispatch_with(("a", Stamp(b"A: 1\r\n")), ("b", Stamp(b"B: 2\r\n")))
     message = await dispatch.transform_outbound(envelope=ENVELOPE, message=MESSAGE, route=ROUTE)
     assert bytes(message).startswith(b"B: 2\r\nA: 1\r\nSubject: x\r\n")
+
+
+async def test_who_is_known_is_all_that_each_plugin_knows_or_nothing() -> None:
+    ana, luis = KnownRecipient("ana@palomar.test"), KnownRecipient("luis@palomar.test")
+
+    def knowing(*known: KnownRecipient) -> Any:
+        async def answer() -> Any:
+            return known or None
+
+        return plugin_for("known_recipients", answer)
+
+    plugins = [("a", knowing(ana)), ("b", knowing()), ("c", knowing(luis))]
+    assert await dispatch_with(*plugins).known_recipients() == [ana, luis]
+    with pytest.raises(HookFailedError):
+        await dispatch_with(*plugins, ("d", plugin_for("known_recipients", raises))).known_recipients()
 
 
 async def test_the_first_answer_ends_the_question() -> None:

@@ -502,3 +502,16 @@ def test_the_mildest_refusal_is_the_one_reply() -> None:
     assert combine([gone, later, stored]) is stored
     assert combine([gone, later]) is later
     assert combine([gone, replace(gone, text="d")]) is gone
+
+
+async def test_unknown_recipients_of_a_shared_domain_are_passed_on(tmp_path: Path) -> None:
+    async def route_recipient() -> Route:
+        return Route("relay", "[192.0.2.1]")
+
+    outer = plugin_of(route_recipient=route_recipient)
+    async with office(tmp_path, ("outer", outer), shared_domains=("palomar.test",)) as made:
+        assert (await made.send("ben@palomar.test", "ana@palomar.test")).code == 250
+        ((accepted, _),) = made.queued
+        assert len(accepted.filed) == 1
+        await made.domain("other.test")
+        assert (await made.send("ben@other.test")).enhanced == "5.1.1"
