@@ -160,6 +160,8 @@ def _status(envelope: Envelope, notices: Sequence[Notice], hostname: str, arrive
         lines.append(f"Original-Envelope-Id: {_clean(envelope.envid)}")
     if arrived_at:
         lines.append(f"Arrival-Date: {format_date(arrived_at)}")
+    if envelope.deliver_by:
+        lines.append(f"Deliver-By-Date: {format_date(envelope.deliver_by)}")  # RFC 2852 section 5
     for notice in notices:
         lines += ["", *_recipient_fields(notice, wide=wide)]
     text = "\r\n".join([*lines, ""])

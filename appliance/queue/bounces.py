@@ -58,8 +58,10 @@ class Bounces:
         if addressee is None or not notices:
             return
         hostname = self._hostname()
+        # What had to stay within TLS comes back as a header only (RFC 8689 section 5).
+        ret = "HDRS" if envelope.require_tls else envelope.ret
         report = compose(
-            replace(envelope, sender=addressee),
+            replace(envelope, sender=addressee, ret=ret),
             original,
             notices,
             postmaster=Address("postmaster", hostname),
@@ -74,6 +76,8 @@ class Bounces:
             if report.header.isascii() and all(chunk.isascii() for chunk in report.chunks())
             else "8BITMIME",
             smtputf8=envelope.smtputf8 or not addressee.is_ascii,
+            require_tls=envelope.require_tls,
+            priority=envelope.priority,  # RFC 6710 section 4.6
         )
         # What the postmaster gets must never come back, however far aliases and redirects carry it.
         notify = frozenset({NOTIFY_NEVER}) if envelope.sender is None else frozenset[str]()

@@ -20,6 +20,7 @@ from appliance.mail.reply import Reply
 from appliance.queue.attempt import Attempts, DamagedMessageError
 from appliance.queue.bounces import Bounces, Submit
 from appliance.queue.config import QueueConfig
+from appliance.queue.deadline import deadline_of
 from appliance.queue.desk import QueueDesk
 from appliance.queue.destinations import WINDOW, Destination, Group, InHand, envelope_of
 from appliance.queue.schedule import LONGEST_PAUSE_S, Schedule
@@ -346,6 +347,8 @@ class QueueRunner:
             while True:
                 if destination.resume_at > self._clock():
                     await self._suspend(destination, group)
+                elif group.queued.deliver_by and self._is_overdue(group):
+                    await self._give_back(destination, group)
                 else:
                     await self._attempt(destination, group)
                 if not destination.groups or self._stopping or destination.active > self._limit(destination):
@@ -418,6 +421,19 @@ class QueueRunner:
                 destination.more = True  # its mail need not fill the window while nobody knows whether it answers
             self._wake.set()
 
+    def _is_overdue(self, group: Group) -> bool:
+        """Whether the sender wants the message back by now instead of a further attempt (RFC 2852 section 4.1.3)."""
+        deadline = deadline_of(group.queued)
+        return deadline is not None and self._time_state() != "unset" and deadline.ends(int(self._now()))
+
+    async def _give_back(self, destination: Destination, group: Group) -> None:
+        """Conclude without trying what has passed its time."""
+        outcomes = [
+            Outcome(entry.recipient, "deferred", Reply(451, "4.4.7", entry.last_reply or "no attempt was made"))
+            for entry in group.entries
+        ]
+        await self._conclude(destination, group, outcomes, None, 0.0, tried=False)
+
     async def _suspend(self, destination: Destination, group: Group) -> None:
         """Put off a delivery without trying: its destination has just been out of reach."""
         words = f": {destination.reason.text}" if destination.reason else ""
@@ -464,6 +480,7 @@ class QueueRunner:
                 resume_at=resume_at,
                 time_state=self._time_state(),
                 tried=tried,
+                deadline=deadline_of(group.queued),
             )
             for entry, outcome in zip(group.entries, outcomes, strict=True)
         ]

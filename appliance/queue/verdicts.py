@@ -8,9 +8,12 @@ from appliance.mail.delivery import Outcome
 from appliance.mail.dsn import Action, Notice
 from appliance.mail.envelope import NOTIFY_DELAY, NOTIFY_FAILURE, NOTIFY_SUCCESS
 from appliance.mail.reply import Reply
+from appliance.queue.deadline import Deadline
 from appliance.queue.schedule import Schedule
 from appliance.store.model import QueueEntry
 from appliance.timestate import TimeState
+
+ENDING_HERE = frozenset({"local", "list"})  # transports; what a list sends on is its own (RFC 3461 section 5.2.7.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,23 @@ def judge(
     resume_at: int = 0,
     time_state: TimeState = "synced",
     tried: bool = True,
+    deadline: Deadline | None = None,
 ) -> Verdict:
     """Decide about one entry after an attempt at `now`. `chance` (0..1) spreads retries.
 
     `resume_at`: the destination as a whole is left alone until then (epoch seconds). Age grows from one attempt at
     a synced clock to the next such; nothing expires, and nobody is warned, while the clock is unset.
     """
-    if outcome.status == "delivered":
-        return Verdict(entry, outcome, _success(entry, outcome, now))
     synced, unset = time_state == "synced", time_state == "unset"
+    if unset:
+        deadline = None
+    if outcome.status == "delivered":
+        return Verdict(entry, outcome, _success(entry, outcome, now, deadline))
     waited_s = schedule.waited_s(entry.waited_s, entry.attempts, entry.tried_at, now) if synced else entry.waited_s
     if outcome.status == "deferred" and schedule.expired(waited_s) and not unset:
         outcome = _expired(outcome, waited_s)
+    elif outcome.status == "deferred" and deadline is not None and deadline.ends(now):
+        outcome = deadline.failed(outcome)
     if outcome.status == "failed":
         return Verdict(entry, outcome, _notice(entry, outcome, "failed", now), waited_s=waited_s)
     warning = schedule.warns(waited_s, entry.delay_warned) and not unset
@@ -58,11 +66,16 @@ def judge(
     next_at = schedule.next_at(entry.attempts + 1, now, chance)
     if resume_at and entry.attempts == 0:
         next_at = resume_at  # never tried itself: as soon as the destination is
+    next_at = max(next_at, resume_at)
+    if deadline is not None:
+        next_at = deadline.next_at(next_at, now)
+        if (late := deadline.late(entry, outcome, now)) is not None:
+            notice = _notice(entry, late, "delayed", now, retry_until=now + schedule.max_age_s - waited_s)
     return Verdict(
         entry,
         outcome,
         notice,
-        next_at=max(next_at, resume_at),
+        next_at=next_at,
         tried_at=now if synced else 0,
         waited_s=waited_s,
         delay_warned=entry.delay_warned or warning,
@@ -70,11 +83,13 @@ def judge(
     )
 
 
-def _success(entry: QueueEntry, outcome: Outcome, now: int) -> Notice | None:
-    """RFC 3461 section 6.2.3: "relayed" where the next hop does not take over, "delivered" where we are the last."""
+def _success(entry: QueueEntry, outcome: Outcome, now: int, deadline: Deadline | None) -> Notice | None:
+    """RFC 3461 section 5.2: "relayed" where the next hop does not take over, "delivered" where we are the last."""
+    if deadline is not None and deadline.tells_of_relay(entry, outcome, now):
+        return Notice(entry.recipient, "relayed", outcome.reply, outcome.peer, attempted_at=now)
     if outcome.relayed_dsn:
         return None
-    action: Action = "delivered" if entry.route.transport == "local" else "relayed"
+    action: Action = "delivered" if entry.route.transport in ENDING_HERE else "relayed"
     return _notice(entry, outcome, action, now)
 
 

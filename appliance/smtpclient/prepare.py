@@ -125,7 +125,8 @@ def _prepare(prepared: Prepared, terms: _Terms, recipients: Sequence[Recipient],
     extensions, envelope = terms.extensions, terms.envelope
     if (late := _too_late(terms)) is not None:
         return late
-    if envelope.require_tls and "REQUIRETLS" not in extensions:
+    # A notice that cannot be sent as its message was is better sent than lost (RFC 8689 section 5).
+    if envelope.require_tls and "REQUIRETLS" not in extensions and envelope.sender is not None:
         return Reply(550, "5.7.30", _NO_REQUIRETLS)
     limit = extensions.get("SIZE", "")
     if limit.isdigit() and 0 < int(limit) < message.size:
@@ -207,7 +208,7 @@ def _mail_argument(terms: _Terms, message: Message, sender: Address | None, body
         words.append(f"BODY={body}")
     if utf8:
         words.append("SMTPUTF8")
-    if envelope.require_tls:
+    if envelope.require_tls and "REQUIRETLS" in extensions:
         words.append("REQUIRETLS")
     if envelope.deliver_by and "DELIVERBY" in extensions:
         words.append(f"BY={max(-MAX_BY, min(terms.by_time_s, MAX_BY))};{envelope.by_mode}")
