@@ -32,6 +32,7 @@ from appliance.mail.session import Session
 from appliance.planning import OVER_QUOTA, STORED, Plan, Planner, Transaction
 from appliance.routing import Router
 from appliance.store import Accepted, QueueWish, Store
+from appliance.store.holds import note_held
 from appliance.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -348,6 +349,8 @@ class Intake:
     ) -> Accepted:
         """The promise: this returns after the fsync."""
         envelope = transaction.envelope
+        if plan.held_for:
+            await self._store.write(lambda db: note_held(db, transaction.trace_id, plan.held_for))
 
         async def store() -> Accepted:
             return await self._store.accept(

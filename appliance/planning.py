@@ -48,6 +48,7 @@ class Plan:
     wishes: dict[str, QueueWish] = field(default_factory=dict)
     replies: list[Reply] = field(default_factory=list)
     filed: list[Recipient] = field(default_factory=list)  # of the envelope; filed, and nothing waits for them
+    held_for: int = 0  # the id of the account because of which everything is held
 
 
 class Planner:
@@ -72,7 +73,9 @@ class Planner:
         With `defer`, a local recipient that cannot be filed now becomes a queue entry when other recipients can be
         served and the peer hears only one reply.
         """
-        plan = Plan()
+        plan = Plan(held_for=self._held_for(transaction))
+        if plan.held_for and verdict.action in ("accept", "junk"):
+            verdict = replace(verdict, action="quarantine")
         for routed in transaction.routed:
             plan.replies.append(await self._recipient(transaction.envelope, message, findings, verdict, routed, plan))
         single_reply = defer and transaction.session.role != "lmtp"
@@ -83,6 +86,14 @@ class Planner:
                         plan.wishes.setdefault(one.recipient.address.key, _later(one))
                     plan.replies[index] = STORED
         return plan
+
+    def _held_for(self, transaction: Transaction) -> int:
+        """The id of the account that sends this, if its mail is held; else 0."""
+        name = transaction.session.account
+        if name is None or not self._store.directory.held(name):
+            return 0
+        account = self._store.directory.account(name)
+        return account.id if account is not None else 0
 
     async def _recipient(
         self,

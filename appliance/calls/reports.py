@@ -11,6 +11,7 @@ from appliance.core import Core
 from appliance.hookspecs import Level
 from appliance.store.accounts import list_accounts
 from appliance.store.database import Database
+from appliance.store.holds import held_accounts
 from appliance.store.queue import queue_counts
 from appliance.timestate import WORDS
 
@@ -47,6 +48,9 @@ async def status(core: Core) -> list[tuple[str, str, Level]]:
     if damaged:
         words = f"{damaged} recipients were put aside as damaged: see `palomar queue list --state damaged`"
         lines.append(("Queue", words, "error"))
+    for name, why in (await core.store.read(held_accounts)).items():
+        words = f"mail of {name} is held: {why}; see `palomar account release --help`"
+        lines.append(("Held", words, "warning"))
     if core.store.refusing_mail:
         lines.append(("Mail", "refused with 452: the disk is full; delete mail or make room", "error"))
     if core.time_state != "synced":

@@ -135,6 +135,26 @@ def disable(palomar: Palomar, name: str) -> None:
     done(f"{name} is disabled")
 
 
+@account.command("hold")
+@click.argument("name")
+@click.option("--reason", default="", help="Why, for whoever looks at `palomar status`.")
+@click.pass_obj
+def hold_(palomar: Palomar, name: str, reason: str) -> None:
+    """Hold what NAME sends from now on: it is taken, but waits in the queue. Mail for NAME goes on coming."""
+    palomar.call("account.hold", name=name, reason=reason)
+    done(f"what {name} sends is held; palomar account release {name} ends that")
+
+
+@account.command("release")
+@click.argument("name")
+@click.option("--remove", is_flag=True, help="Throw the held mail away instead, without telling anybody.")
+@click.pass_obj
+def release_(palomar: Palomar, name: str, remove: bool) -> None:
+    """Let NAME send again, and let go what was held, also where a limit of [door.outbound] had held it."""
+    count = palomar.call("account.release", name=name, remove=remove)
+    done(f"{name} may send again; {count} recipient(s) {'removed' if remove else 'released'}")
+
+
 @account.command("redirect")
 @click.argument("name")
 @click.argument("address", required=False, default="")

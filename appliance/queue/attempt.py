@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from appliance.dispatch import HookFailedError
 from appliance.errors import PluginError, StoreError, StoreFullError
 from appliance.mail.delivery import Outcome, Route
-from appliance.mail.envelope import Envelope
+from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.received import delivered_to
 from appliance.mail.reply import Reply
@@ -212,6 +212,17 @@ class Attempts:
             log.exception("transport %s failed to say how long it tries", route.transport)
             return usual
         return found if isinstance(found, Schedule) else usual
+
+    async def call_out(self, recipient: Recipient, route: Route) -> Reply:
+        """What the next hop of a route says to RCPT; a transport answers by a method `call_out`. Raises DeliveryError.
+
+        One that has none says that it cannot tell, by a 4yz.
+        """
+        ask = getattr(self.transports.get(route.transport), "call_out", None)
+        if ask is None:
+            return Reply(450, "4.3.5", f"the transport {route.transport!r} cannot ask about recipients")
+        reply: Reply = await ask(recipient, route)
+        return reply
 
     async def close(self) -> None:
         """Let transports end what they keep open."""

@@ -156,6 +156,12 @@ class QueueRunner:
             "under_way": known.active,
         }
 
+    async def call_out(self, recipient: Recipient, route: Route) -> Reply:
+        """Ask the next hop of a route whether it takes mail for a recipient. Raises DeliveryError when it gives no
+        verdict: a permanent one if it does not let us ask.
+        """
+        return await self._attempts.call_out(recipient, route)
+
     async def tell_delivered(
         self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, *, trace_id: str
     ) -> None:

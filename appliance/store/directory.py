@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from appliance.store.accounts import list_accounts, list_aliases, list_domains, quota_left
+from appliance.store.holds import held_accounts
 from appliance.store.model import Account, Domain
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class _Copy:
     aliases: dict[str, tuple[str, ...]]
     first_account: str | None
     weak_in_use: bool
+    held: dict[str, str]
 
 
 class Directory:
@@ -98,6 +100,10 @@ class Directory:
         """The name of the oldest account that is enabled, or None."""
         return self._current().first_account
 
+    def held(self, account: str) -> str:
+        """Why the outgoing mail of an account is held; empty if it is not."""
+        return self._current().held.get(account, "")
+
     def weak_in_use(self) -> bool:
         """Whether any account has opted in to SCRAM-SHA-1, CRAM-MD5 and APOP."""
         return self._current().weak_in_use
@@ -117,4 +123,5 @@ def _read(db: sqlite3.Connection) -> _Copy:
         aliases=dict(list_aliases(db)),
         first_account=min(enabled, key=lambda account: account.id).name if enabled else None,
         weak_in_use=any(account.weak_mechanisms for account in enabled),
+        held=held_accounts(db),
     )

@@ -198,6 +198,16 @@ def m008_redirects_and_lists(db: sqlite3.Connection) -> None:
     )
 
 
+def m009_account_holds(db: sqlite3.Connection) -> None:
+    """Accounts whose outgoing mail is held, and the queued messages that this concerns, by their trace ids."""
+    db.execute(
+        "CREATE TABLE account_hold (account_id INTEGER PRIMARY KEY, since INTEGER NOT NULL, why TEXT NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE held_message (trace_id TEXT PRIMARY KEY, account_id INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+    )
+
+
 MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m001_first_tables", m001_first_tables),
     Migration("core.m002_domain_next_hop", m002_domain_next_hop),
@@ -206,6 +216,7 @@ MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m005_annotations", m005_annotations),
     Migration("core.m006_access_control", m006_access_control),
     Migration("core.m007_queue_terms_and_history", m007_queue_terms_and_history),
+    Migration("core.m009_account_holds", m009_account_holds),
     Migration("core.m008_redirects_and_lists", m008_redirects_and_lists),
 )
 

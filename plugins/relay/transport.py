@@ -66,6 +66,16 @@ class RelayTransport:
         except HopError as error:
             return outcomes_of(error, recipients)
 
+    async def call_out(self, recipient: Recipient, route: Route) -> Reply:
+        """What the route's hosts say to RCPT for a recipient. Raises HopError."""
+        async with aclosing(self._clients(route.next_hop, self._policy(route))) as clients:
+            async for client in clients:
+                try:
+                    return await client.call_out(recipient)
+                finally:
+                    await client.quit()
+        raise HopError(Reply(451, "4.4.1", "no host answered"), peer="")
+
     async def close(self) -> None:
         """End the connections that are kept."""
         await self._pool.close()
