@@ -9,6 +9,8 @@ from appliance.connection import WAKE, Connection
 from appliance.core import Core
 from appliance.errors import ProtocolError, StoreError
 from appliance.listener import Limits, Listener, addresses_of
+from appliance.mail.address import domain_key, normal_domain
+from appliance.store.queuedesk import Selection
 from appliance.wire.sasl.errors import SaslError
 from appliance.wire.sasl.scram import SHA256, ScramVerifier
 from appliance.wire.sasl.scram_server import ScramServer
@@ -174,12 +176,13 @@ class PeerSession:
 
     async def _let_mail_go(self, behind: Behind) -> None:
         """It calls, so it is there: what waits for it need not wait any longer."""
-        names = (selector.rpartition("@")[2] for selector in behind.recipients)
-        for domain in dict.fromkeys(name for name in names if not name.startswith("*")):
-            try:
-                await self._core.queue.retry(domain=domain)
-            except StoreError as error:
-                log.warning("peers: mail for %s cannot be tried at once: %s", domain, error)
+        names = [selector.rpartition("@")[2] for selector in behind.recipients]
+        domains = tuple(sorted({domain_key(normal_domain(name.removeprefix("*."))) for name in names}))
+        below = any(name.startswith("*.") for name in names)
+        try:
+            await self._core.queue.desk.retry(Selection(domains=domains, subdomains=below, released=True))
+        except StoreError as error:
+            log.warning("peers: mail for %s cannot be tried at once: %s", behind.name, error)
 
 
 def _is_due(kept: Kept, now: int) -> bool:

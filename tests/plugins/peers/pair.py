@@ -17,6 +17,7 @@ from appliance.mail.address import Address
 from appliance.mail.envelope import Recipient
 from appliance.mail.reply import Reply
 from appliance.smtpclient.binding import server_end_point
+from appliance.store.queuedesk import Selection
 from appliance.tlslink import NamedObject, ServerContext
 from plugins.mda.config import MdaConfig
 from plugins.peers.caller import Callers
@@ -53,10 +54,11 @@ def client_context(verify: bool) -> ssl.SSLContext:
 
 class FakeQueue:
     def __init__(self) -> None:
+        self.desk = self
         self.retried: list[str] = []
 
-    async def retry(self, *, domain: str) -> int:
-        self.retried.append(domain)
+    async def retry(self, selection: Selection) -> int:
+        self.retried += selection.domains
         return 0
 
 
