@@ -1,6 +1,7 @@
 """What we need to know of a certificate, read from its DER without a library: names, dates, channel binding.
 
-Only certificates of this machine's own configuration come here; peers' are OpenSSL's business.
+Certificates of this machine's own configuration, and those that a peer's TLSA records speak of; whether a peer's
+certificate is good by authorities is OpenSSL's business.
 """
 
 from __future__ import annotations
@@ -89,6 +90,25 @@ def read_der(der: bytes) -> Certificate:
         raise CertificateError(f"the certificate is damaged: {error}") from error
     binding = hashlib.new(hash_name, der).digest() if hash_name else b""
     return Certificate(names, not_before, not_after, binding)
+
+
+def public_key_info(der: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of a certificate, in DER: what pins and TLSA records name. Raises CertificateError."""
+    try:
+        (_, certificate), *_ = _elements(der)
+        (_, tbs), *_ = _elements(certificate)
+        fields = list(_elements(tbs))
+        if fields[0][0] == CONTEXT_0:
+            del fields[0]
+        tag, content = fields[5]
+    except (IndexError, ValueError) as error:
+        raise CertificateError(f"the certificate is damaged: {error}") from error
+    if tag != SEQUENCE:
+        raise CertificateError("the certificate is damaged: no public key where it belongs")
+    size = len(content)
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    length = bytes((size,)) if size < 0x80 else bytes((0x80 | len(octets),)) + octets
+    return bytes((SEQUENCE,)) + length + content
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

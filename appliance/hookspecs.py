@@ -117,8 +117,8 @@ class Protection(Protocol):
     def connected(self, client: SmtpClient) -> None:
         """A connection is ready for MAIL. Raise HopError, and it is not used."""
 
-    def failed(self, hop: Hop, address: str, error: HopError) -> None:
-        """A connection was made and did not come that far."""
+    def failed(self, client: SmtpClient, error: HopError) -> None:
+        """A connection was made and did not come that far; the client tells on which terms and between whom."""
 
 
 class FilingTransport(Protocol):

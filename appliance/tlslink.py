@@ -151,12 +151,13 @@ class TlsLink:
         except ssl.SSLWantReadError:
             return False
         except (ssl.SSLError, ssl.CertificateError) as error:
-            raise TlsError(_words(error), failure=_failure(error)) from error
+            raise TlsError(_words(error), failure=failure_of(error)) from error
         self.established = True
         return True
 
 
-def _failure(error: Any) -> TlsFailure:
+def failure_of(error: Any) -> TlsFailure:
+    """The word of RFC 8460 for what went wrong in a handshake (`ssl.SSLError`)."""
     code = getattr(error, "verify_code", None)
     if code is None:
         return "validation-failure"

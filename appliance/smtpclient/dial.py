@@ -59,7 +59,7 @@ async def _ready(
         except HopError as error:
             client.abort()
             if observer is not None:
-                observer.failed(hop, address, error)
+                observer.failed(client, error)
             weaker = _weaker(hop, error)
             if weaker is None:
                 raise

@@ -35,8 +35,8 @@ class Observer(Protocol):
     def connected(self, client: SmtpClient) -> None:
         """A connection is ready for MAIL. Raise HopError, and it is not used."""
 
-    def failed(self, hop: Hop, address: str, error: HopError) -> None:
-        """A connection was made and did not come that far."""
+    def failed(self, client: SmtpClient, error: HopError) -> None:
+        """A connection was made and did not come that far; the client tells on which terms and between whom."""
 
 
 @dataclass(frozen=True, slots=True)
