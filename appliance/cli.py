@@ -29,6 +29,7 @@ COMMANDS = {  # name → what it is for; the module of that name in appliance.co
     "account": "Manage accounts and their passwords.",
     "domain": "Manage the domains whose mail is ours.",
     "alias": "Manage addresses that lead to other addresses.",
+    "list": "Manage addresses whose mail goes to many members.",
     "mailbox": "Manage an account's mailboxes; import and export mail.",
     "queue": "See and steer what waits for delivery.",
     "trace": "Tell what became of a message.",

@@ -57,6 +57,7 @@ class TellDelivered(Protocol):
 _MESSAGE_ID_SHOWN = 200  # octets
 _RECODED_AT_ONCE = 1 << 16  # octets; more than that is converted in a thread
 SPARE_IDS = 100  # drawn at once
+RECIPIENTS_IN_A_ROW = 100  # of a message of our own, a list's perhaps; then others have their turn
 MAX_COPIES = 4  # that plugins may have stored together with one message
 
 FULL = Reply(452, "4.3.1", "No room for mail at present, try again later")
@@ -175,7 +176,9 @@ class Intake:
         self._trace.record(transaction.trace_id, origin, "submit", f"from {sender or '<>'}")
         refused: list[tuple[Recipient, Reply]] = []
         later: list[Recipient] = []
-        for recipient in recipients:
+        for number, recipient in enumerate(recipients, 1):
+            if number % RECIPIENTS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
             reply = await self.recipient(transaction, recipient)
             if reply.temporary:
                 later.append(recipient)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def all_calls(dispatch: Dispatch | None = None) -> dict[str, Call]:
     """Every call by its name, those of plugins included where they are loaded."""
-    from appliance.calls import accounts, domains, holds, mailboxes, queue, reports, submission, transfer
+    from appliance.calls import accounts, domains, holds, lists, mailboxes, queue, reports, submission, transfer
 
-    modules = (accounts, domains, holds, mailboxes, queue, reports, submission, transfer)
+    modules = (accounts, domains, holds, lists, mailboxes, queue, reports, submission, transfer)
     own = {name: handler for module in modules for name, handler in module.CALLS.items()}
     theirs = [pair for _, pair in dispatch.gather("calls")] if dispatch is not None else []
     return registry({**dict(theirs), **own})

@@ -78,10 +78,11 @@ async def set_(
     quota_bytes: int | None = None,
     enabled: bool | None = None,
     redirect: str | None = None,
+    redirect_keep: bool = False,
 ) -> dict[str, Any]:
-    """Change what is given."""
-    if redirect:
-        address_of(redirect)
+    """Change what is given. A redirect with `redirect_keep` leaves a copy here."""
+    if redirect and address_of(redirect).key == address_of(name).key:
+        raise CallError(f"{name} cannot be redirected to itself", remedy="Leave the address out.", kind="Redirect")
 
     def change(db: Database) -> dict[str, Any]:
         account = find_account(db, name)
@@ -90,7 +91,7 @@ async def set_(
         if enabled is not None:
             set_enabled(db, account.name, enabled=enabled)
         if redirect is not None:
-            set_redirect(db, account.name, redirect)
+            set_redirect(db, account.name, redirect, keep=redirect_keep)
         return _described(db, require_account(db, account.name))
 
     return await core.store.write(change)
@@ -231,6 +232,7 @@ def _described(db: Database, account: Account) -> dict[str, Any]:
         "used_bytes": account.used_bytes,
         "enabled": account.enabled,
         "redirect": account.redirect,
+        "redirect_keep": account.redirect_keep,
         "weak": account.weak_mechanisms,
         "app_passwords": sorted({one.label for one in list_credentials(db, account.name) if one.label}),
     }

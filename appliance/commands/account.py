@@ -29,6 +29,7 @@ COLUMNS = (
     Column("enabled", "Enabled", yes_words),
     Column("weak", "Weak logins", yes_words),
     Column("redirect", "Redirect", lambda address: address or "-"),
+    Column("redirect_keep", "Keeps a copy", yes_words),
     Column("app_passwords", "App passwords", list_words),
 )
 MAX_PASSWORD_LINE = 4096  # octets that --password-stdin reads at most
@@ -158,11 +159,15 @@ def release_(palomar: Palomar, name: str, remove: bool) -> None:
 @account.command("redirect")
 @click.argument("name")
 @click.argument("address", required=False, default="")
+@click.option("--keep", is_flag=True, help="Keep a copy of each message here.")
 @click.pass_obj
-def redirect(palomar: Palomar, name: str, address: str) -> None:
+def redirect(palomar: Palomar, name: str, address: str, keep: bool) -> None:
     """Send all mail for NAME to ADDRESS instead; without ADDRESS deliver it here again."""
-    palomar.call("account.set", name=name, redirect=address)
-    done(f"mail for {name} {f'goes to {address}' if address else 'is delivered here'}")
+    if keep and not address:
+        raise click.UsageError("--keep needs the ADDRESS of a redirect.")
+    palomar.call("account.set", name=name, redirect=address, redirect_keep=keep)
+    here = " and stays here too" if keep else ""
+    done(f"mail for {name} {f'goes to {address}{here}' if address else 'is delivered here'}")
 
 
 @account.command("weak")

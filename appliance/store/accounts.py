@@ -26,7 +26,7 @@ MAX_CREDENTIALS = 100  # rows of one account: its password's verifiers and its a
 
 _ACCOUNT = (
     "SELECT a.id, a.name, a.quota_bytes, (SELECT ifnull(sum(bytes), 0) FROM mailbox m WHERE m.account_id = a.id),"
-    " a.enabled, a.redirect, a.weak_mechanisms FROM account a"
+    " a.enabled, a.redirect, a.weak_mechanisms, a.redirect_keep FROM account a"
 )
 
 
@@ -57,6 +57,7 @@ def create_account(
         raise ExistsError(f"account {key} exists already")
     if get_alias(db, key):
         raise ExistsError(f"{key} is an alias")
+    _refuse_list(db, key)
     account_id = db.execute(
         "INSERT INTO account (name, quota_bytes, redirect, weak_mechanisms, created_at) VALUES (?, ?, ?, ?, ?)",
         (key, max(quota_bytes, 0), address_key(redirect) if redirect else "", weak_mechanisms, db.now),
@@ -101,9 +102,16 @@ def set_enabled(db: Database, name: str, *, enabled: bool) -> None:
     _set(db, name, "enabled", int(enabled))
 
 
-def set_redirect(db: Database, name: str, redirect: str) -> None:
-    """Send all mail of an account to another address; an empty one ends that."""
-    _set(db, name, "redirect", address_key(redirect) if redirect else "")
+def set_redirect(db: Database, name: str, redirect: str, *, keep: bool = False) -> None:
+    """Send all mail of an account to another address, and `keep` a copy or not; an empty one ends that.
+
+    Raises StoreError if it would lead to itself.
+    """
+    key = address_key(redirect) if redirect else ""
+    if key == require_account(db, name).name:
+        raise StoreError(f"{key} cannot be redirected to itself")
+    _set(db, name, "redirect", key)
+    _set(db, name, "redirect_keep", int(keep and bool(redirect)))
 
 
 def set_weak_mechanisms(db: Database, name: str, *, allowed: bool) -> None:
@@ -229,6 +237,7 @@ def add_alias(db: Database, address: str, targets: Sequence[str]) -> None:
     key = address_key(address)
     if get_account(db, key) is not None:
         raise ExistsError(f"{key} is an account")
+    _refuse_list(db, key)
     db.executemany("INSERT OR IGNORE INTO alias VALUES (?, ?)", [(key, address_key(target)) for target in targets])
     if len(get_alias(db, key)) > MAX_TARGETS:
         raise StoreError(f"an alias has at most {MAX_TARGETS} targets")
@@ -261,6 +270,11 @@ def list_aliases(db: sqlite3.Connection) -> list[tuple[str, tuple[str, ...]]]:
     return [(address, tuple(targets)) for address, targets in found.items()]
 
 
+def _refuse_list(db: sqlite3.Connection, key: str) -> None:
+    if db.execute("SELECT 1 FROM list WHERE address = ?", (key,)).fetchone():
+        raise ExistsError(f"{key} is a list")
+
+
 def _domain(name: str) -> str:
     try:
         return domain_key(normal_domain(name))
@@ -279,6 +293,6 @@ def _one(db: sqlite3.Connection, condition: str, parameter: int | str) -> Accoun
     return None if row is None else _account(row)
 
 
-def _account(row: tuple[int, str, int, int, int, str, int]) -> Account:
-    account_id, name, quota, used, enabled, redirect, weak = row
-    return Account(account_id, name, quota, used, bool(enabled), redirect, bool(weak))
+def _account(row: tuple[int, str, int, int, int, str, int, int]) -> Account:
+    account_id, name, quota, used, enabled, redirect, weak, keep = row
+    return Account(account_id, name, quota, used, bool(enabled), redirect, bool(weak), bool(keep))

@@ -1,4 +1,4 @@
-"""Domains, accounts and aliases in memory, for the questions that every RCPT asks."""
+"""Domains, accounts, aliases and lists in memory, for the questions that every RCPT asks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from appliance.store.accounts import list_accounts, list_aliases, list_domains, quota_left
 from appliance.store.holds import held_accounts
-from appliance.store.model import Account, Domain
+from appliance.store.lists import list_lists, owner_addresses
+from appliance.store.model import Account, Domain, MailingList
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ class _Copy:
     domains: dict[str, Domain]
     accounts: dict[str, Account]
     aliases: dict[str, tuple[str, ...]]
+    lists: dict[str, MailingList]
     first_account: str | None
     weak_in_use: bool
     held: dict[str, str]
@@ -91,10 +93,16 @@ class Directory:
         """The addresses that an alias stands for, or None."""
         return self._current().aliases.get(address_key)
 
+    def mailing_list(self, address_key: str) -> MailingList | None:
+        """The list of that address, or None."""
+        return self._current().lists.get(address_key)
+
     def recipients(self) -> list[str]:
-        """The names of all aliases, and of all accounts that are enabled."""
+        """The names of all aliases, of all accounts that are enabled, and of lists with their owners' addresses."""
         copy = self._current()
-        return [*copy.aliases, *(name for name, account in copy.accounts.items() if account.enabled)]
+        accounts = (name for name, account in copy.accounts.items() if account.enabled)
+        lists = (name for one in copy.lists for name in (one, *owner_addresses(one)))
+        return [*copy.aliases, *accounts, *lists]
 
     def first_account(self) -> str | None:
         """The name of the oldest account that is enabled, or None."""
@@ -121,6 +129,7 @@ def _read(db: sqlite3.Connection) -> _Copy:
         domains={domain.name: domain for domain in list_domains(db)},
         accounts={account.name: account for account in accounts},
         aliases=dict(list_aliases(db)),
+        lists={one.address: one for one in list_lists(db)},
         first_account=min(enabled, key=lambda account: account.id).name if enabled else None,
         weak_in_use=any(account.weak_mechanisms for account in enabled),
         held=held_accounts(db),

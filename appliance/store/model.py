@@ -34,8 +34,9 @@ class Account:
     quota_bytes: int = 0  # 0: no limit
     used_bytes: int = 0
     enabled: bool = True
-    redirect: str = ""  # all mail goes to this address of another domain instead of the mailbox
+    redirect: str = ""  # all mail goes to this address instead of the mailbox
     weak_mechanisms: bool = False  # SCRAM-SHA-1, CRAM-MD5 and APOP by the account's own choice
+    redirect_keep: bool = False  # a redirect leaves a copy in the mailbox
 
 
 DomainKind = Literal["local", "backup", "relay"]
@@ -52,6 +53,20 @@ class Domain:
     kind: DomainKind = "local"
     catch_all: str = ""
     next_hop: str = ""
+
+
+PostingRule = Literal["members", "accounts", "anyone"]
+
+
+@dataclass(frozen=True, slots=True)
+class MailingList:
+    """A list of members. Notices about its mail go to `owner`; `post` says who may write to it."""
+
+    address: str
+    title: str
+    owner: str
+    post: PostingRule = "members"
+    reply_to_list: bool = False  # answers go to the list and not to the author
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Local delivery: domains, accounts, aliases, redirects, sub-addresses, catch-all, quotas. Settings: [mda]."""
+"""Local delivery: domains, accounts, aliases, redirects, lists, sub-addresses, catch-all, quotas. Settings: [mda]."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from appliance.hookspecs import FilingTransport, hookimpl
 from plugins.mda.config import MdaConfig
 from plugins.mda.credentials import StoredCredentials
 from plugins.mda.delivery import Delivery, LocalTransport
+from plugins.mda.lists import ListTransport
 from plugins.mda.recipients import Recipients
 
 
@@ -25,4 +26,4 @@ def hooks(core: Core) -> Sequence[object]:
 
 @hookimpl
 def transports(core: Core) -> Sequence[FilingTransport]:
-    return [LocalTransport(core)]
+    return [LocalTransport(core), ListTransport(core)]

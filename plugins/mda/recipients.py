@@ -14,7 +14,9 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.known import KnownRecipient
 from appliance.mail.reply import Reply
 from appliance.mail.selector import selects
+from appliance.mail.session import Session
 from plugins.mda.config import MdaConfig
+from plugins.mda.lists import TRANSPORT, list_of_owner_address, may_post
 
 if TYPE_CHECKING:
     from appliance.store import Account
@@ -38,7 +40,7 @@ class Recipients:
 
     @hookimpl
     async def expand_recipient(self, recipient: Recipient) -> Sequence[Recipient] | None:
-        """Follow an alias, an account's redirect, or the domain's catch-all, in this order."""
+        """Follow an alias, an account's redirect, a list's owner, or the domain's catch-all, in this order."""
         address = recipient.address
         if self._kind(address) != "local":
             return None
@@ -48,21 +50,28 @@ class Recipients:
                 return [Recipient(Address.parse(target)) for target in targets]
             if account := directory.account(key):
                 # A disabled account takes no mail, not even to pass it on.
-                redirected = account.redirect and account.enabled
-                return [Recipient(Address.parse(account.redirect))] if redirected else None
+                if not account.redirect or not account.enabled:
+                    return None
+                redirected = Recipient(Address.parse(account.redirect))
+                return [redirected, recipient] if account.redirect_keep else [redirected]
+            if directory.mailing_list(key):
+                return None
+        if owner := self._list_owner(address):
+            return [Recipient(Address.parse(owner))]
         if target := self._fallback(address):
             return [Recipient(Address.parse(target))]
         return None
 
     @hookimpl(tryfirst=True)
-    async def route_recipient(self, envelope: Envelope, recipient: Recipient) -> Route | Reply | None:
-        """Local accounts, or the words that refuse an unknown, disabled or full one."""
+    async def route_recipient(self, session: Session, envelope: Envelope, recipient: Recipient) -> Route | Reply | None:
+        """Local accounts and lists, or the words that refuse an unknown, disabled or full one, or the sender."""
         if self._kind(recipient.address) != "local":
             return None
         account = self._account(recipient.address)
         if account is None:
+            answer = self._list_route(session, envelope, recipient)
             shared = self._core.settings[MdaConfig].shared_domains
-            return None if shared and _among(recipient.address, shared) else UNKNOWN_USER
+            return None if answer is UNKNOWN_USER and _among(recipient.address, shared) else answer
         if not account.enabled:
             return DISABLED
         if account.quota_bytes and account.used_bytes + envelope.size > account.quota_bytes:
@@ -103,6 +112,19 @@ class Recipients:
     def _account(self, address: Address) -> Account | None:
         directory = self._core.store.directory
         return next((account for key in self._keys(address) if (account := directory.account(key))), None)
+
+    def _list_route(self, session: Session, envelope: Envelope, recipient: Recipient) -> Route | Reply:
+        directory = self._core.store.directory
+        found = next((one for key in self._keys(recipient.address) if (one := directory.mailing_list(key))), None)
+        if found is None:
+            return UNKNOWN_USER
+        return may_post(self._core, found, session, envelope, recipient) or Route(TRANSPORT, found.address)
+
+    def _list_owner(self, address: Address) -> str:
+        """The owner of a list, if the address is one of those that lead there."""
+        base = list_of_owner_address(address)
+        found = self._core.store.directory.mailing_list(base.key) if base is not None else None
+        return found.owner if found is not None else ""
 
     def _fallback(self, address: Address) -> str:
         """Where mail for an unknown local part goes: the postmaster's account, then the domain's catch-all."""

@@ -223,3 +223,42 @@ def test_a_folder_that_another_process_holds(shell: Shell, tmp_path: Path, monke
     assert "is in use by another process" in done.err
     assert "remedy:" in done.err
     shell.good("account", "list")
+
+
+def test_lists_of_members(shell: Shell) -> None:
+    usage = shell("list", "add", "team@palomar.test")
+    assert (usage.code, "--owner" in usage.err) == (1, True)
+    made = shell.good("list", "add", "Team@palomar.test", "ana@x.test", "--owner", "boss@x.test", "--title", "Team")
+    assert made.out == "list Team@palomar.test is ready\n"
+    joined = shell.good("list", "join", "team@palomar.test", "--stdin", input="# new\nB@x.test\n\nana@x.test\n")
+    assert joined.out == "team@palomar.test has 2 member(s)\n"
+    assert shell.good("list", "set", "team@palomar.test", "--post", "anyone", "--reply-to-list").code == 0
+    assert shell.good("list", "list", "--json").json == [
+        {
+            "address": "team@palomar.test",
+            "title": "Team",
+            "owner": "boss@x.test",
+            "post": "anyone",
+            "reply_to_list": True,
+            "members": 2,
+        }
+    ]
+    assert shell.good("list", "members", "team@palomar.test", "--json").json == [
+        {"address": "ana@x.test"},
+        {"address": "B@x.test"},
+    ]
+    assert shell("list", "leave", "team@palomar.test", "c@x.test").code == 1
+    assert shell.good("list", "leave", "team@palomar.test", "b@X.test").out == "b@X.test left team@palomar.test\n"
+    assert shell.good("list", "remove", "team@palomar.test", "--yes").out == "list team@palomar.test is gone\n"
+    assert shell("list", "set", "team@palomar.test", "--title", "x").code == 1
+
+
+def test_a_redirect_that_keeps_a_copy(shell: Shell) -> None:
+    shell.good("account", "add", "ana@palomar.test", "--password-stdin", input="correct horse\n")
+    kept = shell.good("account", "redirect", "ana@palomar.test", "ana@x.test", "--keep")
+    assert kept.out == "mail for ana@palomar.test goes to ana@x.test and stays here too\n"
+    assert shell.good("account", "show", "ana@palomar.test", "--json").json["redirect_keep"] is True
+    assert shell("account", "redirect", "ana@palomar.test", "--keep").code == 1
+    assert shell("account", "redirect", "ana@palomar.test", "Ana@palomar.test").code == 1
+    assert shell.good("account", "redirect", "ana@palomar.test").code == 0
+    assert shell.good("account", "show", "ana@palomar.test", "--json").json["redirect_keep"] is False

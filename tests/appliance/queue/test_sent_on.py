@@ -1,4 +1,4 @@
-"""What an address of ours sends on: another sender for the next hop, the old one for notices, and a mark against loops."""
+"""What an address of ours sends on: a sender for the next hop, another for notices, and a mark against loops."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ async def test_each_way_of_sending_on_is_a_delivery_with_its_own_sender_and_mark
     async with working(place):
         await until(lambda: len(transport.delivered) == 3)
         await until(lambda: place.store.peek(queue_counts)[0] == 0)
-    found = {tuple(names): (sender, raw) for (names, raw), sender in zip(transport.delivered, transport.senders)}
+    found = {
+        tuple(names): (sender, raw) for (names, raw), sender in zip(transport.delivered, transport.senders, strict=True)
+    }
     assert found["a@b.test",] == ("luis@elsewhere.test", found["a@b.test",][1])
     assert not found["a@b.test",][1].startswith(b"Delivered-To")
     sender, raw = found["c@b.test", "d@b.test"]

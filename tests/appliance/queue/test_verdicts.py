@@ -39,6 +39,7 @@ def verdict(one: QueueEntry, status: Any, reply: Reply, **facts: Any) -> Verdict
     [
         ((), "relay", False, None),
         (("SUCCESS",), "relay", False, "relayed"),
+        (("SUCCESS",), "list", False, "delivered"),
         (("SUCCESS",), "relay", True, None),
         (("SUCCESS",), "local", False, "delivered"),
         (("FAILURE",), "local", False, None),
