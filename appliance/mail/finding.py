@@ -24,6 +24,7 @@ class Finding:
     header: str = ""
     absence: Literal["ignore", "defer"] = "ignore"
     action: Action | None = None  # a filter that must decide alone (antivirus, attachment policy)
+    evidence: str = ""  # the octets, names or numbers that it rests on, for `palomar spam why`
     domain: str = ""  # the domain that a pass proves, for the policy that compares it with the author's
 
 

@@ -25,6 +25,7 @@ from appliance.store import Accepted, MessageRow, QueueWish, Store
 from appliance.store.accounts import add_alias, add_domain, create_account
 from appliance.store.mailboxes import get_mailbox
 from appliance.store.messages import list_rows
+from appliance.store.schema import Migration
 from plugins import mda
 from plugins.mda.config import MdaConfig
 
@@ -103,7 +104,11 @@ class Office:
 
 @contextlib.asynccontextmanager
 async def office(
-    folder: Path, *plugins: tuple[str, Any], config: CoreConfig | None = None, **mda_settings: Any
+    folder: Path,
+    *plugins: tuple[str, Any],
+    config: CoreConfig | None = None,
+    migrations: Sequence[Migration] = (),
+    **mda_settings: Any,
 ) -> AsyncIterator[Office]:
     """An office of the domain palomar.test with the accounts ana and luis; `plugins` come before the MDA."""
     manager = pluggy.PluginManager("palomar")
@@ -112,7 +117,7 @@ async def office(
         register(manager, name, plugin)
     dispatch = Dispatch(manager)
     config = config or CoreConfig(hostname="mail.palomar.test", domains=("palomar.test",))
-    store = Store.open(folder, reserve_bytes=0)
+    store = Store.open(folder, reserve_bytes=0, migrations=migrations)
     await store.start()
     trace = FakeTrace()
     queued: list[tuple[Accepted, Message]] = []
