@@ -161,6 +161,7 @@ class Policies:
 
     async def turn(self) -> None:
         """What is done every few minutes."""
+        await self.loaded()
         await self.sts.refresh()
         await self.reporter.send_due()
         await self.write()

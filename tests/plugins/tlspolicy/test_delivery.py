@@ -212,7 +212,7 @@ async def test_unusable_records_still_ask_for_encryption(tmp_path: Path, tls: Ho
 
 
 async def test_records_that_cannot_be_asked_for_hold_the_mail_back(tmp_path: Path) -> None:
-    outcome, counted = await sent(tmp_path, GOOD, lambda port: "", bogus=[("_PORT._tcp.mx.b.test", "TLSA")])
+    outcome, counted = await sent(tmp_path, GOOD, lambda _: "", bogus=[("_PORT._tcp.mx.b.test", "TLSA")])
     assert (outcome.status, outcome.reply.enhanced) == ("deferred", "4.7.5")
     assert "SERVFAIL" in outcome.reply.text
     assert counted == {"tlsa dnssec-invalid": 1}
