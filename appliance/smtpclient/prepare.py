@@ -99,7 +99,7 @@ def prepare(
     return prepared
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed; to freeze it would make it three times as dear
 class _Terms:
     """What the commands are made of besides recipients and message."""
 

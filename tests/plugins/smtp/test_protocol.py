@@ -59,7 +59,7 @@ def play(
                 elif isinstance(event, Command) and event.verb == "AUTH":
                     machine.expect_auth()
                 elif isinstance(event, Command) and event.verb in {"MAIL", "RSET"}:
-                    machine.begin_message()
+                    machine.begin_message(binary=event.argument == "FROM:<> BODY=BINARYMIME")
     except ProtocolError as error:
         if seen and isinstance(seen[-1], bytes):
             seen.pop()
@@ -500,6 +500,23 @@ WORDS = st.sampled_from(
     ]
 )
 WIRE = st.lists(WORDS | st.binary(max_size=5), max_size=25).map(b"".join)
+
+
+OCTETS = st.lists(st.sampled_from([b"\0", b"\r", b"\n", b"\r\n", b".", b"\r\n.\r\n", b"BDAT 3\r\n", b"\xff", b"x"]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(OCTETS.map(b"".join), min_size=1, max_size=4), st.sampled_from(SIZES))
+def test_a_binary_message_comes_out_as_it_is_and_the_next_is_held_to_lines(chunks: list[bytes], size: int) -> None:
+    wire = b"MAIL FROM:<> BODY=BINARYMIME\r\n"
+    for number, chunk in enumerate(chunks, 1):
+        wire += b"BDAT %d%b\r\n%b" % (len(chunk), b" LAST" if number == len(chunks) else b"", chunk)
+    wire += b"MAIL FROM:<>\r\nBDAT 1 LAST\r\n\0NOOP\r\n"
+    seen = play(wire, size)
+    assert b"".join(item for item in seen if isinstance(item, bytes)) == b"".join(chunks)
+    ends = [item for item in seen if isinstance(item, BodyEnd)]
+    assert [end.fault for end in ends] == [None] * len(chunks) + [NUL_IN_MESSAGE]
+    assert seen[-1] == Command("NOOP", "")
 
 
 @settings(max_examples=500, deadline=None)
