@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from appliance.config import domain_name, setting, within
-from appliance.errors import AddressError, Problem
-from appliance.mail.address import Address, domain_key, normal_domain
+from appliance.errors import Problem
+from appliance.mail.address import Address
+from appliance.mail.selector import selector_problem, selects
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +19,7 @@ class SrsConfig:
         "", "Domain of the return addresses; its mail must come here. Empty takes the first of domains, or hostname."
     )
     exclude: tuple[str, ...] = setting(
-        (), 'Domains, and subdomains as "*.office.test", whose senders stay as they are: their SPF records name us.'
+        (), 'Senders that stay, as their SPF records name us: addresses, domains, or subdomains ("*.office.test").'
     )
     max_age_days: int = setting(21, "Days for which bounces are led back to the sender.")
     rotate_days: int = setting(90, "Days after which a new key is made; what the old one made stays good.")
@@ -29,23 +30,11 @@ class SrsConfig:
         if self.domain:
             yield from domain_name("domain", self.domain)
         for name in self.exclude:
-            try:
-                normal_domain(name.removeprefix("*."))
-            except AddressError as error:
-                remedy = 'Write it like "office.test" or "*.office.test".'
-                yield Problem("exclude", f"{name!r} is no domain: {error}.", remedy)
+            yield from selector_problem("exclude", name)
         yield from within(self, 1, 365, "max_age_days", unit="days")
         yield from within(self, 1, 3650, "rotate_days", unit="days")
         yield from within(self, 4, 20, "hash_length")
 
     def excludes(self, sender: Address) -> bool:
         """Whether mail of this sender leaves with its own return address."""
-        domain = domain_key(sender.domain)
-        return any(
-            domain.endswith(f".{_key(name[2:])}") if name.startswith("*.") else domain == _key(name)
-            for name in self.exclude
-        )
-
-
-def _key(name: str) -> str:
-    return domain_key(normal_domain(name))
+        return any(selects(selector, sender) for selector in self.exclude)

@@ -11,6 +11,7 @@ from appliance.core import Core
 from appliance.hookspecs import hookimpl
 from appliance.mail.address import MAX_LOCAL, Address, domain_key, normal_domain
 from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.known import KnownRecipient
 from appliance.mail.reply import Reply
 from plugins.srs.config import SrsConfig
 from plugins.srs.protocol import SrsError, Token, forward, forward_token, is_srs, reverse, token_of
@@ -105,6 +106,13 @@ class Rewriting:
         except SrsError as error:
             return Reply(550, "5.1.1", f"This return address leads nowhere: {error}")
         return None
+
+    @hookimpl
+    async def known_recipients(self) -> Sequence[KnownRecipient]:
+        """Return addresses, for servers before us: those see the form, only we the hash."""
+        core = self._core.settings[CoreConfig]
+        domains = sorted({domain_key(self._domain), *core.domains})
+        return [KnownRecipient(f"{tag}@{domain}", "=") for domain in domains for tag in ("srs0", "srs1")]
 
     async def _is_return_address(self, recipient: Recipient) -> bool:
         return is_srs(recipient.address) and await self._core.dispatch.own_recipient(recipient=recipient) == "local"
