@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
         What was said is not lost: `next_event` gives it. Raises ConnectionLostError when the peer has gone.
         """
         self._flush()
-        if not self._unread and not self._wake:
+        if not self._unread and not (self._wake or self._lost or self._eof):
             try:
                 await self._wait(seconds)
             except IdleTimeoutError:

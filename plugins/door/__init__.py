@@ -1,0 +1,44 @@
+"""Defence at the door: strangers on the MX port, and accounts that send too much. Settings: [door], [door.outbound]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.config import Section
+from appliance.core import Core
+from appliance.hookspecs import Service, StatusLine, hookimpl
+from plugins.door.callout import Callout
+from plugins.door.config import DoorConfig, OutboundConfig
+from plugins.door.door import Door
+from plugins.door.ledger import Ledger
+from plugins.door.outbound import Outbound
+from plugins.door.senders import Senders
+
+
+@hookimpl
+def settings() -> Sequence[Section]:
+    return [Section("door", DoorConfig), Section("door.outbound", OutboundConfig)]
+
+
+@hookimpl
+def hooks(core: Core) -> Sequence[object]:
+    door, outbound = Door(core), Outbound(core)
+    return [door, Senders(core, door.trusts), Callout(core, door.trusts), outbound, Keeping(door, outbound)]
+
+
+class Keeping:
+    """What is made with the hooks and asked for later."""
+
+    def __init__(self, door: Door, outbound: Outbound) -> None:
+        self._door = door
+        self._outbound = outbound
+
+    @hookimpl
+    def services(self, core: Core) -> Sequence[Service]:
+        """The ledger of the outbound limit."""
+        return [Ledger(core, self._outbound)]
+
+    @hookimpl
+    def status(self) -> Sequence[StatusLine]:
+        """What the door does."""
+        return self._door.status()
