@@ -21,6 +21,7 @@ from appliance.errors import ApplianceError, MessageError, NotFoundError, QuotaE
 from appliance.judge import judge
 from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome
+from appliance.mail.dsn import Action
 from appliance.mail.edited import Edited
 from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.finding import Finding, Judgement
@@ -50,7 +51,13 @@ class TellDelivered(Protocol):
     """`QueueRunner.tell_delivered`."""
 
     async def __call__(
-        self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, *, trace_id: str
+        self,
+        envelope: Envelope,
+        recipients: Sequence[Recipient],
+        message: Message,
+        *,
+        trace_id: str,
+        action: Action = "delivered",
     ) -> None: ...
 
 
@@ -221,6 +228,8 @@ class Intake:
             plan = await self._planner.plan(transaction, message, (), Judgement("accept", 0.0), defer=False)
             if plan.filings or plan.wishes:
                 await self._commit(transaction, message, plan, settles=[entry_id])
+            if plan.expanded:
+                await self._tell(transaction, message, plan.expanded, "expanded")
             # Of what went on or was thrown away nobody is told here that it was delivered.
             return replace(_outcome(recipient, plan.replies[0]), relayed_dsn=not plan.filed)
         except HookFailedError as error:
@@ -265,7 +274,9 @@ class Intake:
             recipient.address.key: (recipient, routed)
             for recipient, routed in zip(envelope.recipients, transaction.routed, strict=True)
         }
+        moved = edited.sender != envelope.sender  # ways may depend on the sender: a smart host of its own
         envelope.sender, envelope.recipients, transaction.routed = edited.sender, [], []
+        envelope.release_at = max(envelope.release_at, edited.release_at)
         refusal: Reply | None = None
         own = Session(id=transaction.session.id, role="local", helo="localhost")
         for recipient in edited.recipients:
@@ -278,6 +289,10 @@ class Intake:
                     self._trace.record(transaction.trace_id, "intake", "refused", text)
                     continue
                 found = recipient, routed
+            elif moved and not isinstance(
+                again := await self.router.resolve(transaction.session, envelope, found[0]), Reply
+            ):
+                found = found[0], again
             envelope.recipients.append(found[0])
             transaction.routed.append(found[1])
         return refusal
@@ -402,12 +417,19 @@ class Intake:
     async def _confirm(self, transaction: Transaction, message: Message, plan: Plan) -> None:
         """Tell the sender of what was filed, if it asked. The mail itself is safe, so a failure is only logged."""
         asked = [recipient for recipient in plan.filed if NOTIFY_SUCCESS in recipient.notify]
-        if not asked:
-            return
+        if asked:
+            await self._tell(transaction, message, asked, "delivered")
+        if plan.expanded:
+            await self._tell(transaction, message, plan.expanded, "expanded")
+
+    async def _tell(
+        self, transaction: Transaction, message: Message, recipients: Sequence[Recipient], action: Action
+    ) -> None:
+        envelope = transaction.envelope
         try:
-            await self._tell_delivered(transaction.envelope, asked, message, trace_id=transaction.trace_id)
+            await self._tell_delivered(envelope, recipients, message, trace_id=transaction.trace_id, action=action)
         except StoreError as error:
-            log.error("the delivery notice for %s could not be stored: %s", transaction.envelope.sender, error)
+            log.error("the delivery notice for %s could not be stored: %s", envelope.sender, error)
 
     def _refused(self, transaction: Transaction, reply: Reply) -> list[Reply]:
         envelope = transaction.envelope

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from appliance.dispatch import Dispatch, HookFailedError
 from appliance.mail.delivery import Route
-from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.envelope import NOTIFY_NEVER, NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.finding import Finding, Judgement
 from appliance.mail.message import Message
 from appliance.mail.received import was_delivered_to
@@ -48,6 +48,7 @@ class Plan:
     wishes: dict[str, QueueWish] = field(default_factory=dict)
     replies: list[Reply] = field(default_factory=list)
     filed: list[Recipient] = field(default_factory=list)  # of the envelope; filed, and nothing waits for them
+    expanded: list[Recipient] = field(default_factory=list)  # of the envelope; passed on to several, and to be told so
     held_for: int = 0  # the id of the account because of which everything is held
 
 
@@ -77,7 +78,11 @@ class Planner:
         if plan.held_for and verdict.action in ("accept", "junk"):
             verdict = replace(verdict, action="quarantine")
         for routed in transaction.routed:
-            plan.replies.append(await self._recipient(transaction.envelope, message, findings, verdict, routed, plan))
+            expanded = len(routed) > 1 and _tell_of_alias(routed)
+            reply = await self._recipient(transaction.envelope, message, findings, verdict, routed, plan)
+            plan.replies.append(reply)
+            if expanded and reply.positive:
+                plan.expanded.append(routed[0].given)
         single_reply = defer and transaction.session.role != "lmtp"
         if single_reply and any(reply.positive for reply in plan.replies):
             for index, reply in enumerate(plan.replies):
@@ -134,7 +139,9 @@ class Planner:
             plan.filings.setdefault((placed.account_id, placed.mailbox), placed)
         for wish in wishes:
             plan.wishes.setdefault(wish.recipient.address.key, wish)
-        if filings and not wishes:  # those that it shares with a recipient before it count as much as new ones
+        several = NOTIFY_SUCCESS in routed[0].given.notify and NOTIFY_SUCCESS not in routed[0].recipient.notify
+        # Filings that it shares with a recipient before it count as much as new ones.
+        if filings and not wishes and not several:
             plan.filed.append(routed[0].given)
         return STORED
 
@@ -184,3 +191,17 @@ def _as_sent(message: Message) -> bytes:
     """What of a header is the same when a peer tries again: all but the Received field that we put in front."""
     first = next(iter(message.fields()), None)
     return message.header[first.end :] if first is not None and first.name == b"received" else message.header
+
+
+def _tell_of_alias(routed: Sequence[Routed]) -> bool:
+    """Whether the sender wants to hear of success from an address that stands for several.
+
+    Then it is told "expanded", and the several are not asked (RFC 3461 section 5.2.7.3, the third way).
+    """
+    if NOTIFY_SUCCESS not in routed[0].given.notify:
+        return False
+    for one in routed:
+        # With nothing left the default would hold, by which failures are told of.
+        left = one.recipient.notify - {NOTIFY_SUCCESS} or frozenset({NOTIFY_NEVER})
+        one.recipient = replace(one.recipient, notify=left)
+    return True

@@ -36,6 +36,11 @@ def _written(at: int, offset_minutes: int) -> str:
     )
 
 
+def format_timestamp(at: float) -> str:
+    """Write epoch seconds as a time of RFC 3339 in UTC: `2024-01-01T10:00:00Z`."""
+    return f"{datetime.fromtimestamp(int(at), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def parse_date(value: bytes) -> datetime | None:
     """Read a Date value, obsolete forms included (section 4.3), or return None. The zone is kept as given."""
     match = _DATE.match(strip_comments(text_of(unfold(value[:MAX_DATE])).encode()).decode())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from appliance.mail.address import Address
-from appliance.mail.dates import format_date
+from appliance.mail.dates import format_date, format_timestamp
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.headers import unfold
 from appliance.mail.message import Message
@@ -160,6 +160,8 @@ def _status(envelope: Envelope, notices: Sequence[Notice], hostname: str, arrive
         lines.append(f"Original-Envelope-Id: {_clean(envelope.envid)}")
     if arrived_at:
         lines.append(f"Arrival-Date: {format_date(arrived_at)}")
+    if envelope.release_at:
+        lines.append(f"Future-Release-Request: until;{format_timestamp(envelope.release_at)}")  # RFC 4865 section 5.1.2
     if envelope.deliver_by:
         lines.append(f"Deliver-By-Date: {format_date(envelope.deliver_by)}")  # RFC 2852 section 5
     for notice in notices:

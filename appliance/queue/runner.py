@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from appliance.errors import StoreError
 from appliance.mail.delivery import Outcome, Route
-from appliance.mail.dsn import Notice
+from appliance.mail.dsn import Action, Notice
 from appliance.mail.envelope import NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
@@ -163,16 +163,23 @@ class QueueRunner:
         return await self._attempts.call_out(recipient, route)
 
     async def tell_delivered(
-        self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, *, trace_id: str
+        self,
+        envelope: Envelope,
+        recipients: Sequence[Recipient],
+        message: Message,
+        *,
+        trace_id: str,
+        action: Action = "delivered",
     ) -> None:
-        """Send the notice "delivered" for recipients that were filed without passing through the queue, as far as
+        """Send the notice "delivered", or "expanded", for recipients that did not pass through the queue, as far as
         they asked for it (RFC 3461 section 4.1, NOTIFY=SUCCESS).
 
         Raises StoreError when it could not be stored.
         """
-        reply, now = Reply(250, "2.0.0", "filed in the mailbox"), self._now()
+        words = "filed in the mailbox" if action == "delivered" else "passed on to the members of this address"
+        reply, now = Reply(250, "2.0.0", words), self._now()
         notices = [
-            Notice(recipient, "delivered", reply, attempted_at=now)
+            Notice(recipient, action, reply, attempted_at=now)
             for recipient in recipients
             if recipient.wants(NOTIFY_SUCCESS)
         ]

@@ -55,6 +55,7 @@ def parse_mail(argument: str, *, max_size: int, terms: Callable[[], Terms]) -> E
     envelope = Envelope(sender)
     if rest:
         _read_mail_parameters(envelope, rest, max_size, terms)
+        Terms.check(envelope)
     if sender is not None and not envelope.smtputf8 and not sender.is_ascii:
         raise RefusedError(NOT_ASCII)
     return envelope

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from appliance.mail.dates import format_timestamp
 from appliance.mail.reply import Reply
 from plugins.smtp.refusal import RefusedError, bad_value, unknown_parameter
 
@@ -40,7 +41,7 @@ class Terms:
         """The lines of EHLO."""
         lines = ["DELIVERBY", "MT-PRIORITY"]
         if self.max_hold_s and self.clock:
-            lines.append(f"FUTURERELEASE {self.max_hold_s} {_timestamp(self.now + self.max_hold_s)}")
+            lines.append(f"FUTURERELEASE {self.max_hold_s} {format_timestamp(self.now + self.max_hold_s)}")
         if self.tls:
             lines.append("REQUIRETLS")
         return lines
@@ -63,6 +64,12 @@ class Terms:
             envelope.release_at = self._release_at(key, value)
         else:
             raise unknown_parameter(key)
+
+    @staticmethod
+    def check(envelope: Envelope) -> None:
+        """Raise RefusedError where the message could not leave before it has to be there (RFC 4865 section 5.2.2)."""
+        if envelope.deliver_by and envelope.release_at > envelope.deliver_by:
+            raise RefusedError(Reply(501, "5.5.4", "The message would be released after the time to deliver it by"))
 
     def _deliver_by(self, envelope: Envelope, value: str) -> None:
         """BY=seconds;mode (RFC 2852 section 4): a time that has passed is an error where mail is to be returned."""
@@ -94,10 +101,6 @@ def header_priority(message: Message) -> int:
     values = message.get_all(b"mt-priority")
     text = values[0].decode("ascii", "replace") if len(values) == 1 else ""
     return int(text) if _PRIORITY.fullmatch(text) else 0
-
-
-def _timestamp(at: int) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _read_timestamp(value: str) -> int:

@@ -17,6 +17,7 @@ from appliance.dispatch import Dispatch
 from appliance.intake import Intake, Transaction, combine
 from appliance.loading import register
 from appliance.mail.address import Address
+from appliance.mail.dsn import Action
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
@@ -56,7 +57,7 @@ class Office:
     core: Core
     trace: FakeTrace
     queued: list[tuple[Accepted, Message]] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)  # recipients whose delivery was confirmed to the sender
+    told: list[str] = field(default_factory=list)  # recipients of which the sender was told, "expanded" with that word
 
     @property
     def store(self) -> Store:
@@ -129,8 +130,16 @@ async def office(
 
     told: list[str] = []
 
-    async def tell(envelope: Envelope, recipients: Sequence[Recipient], message: Message, *, trace_id: str) -> None:
-        told.extend(str(recipient.address) for recipient in recipients)
+    async def tell(
+        envelope: Envelope,
+        recipients: Sequence[Recipient],
+        message: Message,
+        *,
+        trace_id: str,
+        action: Action = "delivered",
+    ) -> None:
+        mark = "" if action == "delivered" else f"{action} "
+        told.extend(f"{mark}{recipient.address}" for recipient in recipients)
 
     unused: Any = None
     core = Core(

@@ -133,6 +133,30 @@ async def test_an_alias_passes_on_what_the_sender_asked(tmp_path: Path) -> None:
     assert routed.recipient.notify == {"NEVER"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "members"), [({"SUCCESS"}, {"NEVER"}), ({"SUCCESS", "DELAY"}, {"DELAY"}), ({"FAILURE"}, {"FAILURE"})]
+)
+async def test_success_of_an_address_of_several_is_told_as_expanded(
+    tmp_path: Path, asked: set[str], members: set[str]
+) -> None:
+    async with office(tmp_path, OUTSIDE) as o:
+        await o.alias("all@palomar.test", "ana@palomar.test", "x@elsewhere.test", "y@elsewhere.test")
+        transaction = o.begin()
+        recipient = Recipient(Address.parse("all@palomar.test"), notify=frozenset(asked))
+        assert (await o.intake.recipient(transaction, recipient)).positive
+        assert combine(await o.intake.accept(transaction, MESSAGE)).positive
+        assert o.told == (["expanded all@palomar.test"] if "SUCCESS" in asked else [])
+        pairs = await o.store.read(list_queue)
+        assert [(entry.recipient.notify, entry.recipient.orcpt) for _, entry in pairs] == [
+            (frozenset(members), "rfc822;all@palomar.test")
+        ] * 2
+        # An alias of one passes everything on, and so does each member to those behind it.
+        await o.alias("one@palomar.test", "ana@palomar.test")
+        o.told.clear()
+        assert (await o.send("one@palomar.test")).positive
+        assert o.told == []
+
+
 async def test_alias_loops_end(tmp_path: Path) -> None:
     async with office(tmp_path) as o:
         await o.alias("a@palomar.test", "b@palomar.test")
@@ -198,7 +222,7 @@ async def test_only_what_was_filed_is_told_as_filed(tmp_path: Path) -> None:
         assert combine(await o.intake.accept(transaction, MESSAGE)).positive
         assert len(await o.inbox("ana@palomar.test")) == 1
         assert len(await o.store.read(list_queue)) == 1
-        assert o.told == ["ana@palomar.test", "a2@palomar.test"]
+        assert o.told == ["ana@palomar.test", "a2@palomar.test", "expanded both@palomar.test"]
 
 
 async def test_lmtp_hears_of_each_recipient(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ async def test_the_higher_priority_leaves_first(place: Office) -> None:
 async def test_a_message_whose_time_passes_comes_back_without_another_attempt(place: Office) -> None:
     place.transport.verdict = lambda recipient: outcome(recipient, LATER)
     async with working(place) as runner:
-        await place.queue("a@b.test", deliver_by=1_000_100, by_mode="R", notify=runner)
+        await place.queue("a@b.test", deliver_by=1_000_100, by_mode="R", release_at=1_000_000, notify=runner)
         await until(lambda: place.transport.recipients == ["a@b.test"])
         await until(lambda: not runner.desk._hand().entries)
         (waiting,) = await place.entries()
@@ -170,6 +170,7 @@ async def test_a_message_whose_time_passes_comes_back_without_another_attempt(pl
     (_, text) = place.notices[0]
     assert "Action: failed\r\nStatus: 5.4.7" in text
     assert "Deliver-By-Date: Mon, 12 Jan 1970 13:48:20 +0000" in text
+    assert "Future-Release-Request: until;1970-01-12T13:46:40Z" in text
     assert "451 4.2.0 later" in text
 
 
