@@ -14,20 +14,27 @@ from appliance.mail.message import Message
 class Edited:
     """The message, and the envelope that it goes on with. Without recipients it is taken and thrown away.
 
-    `quarantine` says why the message is held until somebody has looked at it; empty lets it pass.
+    `quarantine` says why the message is held until somebody has looked at it; empty lets it pass. Before
+    `release_at`, in epoch seconds, nobody gets it.
     """
 
     message: Message
     sender: Address | None
     recipients: Sequence[Recipient]
     quarantine: str = ""
+    release_at: int = 0
 
     def envelope(self, given: Envelope) -> Envelope:
         """The envelope for whoever looks at the message next."""
-        return replace(given, sender=self.sender, recipients=list(self.recipients))
+        release_at = max(given.release_at, self.release_at)
+        return replace(given, sender=self.sender, recipients=list(self.recipients), release_at=release_at)
 
     def after(self, earlier: Edited | None) -> Edited:
-        """The edit of a message that `earlier` had made: an earlier quarantine lasts."""
-        if earlier is None or not earlier.quarantine or self.quarantine:
+        """The edit of a message that `earlier` had made: an earlier quarantine lasts, and the longer wait."""
+        if earlier is None:
             return self
-        return replace(self, quarantine=earlier.quarantine)
+        return replace(
+            self,
+            quarantine=self.quarantine or earlier.quarantine,
+            release_at=max(self.release_at, earlier.release_at),
+        )
