@@ -46,7 +46,7 @@ class SmtpConfig:
         10.0, "Under stress, seconds to wait for the next command or octets of peers that have not logged in."
     )
     stress_errors: int = setting(1, "What max_errors is for them under stress.")
-    stress_idle_commands: int = setting(10, "What max_idle_commands is for them under stress.")
+    stress_idle_commands: int = setting(50, "What max_idle_commands is for them under stress.")
     require_hello: bool = setting(True, "Take no mail from a peer that has not said EHLO, HELO or LHLO.")
     strict_pipelining: bool = setting(
         True, "Close a connection that sends the message before the 354: no mail program does, injected HTTP does."
