@@ -120,14 +120,16 @@ def prove(records: Sequence[Tlsa], chain: Sequence[bytes], names: Sequence[str],
 
 def _prove_path(anchors: Sequence[Tlsa], chain: Sequence[bytes], names: Sequence[str], now: float) -> None:
     from cryptography import x509  # 11 MiB that usage 3 does not need
+    from cryptography.exceptions import UnsupportedAlgorithm
 
+    of_theirs = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
     leaf = read_der(chain[0])
     try:
         shown = [x509.load_der_x509_certificate(der) for der in chain]
         # A record may hold the anchor itself, and then the host need not show it (RFC 7671 section 5.2.2).
         held = [x509.load_der_x509_certificate(one.data) for one in anchors if (one.selector, one.matching) == (0, 0)]
         _follow(shown, held, anchors, datetime.datetime.fromtimestamp(now, datetime.UTC))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, *of_theirs) as error:
         raise TlsError(f"a certificate of the host cannot be read: {error}") from error
     if not any(leaf.covers(name) for name in names):
         text = f"the host's certificate names {', '.join(leaf.names)[:200] or 'nobody'} and not {' or '.join(names)}"
