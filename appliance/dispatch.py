@@ -28,7 +28,7 @@ from appliance.mail.companion import Companion
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.edited import Edited
 from appliance.mail.envelope import Envelope, Recipient
-from appliance.mail.finding import Finding
+from appliance.mail.finding import Finding, Judgement
 from appliance.mail.known import KnownRecipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply, most_severe
@@ -261,6 +261,42 @@ class Dispatch:
         """See `hookspecs.score_message`."""
         arguments = {"session": session, "envelope": envelope, "message": message, "findings": findings}
         return await self._collect("score_message", arguments)
+
+    async def score_recipient(
+        self,
+        *,
+        session: Session,
+        envelope: Envelope,
+        recipient: Recipient,
+        account: Account | None,
+        message: Message,
+        findings: Sequence[Finding],
+    ) -> list[Finding]:
+        """See `hookspecs.score_recipient`."""
+        arguments = {
+            "session": session,
+            "envelope": envelope,
+            "recipient": recipient,
+            "account": account,
+            "message": message,
+            "findings": findings,
+        }
+        return await self._collect("score_recipient", arguments)
+
+    async def judge_recipient(
+        self, *, recipient: Recipient, account: Account | None, findings: Sequence[Finding]
+    ) -> Judgement | None:
+        """See `hookspecs.judge_recipient`. A plugin that fails is passed over."""
+        hook = self._hooks["judge_recipient"]
+        arguments = {"recipient": recipient, "account": account, "findings": findings}
+        for one in hook.implementations:
+            try:
+                found: Judgement | None = await self._call(hook, one, arguments, _is_judgement)
+            except HookFailedError:
+                continue  # logged by _call
+            if found is not None:
+                return found
+        return None
 
     async def expand_recipient(self, *, recipient: Recipient) -> Sequence[Recipient] | None:
         """See `hookspecs.expand_recipient`. Raises HookFailedError."""
@@ -536,6 +572,10 @@ def _is_received(answer: object) -> bool:
 
 def _is_refusal(answer: object) -> bool:
     return isinstance(answer, Reply) and answer.code >= 400
+
+
+def _is_judgement(answer: object) -> bool:
+    return isinstance(answer, Judgement)
 
 
 def _is_goodbye(answer: object) -> bool:

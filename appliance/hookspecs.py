@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from appliance.mail.delivery import Outcome, Route
     from appliance.mail.edited import Edited
     from appliance.mail.envelope import Envelope, Recipient
-    from appliance.mail.finding import Finding
+    from appliance.mail.finding import Finding, Judgement
     from appliance.mail.known import KnownRecipient
     from appliance.mail.message import Message
     from appliance.mail.reply import Reply
@@ -318,6 +318,32 @@ async def score_message(
     session: Session, envelope: Envelope, message: Message, findings: Sequence[Finding]
 ) -> Sequence[Finding] | None:
     """Judge the content. `findings` holds what authentication found."""
+
+
+@hookspec("collect", "finding", deadline=30)
+async def score_recipient(
+    session: Session,
+    envelope: Envelope,
+    recipient: Recipient,
+    account: Account | None,
+    message: Message,
+    findings: Sequence[Finding],
+) -> Sequence[Finding] | None:
+    """Judge the message for one recipient: by what its account has listed and learnt. `findings` are the message's.
+
+    `account` is None for whom we pass the message on to. Asked only of mail that filters had something to say about.
+    """
+
+
+@hookspec("first", "log", deadline=10)
+async def judge_recipient(
+    recipient: Recipient, account: Account | None, findings: Sequence[Finding]
+) -> Judgement | None:
+    """Conclude from all findings, the recipient's own included, what is done with the message for one recipient.
+
+    If nobody does, the severest action that a finding demands is taken. Whoever refuses or defers a message that
+    others take gets it in Junk, or later, since DATA has one reply; LMTP has one for each.
+    """
 
 
 @hookspec("first", "defer", deadline=20)

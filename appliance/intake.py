@@ -20,6 +20,7 @@ from appliance.dispatch import Dispatch, HookFailedError
 from appliance.errors import ApplianceError, MessageError, NotFoundError, QuotaError, StoreError, StoreFullError
 from appliance.judge import judge
 from appliance.mail.address import Address
+from appliance.mail.authres import authentication_results, without_forged
 from appliance.mail.delivery import Outcome
 from appliance.mail.dsn import Action
 from appliance.mail.edited import Edited
@@ -30,7 +31,7 @@ from appliance.mail.received import MAX_HOPS, count_received, is_tls_optional
 from appliance.mail.recode import recoded
 from appliance.mail.reply import Reply, most_severe
 from appliance.mail.session import Session
-from appliance.planning import OVER_QUOTA, STORED, Plan, Planner, Transaction
+from appliance.planning import OVER_QUOTA, STORED, Plan, Planner, Transaction, record_findings, refusal
 from appliance.routing import Router
 from appliance.store import Accepted, QueueWish, Store
 from appliance.store.holds import note_held
@@ -107,12 +108,14 @@ class Intake:
         self._trace = trace
         self._queue_take = queue_take
         self._tell_delivered = tell_delivered
-        self._planner = Planner(store, dispatch)
+        self._planner = Planner(store, dispatch, trace)
         self._companions = Companions(dispatch, self._planner)
+        self._hostname = config.hostname
         self.router = Router(dispatch, config)
 
     def reload(self, config: CoreConfig) -> None:
         """Take over changed core settings."""
+        self._hostname = config.hostname
         self.router = Router(self._dispatch, config)
 
     def begin(self, session: Session, envelope: Envelope) -> Transaction:
@@ -304,16 +307,21 @@ class Intake:
     ) -> list[Reply]:
         """The filters' findings, those in `held` before them, and what follows."""
         findings = [*held, *await self._findings(transaction.session, transaction.envelope, message)]
+        record_findings(self._trace, transaction.trace_id, findings)
         verdict = judge(findings)
         if verdict.action in {"refuse", "defer"}:
-            return self._refused(transaction, _judged(verdict))
+            return self._refused(transaction, refusal(verdict))
         stays = self._dispatch.copies_wanted or not _goes_on_as_it_is(transaction)
         if transaction.envelope.body == "BINARYMIME" and stays:
             try:
                 message = await _as_lines(transaction.envelope, message)
             except MessageError as error:
                 return self._refused(transaction, replace(NO_BINARY, text=f"{NO_BINARY.text}: {error}"))
-        plan = await self._planner.plan(transaction, message, findings, verdict)
+        stamp = b""
+        if findings and self.router.from_outside(transaction.session):
+            message = without_forged(message, self._hostname)
+            stamp = authentication_results(self._hostname, [finding.header for finding in findings])
+        plan = await self._planner.plan(transaction, message, findings, verdict, stamp=stamp)
         return await self._store_plan(transaction, message, plan)
 
     async def _findings(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Finding]:
@@ -487,12 +495,6 @@ def _message_id(message: Message) -> str:
     """The Message-ID for the trace, by which people ask what became of a message."""
     value = message.get(b"message-id")
     return value.strip()[:_MESSAGE_ID_SHOWN].decode("ascii", "replace") if value else "no Message-ID"
-
-
-def _judged(verdict: Judgement) -> Reply:
-    if verdict.action == "defer":
-        return Reply(451, "4.7.1", "The message cannot be checked now, try again later", reason=verdict.reason)
-    return Reply(550, "5.7.1", "The message was refused as unwanted", reason=verdict.reason)
 
 
 def _outcome(recipient: Recipient, reply: Reply) -> Outcome:

@@ -1,4 +1,4 @@
-"""What intake concludes from all findings of one message."""
+"""What intake concludes from all findings of one message, where no plugin judges."""
 
 from __future__ import annotations
 

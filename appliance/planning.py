@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from appliance.dispatch import Dispatch, HookFailedError
+from appliance.judge import judge
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import NOTIFY_NEVER, NOTIFY_SUCCESS, Envelope, Recipient
 from appliance.mail.finding import Finding, Judgement
@@ -18,11 +19,14 @@ from appliance.mail.reply import Reply
 from appliance.mail.session import Session
 from appliance.routing import Routed
 from appliance.store import Account, Filing, QueueWish, Store
+from appliance.trace import Trace
 
 log = logging.getLogger(__name__)
 
 MAX_CRASHES = 3  # of transform_inbound on one message; then it is filed as it was received
 CRASHES_REMEMBERED = 1000
+
+FILTERS = "filters"  # who has found what, in the trace
 
 STORED = Reply(250, "2.0.0", "Stored")
 OVER_QUOTA = Reply(552, "5.2.2", "The recipient's mailbox is full")
@@ -55,7 +59,8 @@ class Plan:
 class Planner:
     """Asks the plugins where a message goes, recipient by recipient. Stores nothing."""
 
-    def __init__(self, store: Store, dispatch: Dispatch) -> None:
+    def __init__(self, store: Store, dispatch: Dispatch, trace: Trace) -> None:
+        self._trace = trace
         self._store = store
         self._dispatch = dispatch
         self._crashes: OrderedDict[bytes, int] = OrderedDict()
@@ -68,22 +73,29 @@ class Planner:
         verdict: Judgement,
         *,
         defer: bool = True,
+        stamp: bytes = b"",
     ) -> Plan:
         """Decide filings and queue entries for every recipient.
 
         With `defer`, a local recipient that cannot be filed now becomes a queue entry when other recipients can be
-        served and the peer hears only one reply.
+        served and the peer hears only one reply. `verdict` is what was concluded for all of them; whose filters have
+        more to say is judged alone. `stamp` are header lines for each filing, behind those of the MDA.
         """
         plan = Plan(held_for=self._held_for(transaction))
-        if plan.held_for and verdict.action in ("accept", "junk"):
-            verdict = replace(verdict, action="quarantine")
-        for routed in transaction.routed:
+        single_reply = defer and transaction.session.role != "lmtp"
+        verdicts = await self._verdicts(transaction, message, findings, verdict, single_reply=single_reply)
+        for routed, judged in zip(transaction.routed, verdicts, strict=True):
+            if plan.held_for and judged.action in ("accept", "junk"):
+                judged = replace(judged, action="quarantine")
+            if judged.action in ("refuse", "defer"):
+                plan.replies.append(refusal(judged))
+                continue
+            judged = replace(judged, header=stamp + judged.header)
             expanded = len(routed) > 1 and _tell_of_alias(routed)
-            reply = await self._recipient(transaction.envelope, message, findings, verdict, routed, plan)
+            reply = await self._recipient(transaction.envelope, message, findings, judged, routed, plan)
             plan.replies.append(reply)
             if expanded and reply.positive:
                 plan.expanded.append(routed[0].given)
-        single_reply = defer and transaction.session.role != "lmtp"
         if single_reply and any(reply.positive for reply in plan.replies):
             for index, reply in enumerate(plan.replies):
                 if not reply.positive:
@@ -91,6 +103,59 @@ class Planner:
                         plan.wishes.setdefault(one.recipient.address.key, _later(one))
                     plan.replies[index] = STORED
         return plan
+
+    async def _verdicts(
+        self,
+        transaction: Transaction,
+        message: Message,
+        findings: Sequence[Finding],
+        verdict: Judgement,
+        *,
+        single_reply: bool,
+    ) -> list[Judgement]:
+        """A verdict for each recipient. With one reply for all, whoever refuses what others take gets it in Junk."""
+        if not findings:
+            return [verdict] * len(transaction.routed)
+        verdicts = [
+            await self._verdict(transaction, message, findings, verdict, routed) for routed in transaction.routed
+        ]
+        if single_reply and any(one.action not in ("refuse", "defer") for one in verdicts):
+            verdicts = [replace(one, action="junk") if one.action in ("refuse", "defer") else one for one in verdicts]
+        return verdicts
+
+    async def _verdict(
+        self,
+        transaction: Transaction,
+        message: Message,
+        findings: Sequence[Finding],
+        verdict: Judgement,
+        routed: Sequence[Routed],
+    ) -> Judgement:
+        dispatch, recipient = self._dispatch, routed[0].given
+        account = next((found for one in routed if (found := self._account(one)) is not None), None)
+        own = await dispatch.score_recipient(
+            session=transaction.session,
+            envelope=transaction.envelope,
+            recipient=recipient,
+            account=account,
+            message=message,
+            findings=findings,
+        )
+        record_findings(self._trace, transaction.trace_id, own, f" for {recipient.address}")
+        judged = await dispatch.judge_recipient(recipient=recipient, account=account, findings=(*findings, *own))
+        if judged is None:
+            judged = judge((*findings, *own)) if own else verdict
+        self._trace.record(
+            transaction.trace_id,
+            FILTERS,
+            "judged",
+            f"{recipient.address}: {judged.action} at {judged.score:.1f}"
+            + (f", {judged.reason}" if judged.reason else ""),
+        )
+        return judged
+
+    def _account(self, one: Routed) -> Account | None:
+        return self._store.directory.account(one.route.next_hop) if one.route.transport == "local" else None
 
     def _held_for(self, transaction: Transaction) -> int:
         """The id of the account that sends this, if its mail is held; else 0."""
@@ -121,9 +186,9 @@ class Planner:
             if one.recipient.via and was_delivered_to(message, one.recipient.via):
                 refused.append((one, FORWARD_LOOP))
                 continue
-            account = self._store.directory.account(one.route.next_hop) if one.route.transport == "local" else None
+            account = self._account(one)
             if account is None or held or envelope.release_at:
-                wishes.append(QueueWish(one.recipient, one.route, hold=held))
+                wishes.append(QueueWish(one.recipient, one.route, hold=held, reason=verdict.reason if held else ""))
                 continue
             filed = await self._file(envelope, one.recipient, account, message, findings)
             if isinstance(filed, Reply):
@@ -136,6 +201,8 @@ class Planner:
         for filing in filings:
             junk = verdict.action == "junk" and filing.mailbox == "INBOX"
             placed = replace(filing, mailbox="Junk") if junk else filing
+            if verdict.header:
+                placed = replace(placed, prefix=placed.prefix + verdict.header)
             plan.filings.setdefault((placed.account_id, placed.mailbox), placed)
         for wish in wishes:
             plan.wishes.setdefault(wish.recipient.address.key, wish)
@@ -179,6 +246,23 @@ class Planner:
                 raise
             log.warning("message for %s is filed as it was received, after %d crashes", account.name, crashes)
             return message
+
+
+def record_findings(trace: Trace, trace_id: str, findings: Sequence[Finding], whose: str = "") -> None:
+    """Note in the message trace what weighs: `palomar spam why` makes its table of these lines."""
+    for one in findings:
+        if one.score or one.action or one.result == "unavailable":
+            evidence = f" [{one.evidence}]" if one.evidence else ""
+            trace.record(
+                trace_id, FILTERS, "found", f"{one.score:+.2f} {one.name} {one.result}{whose}: {one.text}{evidence}"
+            )
+
+
+def refusal(verdict: Judgement) -> Reply:
+    """The reply to a message that is refused or deferred as a whole."""
+    if verdict.action == "defer":
+        return Reply(451, "4.7.1", "The message cannot be checked now, try again later", reason=verdict.reason)
+    return Reply(550, "5.7.1", "The message was refused as unwanted", reason=verdict.reason)
 
 
 def _later(one: Routed) -> QueueWish:

@@ -35,3 +35,4 @@ class Judgement:
     action: Action
     score: float
     reason: str = ""
+    header: bytes = b""  # whole lines for the message as this recipient gets it

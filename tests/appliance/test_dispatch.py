@@ -22,7 +22,7 @@ from appliance.mail.address import Address
 from appliance.mail.companion import Companion
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
-from appliance.mail.finding import Finding
+from appliance.mail.finding import Finding, Judgement
 from appliance.mail.known import KnownRecipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
@@ -54,6 +54,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "session": SESSION, "envelope": ENVELOPE, "message": MESSAGE, "phase": "policy", "findings": (),
     },
     "score_message": {"session": SESSION, "envelope": ENVELOPE, "message": MESSAGE, "findings": ()},
+    "score_recipient": {
+        "session": SESSION, "envelope": ENVELOPE, "recipient": RECIPIENT, "account": ACCOUNT, "message": MESSAGE,
+        "findings": (),
+    },
+    "judge_recipient": {"recipient": RECIPIENT, "account": ACCOUNT, "findings": ()},
     "expand_recipient": {"recipient": RECIPIENT},
     "route_recipient": {"session": SESSION, "envelope": ENVELOPE, "recipient": RECIPIENT},
     "transform_inbound": {"message": MESSAGE, "account": ACCOUNT, "findings": ()},
@@ -87,6 +92,8 @@ GOOD: dict[str, Any] = {
     "message_received": MESSAGE.prepend(b"X: y\r\n"),
     "authenticate_message": [Finding("demo", "pass")],
     "score_message": [Finding("demo", "pass")],
+    "score_recipient": [Finding("demo", "pass")],
+    "judge_recipient": Judgement("junk", 7.0),
     "expand_recipient": [RECIPIENT],
     "route_recipient": ROUTE,
     "transform_inbound": MESSAGE.prepend(b"X: y\r\n"),
@@ -176,12 +183,12 @@ async def test_a_bad_plugin_gets_the_rule_of_the_table(hook: str, behaviour: Any
         if hook in {"smtp_connect", "smtp_helo", "smtp_sender", "smtp_recipient", "message_received"}:
             reply = await call(**ARGUMENTS[hook])
             assert (reply.code, reply.enhanced) == (451, "4.3.0")
-        elif hook in {"authenticate_message", "score_message"}:
+        elif hook in {"authenticate_message", "score_message", "score_recipient"}:
             (finding,) = await call(**ARGUMENTS[hook])
             assert (finding.name, finding.result, finding.absence) == ("bad", "unavailable", "ignore")
         elif hook == "copies":
             assert await call(**ARGUMENTS[hook]) == []
-        elif hook == "smtp_refused":
+        elif hook in {"smtp_refused", "judge_recipient"}:
             assert await call(**ARGUMENTS[hook]) is None
         elif hook in NOTIFIED:
             call(**ARGUMENTS[hook])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.edited import Edited
 from appliance.mail.envelope import Envelope, Recipient
-from appliance.mail.finding import Finding
+from appliance.mail.finding import Finding, Judgement
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.planning import MAX_CRASHES
@@ -243,6 +244,95 @@ async def test_mail_loops_are_cut(tmp_path: Path) -> None:
         assert (await o.send("ana@palomar.test", message=MESSAGE.prepend(received * 50))).positive
         looped = MESSAGE.prepend(b"Delivered-To: ana@palomar.test\r\n")
         assert (await o.send("ana@palomar.test", message=looped)).enhanced == "5.4.6"
+
+
+ANA, LUIS = "ana@palomar.test", "luis@palomar.test"
+
+
+async def judged(tmp_path: Path, actions: dict[str, str], *, role: str = "mx") -> tuple[Any, dict[str, list[bytes]]]:
+    """One message to ana and luis, each with an action of its own: what the peer hears, and who has it where."""
+
+    async def score_message() -> list[Finding]:
+        return [Finding("test", "spam", 3.0, "It smells", "test=spam")]
+
+    async def score_recipient(recipient: Recipient, account: Any) -> list[Finding]:
+        assert account.name == str(recipient.address)
+        return [Finding("own", "spam", 4.0, "She does not like it")]
+
+    async def judge_recipient(recipient: Recipient, findings: Sequence[Finding]) -> Judgement:
+        score = sum(finding.score for finding in findings)
+        return Judgement(actions[str(recipient.address)], score, "it smells", b"X-Spam-Flag: YES\r\n")  # type: ignore[arg-type]
+
+    plugin = plugin_of(score_message=score_message, score_recipient=score_recipient, judge_recipient=judge_recipient)
+    async with office(tmp_path, ("filter", plugin)) as made:
+        transaction = made.begin(role=role)
+        for one in (ANA, LUIS):
+            assert (await made.rcpt(transaction, one)).positive
+        replies = await made.intake.accept(transaction, MESSAGE)
+        places = {
+            f"{who} {box}": texts
+            for who in (ANA, LUIS)
+            for box in ("INBOX", "Junk")
+            if (texts := await made.inbox(who, box))
+        }
+        held = await made.store.read(list_queue)
+        told = [row for row in made.trace.rows if row[1] == "filters"]
+        return ([reply.code for reply in replies], told, held), places
+
+
+@pytest.mark.parametrize(
+    ("ana", "luis", "codes", "where"),
+    [
+        ("accept", "accept", [250, 250], {f"{ANA} INBOX", f"{LUIS} INBOX"}),
+        ("accept", "junk", [250, 250], {f"{ANA} INBOX", f"{LUIS} Junk"}),
+        ("accept", "refuse", [250, 250], {f"{ANA} INBOX", f"{LUIS} Junk"}),  # DATA has one reply, and nothing bounces
+        ("refuse", "refuse", [550, 550], set()),
+        ("defer", "defer", [451, 451], set()),
+        ("refuse", "junk", [250, 250], {f"{ANA} Junk", f"{LUIS} Junk"}),
+    ],
+)
+async def test_each_recipient_has_a_verdict_of_its_own(
+    tmp_path: Path, ana: str, luis: str, codes: list[int], where: set[str]
+) -> None:
+    (heard, told, _), places = await judged(tmp_path, {ANA: ana, LUIS: luis})
+    assert heard == codes
+    assert set(places) == where
+    for texts in places.values():
+        assert b"Authentication-Results: mail.palomar.test;\r\n test=spam\r\nX-Spam-Flag: YES\r\n" in texts[0]
+    assert [row[2:] for row in told][:2] == [
+        ("found", "+3.00 test spam: It smells"), ("found", f"+4.00 own spam for {ANA}: She does not like it"),
+    ]  # fmt: skip
+    assert told[2][3] == f"{ANA}: {ana} at 7.0, it smells"
+
+
+async def test_lmtp_tells_each_recipient_s_verdict(tmp_path: Path) -> None:
+    (heard, _, _), places = await judged(tmp_path, {ANA: "accept", LUIS: "refuse"}, role="lmtp")
+    assert heard == [250, 550]
+    assert set(places) == {f"{ANA} INBOX"}
+
+
+async def test_quarantine_is_a_held_entry_that_says_why(tmp_path: Path) -> None:
+    (heard, _, held), places = await judged(tmp_path, {ANA: "accept", LUIS: "quarantine"})
+    assert heard == [250, 250]
+    assert [(str(entry.recipient.address), entry.state, entry.last_reply) for _, entry in held] == [
+        (LUIS, "held", "it smells")
+    ]
+    assert set(places) == {f"{ANA} INBOX"}
+
+
+async def test_results_in_our_name_are_not_believed(tmp_path: Path) -> None:
+    async def score_message() -> list[Finding]:
+        return [Finding("spf", "fail", header="spf=fail")]
+
+    forged = b"Authentication-Results: mail.PALOMAR.test; spf=pass\r\nX-Spam-Flag: NO\r\n"
+    others = b"Authentication-Results: mail.elsewhere.test; spf=pass\r\n"
+    async with office(tmp_path, ("filter", plugin_of(score_message=score_message))) as made:
+        assert (await made.send(ANA, message=MESSAGE.prepend(forged + others))).code == 250
+        (text,) = await made.inbox(ANA)
+    assert text.count(b"mail.palomar.test;") == 1
+    assert b"spf=fail" in text
+    assert others in text
+    assert b"X-Spam-Flag" not in text
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ def test_it_verifies_what_we_sign(kind: str) -> None:
 @given(LINES, LINES, st.sampled_from(FORMS), st.sampled_from(FORMS))
 def test_both_agree_on_any_text(subject: list[str], body: list[str], header_form: bytes, body_form: bytes) -> None:
     folded = "\r\n ".join(line.strip() or "x" for line in subject).encode()
-    text = b"From: ana@office.test\r\nSubject: " + folded + b"\r\n\r\n" + "".join(line + "\r\n" for line in body).encode()
+    text = (
+        b"From: ana@office.test\r\nSubject: " + folded + b"\r\n\r\n" + "".join(line + "\r\n" for line in body).encode()
+    )
     message = Message.parse(by_dkimpy(text, "ed25519", header_form, body_form))
     assert [one.result for one in verdicts(message, Keys(key("ed25519")), now=None)] == ["pass"]
