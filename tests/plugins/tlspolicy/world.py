@@ -130,6 +130,8 @@ class World:
         file.write_text(f"$ORIGIN .\n$TTL 60\n{zone}\n")
         self.folder, self.stack = folder, stack
         self.zone = SignedZone(file)
+        self.resolver: Resolver | None = None  # one that asks real servers
+        self.servers: list[FakeServer] = []
         self.time = NOW
         self.intake = Intake()
         self.https = PolicyHost()
@@ -148,6 +150,7 @@ class World:
         server = FakeServer(extensions, script or always(), tls=tls, port=port, **facts)
         await self.stack.enter_async_context(running(server, ip))
         self.port = server.port
+        self.servers.append(server)
         return server
 
     async def serve_policy(self, name: str = "mta-sts.b.test", *, ca: trustme.CA | None = None) -> PolicyHost:
@@ -173,7 +176,7 @@ class World:
             ),
             store=cast(Any, type("Store", (), {"soft": soft})),
             dispatch=Dispatch(manager),
-            resolver=Resolver(DnsConfig(), source=self.zone),
+            resolver=self.resolver or Resolver(DnsConfig(), source=self.zone),
             certificates=cast(Any, FakeCertificates(AUTHORITY)),
             intake=cast(Any, self.intake),
             now=lambda: self.time,
