@@ -1,0 +1,35 @@
+"""The settings of DMARC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from appliance.config import setting, within
+from appliance.errors import Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DmarcConfig:
+    """[spam.dmarc]"""
+
+    on_reject: Literal["refuse", "quarantine", "junk", "score"] = setting(
+        "refuse", "What follows where a domain asks to reject what it has not sent; score adds fail_score alone."
+    )
+    on_quarantine: Literal["quarantine", "junk", "score"] = setting(
+        "junk", "What follows where a domain asks to put aside what it has not sent."
+    )
+    fail_score: float = setting(4.0, "Weight of a fail where the domain has a policy to reject or to put aside.")
+    none_score: float = setting(1.0, "Weight of a fail where the domain only watches (p=none).")
+    pass_score: float = setting(-0.5, "Weight of a pass.")
+    suffix_list: Path | None = setting(
+        None, "A newer public suffix list (the file of publicsuffix.org) than the one that came with Palomar."
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        """Numbers out of bounds, and a list that is not there."""
+        yield from within(self, -100, 100, "fail_score", "none_score", "pass_score")
+        if self.suffix_list is not None and not self.suffix_list.is_file():
+            yield Problem("suffix_list", f"there is no file {self.suffix_list}.", "Name the list, or leave it out.")
