@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from appliance.mail.message import Message, Part
 from appliance.store.frames import FRAME, table
 from appliance.store.model import MessageRow
 from appliance.store.packing import packed, packed_attachment, packed_each
-from appliance.store.recent import SHORT, STRETCH, RecentBodies
+from appliance.store.recent import SHORT, STRETCH, Key, RecentBodies
 from appliance.store.segments import Extent, Record, Segments
 from appliance.store.texts import FRAMES, RAW, ZSTD, Place, Text
 from appliance.wire import imap
@@ -236,13 +237,15 @@ class StoredBody:
 class Found:
     """One message of a mailbox, with all that the database has of it."""
 
-    __slots__ = ("_body", "_values", "header", "text_size", "uid")
+    __slots__ = ("_body", "_renew", "_values", "header", "text_size", "uid")
 
-    def __init__(self, values: Row, body: StoredBody) -> None:
+    def __init__(self, values: Row, body: StoredBody, renew: Callable[[], StoredBody] | None) -> None:
+        """`renew` looks the body up, if it was not only now: its text may have been moved since."""
         self.uid = values[0]
         self.header = body.header
         self.text_size = body.text_size
         self._body = body
+        self._renew = renew
         self._values = values
 
     @property
@@ -260,7 +263,10 @@ class Found:
         try:
             return self._body.stretch(segments, start, end, at_once=at_once)
         except StoreError as error:
-            raise _about(self._values[5], error) from error
+            if not isinstance(error, NotFoundError) or self._renew is None:
+                raise _about(self._values[5], error) from error
+        self._body, self._renew = self._renew(), None
+        return self.stretch(segments, start, end, at_once=at_once)
 
 
 def found_in(
@@ -269,12 +275,17 @@ def found_in(
     """The messages of a range of uids, ascending, each looked up when it is asked for."""
     for values in db.execute(_ROWS, (mailbox_id, first_uid, last_uid)):
         key = values[5:]
-        body = recent.get(key)
-        if body is None:
-            header, row = _found(db, _BODY_AND_PARTS, *key)
-            body = StoredBody(header, Place(*row[2:8]), row[8])
-            recent.keep(key, body)
-        yield Found(values, body)
+        if (body := recent.get(key)) is not None:
+            yield Found(values, body, partial(_looked_up, db, recent, key))
+        else:
+            yield Found(values, _looked_up(db, recent, key), None)
+
+
+def _looked_up(db: sqlite3.Connection, recent: RecentBodies, key: Key) -> StoredBody:
+    header, row = _found(db, _BODY_AND_PARTS, *key)
+    body = StoredBody(header, Place(*row[2:8]), row[8])
+    recent.renew(key, body)
+    return body
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,17 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from appliance.errors import StoreFullError
-from appliance.store.database import Database
+from appliance.store.database import PAGE_SIZE, Database
 from appliance.store.segments import Extent, Segments
 
 LIVE_PERCENT = 50  # a file with less live octets than this is rewritten
 URGENT_PERCENT = 90  # the same where all room counts
 STEP_BYTES = 4 << 20  # octets that one transaction moves
+SHORT_BYTES = 4 * STEP_BYTES  # free on the disk; with less, no text is moved from where its room cannot be given back
 FREE_PERCENT = 50  # free pages of the database above which it is made smaller; below, they are for the next mail
 FREE_BYTES = 16 << 20  # and no smaller than this is worth the writes
 STEP_PAGES = 2000  # that one step cuts off
+SHRINK_COST = 4 * PAGE_SIZE  # octets of log for each, at most: another page moves, and two or three must name it
 
 Moved = tuple[int, Extent, Extent]  # body, from, to
 
@@ -34,6 +36,12 @@ def candidates(db: sqlite3.Connection, segments: Segments, *, urgent: bool = Fal
     return [number for _, number in sorted(found)]
 
 
+def dead(db: sqlite3.Connection, segments: Segments) -> list[int]:
+    """Files in which nothing lives."""
+    live = {number for (number,) in db.execute("SELECT DISTINCT segment FROM extent")}
+    return [number for number in segments.idle_numbers() if number not in live]
+
+
 def live_extents(db: sqlite3.Connection, number: int) -> list[tuple[int, Extent]]:
     """(body, extent) of all texts that still lie in a file."""
     rows = db.execute("SELECT body_id, position, length FROM extent WHERE segment = ? ORDER BY position", (number,))
@@ -46,10 +54,13 @@ def rewrite(
     """Copy texts to the current file in steps; `commit` makes each step the truth.
 
     The last ones go first, and what lies behind those that are left is given back after each step: so the file need
-    not fit a second time beside itself. The extents ascend.
+    not fit a second time beside itself. While the file is held, nothing is: where room is short, the work ends then.
+    The extents ascend.
     """
     step: list[Moved] = []
     octets, left = 0, list(extents)
+    if left and segments.is_held(left[0][1].segment) and _is_short(segments):
+        return
     while left:
         body, extent = left.pop()
         text = segments.read(extent.segment, extent.position, extent.length)
@@ -63,8 +74,12 @@ def rewrite(
         if octets >= min(STEP_BYTES, segments.free_octets() // 2) or not left:
             commit(step)
             step, octets = [], 0
-            if left:
-                segments.cut(extent.segment, extent.position)
+            if left and not segments.cut(extent.segment, extent.position) and _is_short(segments):
+                return
+
+
+def _is_short(segments: Segments) -> bool:
+    return segments.free_octets() < SHORT_BYTES
 
 
 def surplus(db: sqlite3.Connection, *, everything: bool = False) -> bool:
@@ -77,9 +92,17 @@ def surplus(db: sqlite3.Connection, *, everything: bool = False) -> bool:
     return bool(free * size > FREE_BYTES and free * 100 > pages * FREE_PERCENT)
 
 
-def shrink(db: Database) -> None:
-    """Cut off one step of free pages. Runs outside a transaction; the next checkpoint cuts the file."""
-    db.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
+def shrink(db: Database, room: int | None = None) -> bool:
+    """Cut off one step of free pages. Runs outside a transaction; the next checkpoint cuts the file.
+
+    `room` is what the log may take, in octets: it logs the pages that take the place of those cut off. False if that
+    is too little.
+    """
+    pages = STEP_PAGES if room is None else min(STEP_PAGES, room // SHRINK_COST)
+    if pages <= 0:
+        return False
+    db.executescript(f"PRAGMA incremental_vacuum({pages})")  # `execute` of Python 3.11 cuts off one page, not all
+    return True
 
 
 def record_moves(db: Database, moves: Sequence[Moved]) -> None:

@@ -31,13 +31,14 @@ class Database(sqlite3.Connection):
 
     On the writer's connection they also note what the transaction did: `changed()` for the mailboxes, so that their
     watchers hear of it after the commit, `happened()` for their names and annotations, `touch_directory()` for
-    accounts, domains and aliases, and `garbage` when rows are left for the sweeper. `now` is the time of the
-    transaction in epoch seconds.
+    accounts, domains and aliases, `garbage` when rows are left for the sweeper, and `removed` when bodies are gone, so
+    that there is room to give back. `now` is the time of the transaction in epoch seconds.
     """
 
     now: int = 0
     origin: object = None
     garbage: bool = False
+    removed: bool = False
     directory_touched: bool = False
     next_body_id: int = 1  # given by the writer, so that no id comes back within one process
     next_filing_id: int = 1
@@ -83,6 +84,7 @@ class Database(sqlite3.Connection):
         """Start with no notes: at the start of a transaction, and after one that was rolled back."""
         self.changes = []
         self.garbage = False
+        self.removed = False
         self.directory_touched = False
         self.origin = None
 

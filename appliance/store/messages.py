@@ -375,7 +375,8 @@ def remove_dead_bodies(db: Database, body_ids: Sequence[int]) -> None:
     ).fetchall()
     if large:
         db.executemany("DELETE FROM extent WHERE segment = ? AND position = ?", large)
-    db.execute("DELETE FROM body WHERE id IN (SELECT value FROM json_each(?)) AND refs <= 0", (chosen,))
+    gone = db.execute("DELETE FROM body WHERE id IN (SELECT value FROM json_each(?)) AND refs <= 0", (chosen,)).rowcount
+    db.removed |= gone > 0
 
 
 _DEAD_FILINGS = "SELECT id FROM filing WHERE refs <= 0 AND id IN (SELECT value FROM json_each(?))"

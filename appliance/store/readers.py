@@ -32,7 +32,9 @@ class Readers:
         self._generation = 0
         self._closed = False
         self._idle: list[tuple[int, Database]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._begun = 0  # reads, ever
+        self._running: set[int] = set()  # those of them that have not ended
         self._loop_db: tuple[int, Database] | None = None
         self.pool = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
 
@@ -56,6 +58,27 @@ class Readers:
 
     def read(self, fn: Callable[[Database], T]) -> T:
         """Run `fn` in one read transaction: it sees one state of the database. Called on a thread of `pool`."""
+        number = self._begin()
+        try:
+            return self._read(fn)
+        finally:
+            with self._lock:
+                self._running.discard(number)
+                self._lock.notify_all()
+
+    def settle(self, limit_s: float) -> None:
+        """Wait until all reads have ended that may see a state of before now; no longer than `limit_s`, in seconds."""
+        with self._lock:
+            before = set(self._running)
+            self._lock.wait_for(lambda: not before & self._running, limit_s)
+
+    def _begin(self) -> int:
+        with self._lock:
+            self._begun += 1
+            self._running.add(self._begun)
+            return self._begun
+
+    def _read(self, fn: Callable[[Database], T]) -> T:
         generation, db = self._take()
         try:
             db.execute("BEGIN")

@@ -38,6 +38,13 @@ class RecentBodies:
                     self._bodies.move_to_end(key)
         return found
 
+    def renew(self, key: Key, body: StoredBody) -> None:
+        """Keep a body instead of what was kept of it: its text was moved."""
+        with self._lock:
+            if (before := self._bodies.pop(key, None)) is not None:
+                self._octets -= before.cost + _OVERHEAD
+        self.keep(key, body)
+
     def keep(self, key: Key, body: StoredBody) -> None:
         """Keep a body; those that were not used for longest make room for it."""
         with self._lock:

@@ -227,6 +227,11 @@ class Segments:
         with self._lock:
             return [number for number in self.numbers() if not self._is_busy(number)]
 
+    def is_held(self, number: int) -> bool:
+        """Whether a backup holds the files, or somebody reads from this one: then it cannot be given back now."""
+        with self._lock:
+            return bool(self._holds) or number in self._pins
+
     def retire(self) -> None:
         """Let no file take further records, so that all can be compacted."""
         with self._lock:

@@ -28,9 +28,16 @@ log = logging.getLogger(__name__)
 class SoftStore:
     """One connection on one thread. Errors are logged and come out as None; a damaged file is put aside."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is opened before the first use. `clock` gives seconds that never jump."""
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.monotonic, has_room: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Nothing is opened before the first use. `clock` gives seconds that never jump.
+
+        `has_room` says whether anything may be written now: not where mail needs the room.
+        """
         self._path = path
+        self._has_room = has_room
+        self._full_until = 0.0
         self._migrations: list[Migration] = []
         self._clock = clock
         self._db: Database | None = None
@@ -67,6 +74,8 @@ class SoftStore:
     def _run(self, fn: Callable[[Database], T], writes: bool) -> T | None:
         if self._db is None and self._clock() < self._retry_at:
             return None
+        if writes and not self._may_write():
+            return None
         try:
             db = self._db = self._db or self._open()
             if len(self._migrations) > self._migrated:
@@ -91,6 +100,15 @@ class SoftStore:
             if self._db is not None and self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    def _may_write(self) -> bool:
+        if self._clock() < self._full_until:
+            return False
+        if self._has_room():
+            return True
+        log.warning("%s is not written to now: the disk is nearly full", self._path.name)
+        self._full_until = self._clock() + RETRY_S
+        return False
 
     def _open(self) -> Database:
         self._migrated = 0

@@ -15,6 +15,7 @@ RESERVE_BYTES = 32 << 20
 MARGIN = 1 << 20  # octets that stay free beside the reserve, for logs and the file system's own needs
 LEAST = 512 << 10  # octets without which SQLite cannot even open its files: another program has filled the disk
 WRITTEN_PER_OCTET = 3  # what one octet of mail may take before a checkpoint: log, database, pages half filled
+SPARE = 4 * MARGIN  # octets beside the reserve below which nothing but mail may grow
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ class Space:
         self._lock = threading.Lock()
         self._held = self._path.exists() and self._path.stat().st_blocks * 512 >= reserve_bytes
         self._refused: int | None = None  # octets of what was refused last; None: there was room
+        self._removed = False  # something, while mail was refused
+        self.housekeeping = threading.Event()  # set when housekeeping should look at once
         if self._free() < LEAST:
             self.release()
         with self._lock:
@@ -41,8 +44,26 @@ class Space:
 
     @property
     def refusing(self) -> bool:
-        """Whether there was no room for the last message that asked, and still is none for one of that size."""
+        """Whether there was no room for the last message that asked, and still is none for one of that size.
+
+        Also when removals needed the reserve: mail is not taken before that is there again.
+        """
         return self._refused is not None
+
+    def spares(self, octets: int = 0) -> bool:
+        """Whether what mail does not need may take `octets`: it must not take what the next mail would have."""
+        return self.has_reserve and self._free() >= SPARE + octets
+
+    def removed(self) -> None:
+        """Mail was removed. If room is short, housekeeping makes room of that at once."""
+        if self.refusing:
+            self._removed = True
+            self.housekeeping.set()
+
+    def take_removed(self) -> bool:
+        """Whether mail was removed since this was asked last."""
+        removed, self._removed = self._removed, False
+        return removed
 
     def look(self) -> None:
         """See whether what was refused last would fit by now, so that `refusing` ends without another message."""
@@ -50,10 +71,14 @@ class Space:
             if self._refused is not None:
                 self._judge(self._refused)
 
-    def admit(self, octets: int) -> None:
-        """Raise StoreFullError unless `octets` of new mail fit without touching the reserve."""
+    def fits(self, octets: int, owed: int = 0) -> bool:
+        """Whether `octets` of new mail fit beside `owed`, which the log will still take when it is carried over."""
+        return self._free() >= MARGIN + WRITTEN_PER_OCTET * octets + owed
+
+    def admit(self, octets: int, owed: int = 0) -> None:
+        """Raise StoreFullError unless `octets` of new mail and `owed` fit without touching the reserve."""
         with self._lock:
-            if not self._judge(octets):
+            if not self._judge(octets, owed):
                 raise StoreFullError("the disk is full: new mail is not taken until there is room again")
 
     def release(self) -> bool:
@@ -65,17 +90,26 @@ class Space:
             with contextlib.suppress(OSError):
                 os.truncate(self._path, 0)
             log.warning("the disk is full: the reserve of %d octets is given to removals", self._bytes)
+            self._refuse(self._refused or 0)
             return True
 
-    def _judge(self, octets: int) -> bool:
+    def _judge(self, octets: int, owed: int = 0) -> bool:
         """Whether so much new mail fits; remembered, and logged when that is another answer than before."""
-        fits = self._restore(octets) and self._free() >= MARGIN + WRITTEN_PER_OCTET * octets
+        fits = self._restore(octets) and self.fits(octets, owed)
         if fits and self._refused is not None:
             log.info("there is room for new mail again")
         elif not fits and self._refused is None:
             log.error("no room for new mail: %d octets are free", self._free())
-        self._refused = None if fits else octets
+        if fits:
+            self._refused = None
+        else:
+            self._refuse(octets)
         return fits
+
+    def _refuse(self, octets: int) -> None:
+        if self._refused is None:
+            self.housekeeping.set()
+        self._refused = octets
 
     def _restore(self, octets: int) -> bool:
         """Take the reserve (back) when there is room for it and for what comes."""

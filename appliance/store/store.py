@@ -65,14 +65,14 @@ class Store:
         self.now = now
         self.first_new_body = 1  # bodies from this id on came after the store was opened
         self.changes = Changes()
-        self.soft = SoftStore(folder / "soft.db")  # trace, statistics: opened at its first use, never in mail's way
         path = folder / "mail.db"
         self._compress = compress
         self._segments = segments
         self._space = space
+        self.soft = self.open_soft("soft.db")  # trace, statistics: never in mail's way
         self._readers = Readers(path)
         self._shortcut = Shortcut(self._readers.peek)
-        self._wal = Log(path)
+        self._wal = Log(path, space.housekeeping)
         self.directory = Directory(self._readers.peek)
         self._writer = Writer(
             path, segments, space, self._wal, now=now, publish=self._publish, reopened=self._readers.renew
@@ -138,6 +138,10 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._writer.start(self._loop)
         self._keeper.start()
+
+    def open_soft(self, name: str) -> SoftStore:
+        """A file for what may be lost, in the data folder. It is opened at its first use, and takes no mail's room."""
+        return SoftStore(self.folder / name, has_room=self._space.spares)
 
     def get_ready(self) -> None:
         """Prepare for the first clients, in the background (`Readers.warm_up`): for whoever is going to serve some."""

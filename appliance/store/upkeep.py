@@ -14,6 +14,8 @@ from appliance.store.readers import Readers
 from appliance.store.segments import Extent, Segments
 from appliance.store.wal import Log
 
+SETTLE_S = 10.0  # for the reads that run while texts are moved; what lasts longer has to look again
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -52,16 +54,36 @@ class Upkeep:
         with self._turn:
             if everything:
                 self._segments.retire()
-                self.checkpoint(True)  # the log's room first: texts that are moved need some
-            for number in self._readers.read(lambda db: compaction.candidates(db, self._segments, urgent=everything)):
-                try:
-                    self._compact(number)
-                except StoreFullError as error:
-                    log.warning("segment %d cannot be rewritten now: %s", number, error)
-                    break
-            while self._readers.read(lambda db: compaction.surplus(db, everything=everything)):
-                self._call_writer(compaction.shrink, outside=True)
+                self._remove_dead()  # on a full disk this may be what lets the log be carried over, and that
+                self._as_room_allows("the log cannot be carried over", lambda: self.checkpoint(True))  # the rest
+            self._as_room_allows("not all segments can be rewritten", lambda: self._compact_all(everything))
+            self._as_room_allows("the database cannot be made smaller", lambda: self._shrink(everything))
         self.checkpoint(everything)
+
+    def _as_room_allows(self, what: str, step: Callable[[], object]) -> None:
+        """One step that gives back room but takes some first. Where there is none, the next may still do its part."""
+        try:
+            step()
+        except StoreFullError as error:
+            log.warning("%s now: %s", what, error)
+
+    def _remove_dead(self) -> None:
+        """Delete the files that no row names: it takes no room at all."""
+        for number in self._readers.read(lambda db: compaction.dead(db, self._segments)):
+            if self._segments.remove(number):
+                log.info("segment %d is given back", number)
+
+    def _compact_all(self, everything: bool) -> None:
+        for number in self._readers.read(lambda db: compaction.candidates(db, self._segments, urgent=everything)):
+            self._compact(number)
+
+    def _shrink(self, everything: bool) -> None:
+        while self._readers.read(lambda db: compaction.surplus(db, everything=everything)):
+            room = self._segments.free_octets() // 2 if everything else None
+            if not self._call_writer(lambda db, room=room: compaction.shrink(db, room), outside=True):  # type: ignore[misc]
+                return
+            if everything and not self.checkpoint(True):
+                return  # a reader holds the log, which must not grow further: the next time
 
     def _compact(self, number: int) -> None:
         live = self._live_extents(number)
@@ -77,6 +99,7 @@ class Upkeep:
             if self._segments.sync([new for _, _, new in moves]):
                 raise StoreError("a segment file cannot be written")
             self._call_writer(lambda db: compaction.record_moves(db, moves))
+            self._readers.settle(SETTLE_S)  # whoever still sees the old places may read there
         finally:
             for _, _, new in moves:
                 self._segments.done(new)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from appliance.errors import StoreError, StoreFullError
 from appliance.store.bodies import pack_short
-from appliance.store.database import Database
+from appliance.store.database import Database, primary_code
 from appliance.store.deposit import Deposit, deposit_group
 from appliance.store.link import FatalError, Link, is_fatal
 from appliance.store.model import Notice
@@ -82,6 +82,7 @@ class Writer:
         self._backlog: deque[Job] = deque()  # taken from the queue, perhaps too many for one group
         self._stopping = False
         self._garbage = True  # there may be some from the run before
+        self._unswept = False  # there is some that could not be removed: the next job tries again
         self._company = 0  # jobs that were under way at once lately: who may come if we wait
         self._gap_s = 0.0  # between two jobs of a group, as they came lately
         self.groups = 0
@@ -199,15 +200,30 @@ class Writer:
             outcomes += [(job, None, StoreError(f"not stored: {error}")) for job in jobs if job not in settled]
             self._link.close()
         self._report(outcomes, changes, touched)
+        if self._unswept and self._link.db is not None:
+            self._garbage, self._unswept = True, False
 
     def _hold_cap(self) -> None:
         """Stand still while the log is at its cap: the checkpoint beside us does not keep up."""
-        if self._wal.filled >= CAP_BYTES and self._link.db is not None:
-            try:
-                self._wal.checkpoint(self._link.db)
-            except sqlite3.Error as error:
-                log.error("the log cannot be carried over: %s", error)
-                self._link.close()
+        if self._wal.filled >= CAP_BYTES:
+            self._carry_over()
+
+    def _carry_over(self) -> None:
+        if self._link.db is None:
+            return
+        try:
+            self._wal.checkpoint(self._link.db)
+        except sqlite3.Error as error:
+            log.error("the log cannot be carried over: %s", error)
+            self._given_up(error)
+
+    def _given_up(self, error: BaseException) -> bool:
+        """The connection is given up; on a full disk removals get the reserve. Whether it was that."""
+        self._link.close()
+        full = primary_code(error) == sqlite3.SQLITE_FULL
+        if full:
+            self._space.release()
+        return full
 
     def _admitted(self, jobs: list[Job], outcomes: list[Outcome]) -> list[Job]:
         """The jobs that may go on: new mail needs room, and its large texts must be on the disk before the commit."""
@@ -217,7 +233,7 @@ class Writer:
         full: StoreFullError | None = None
         if octets:
             try:
-                self._space.admit(octets)
+                self._admit(octets)
             except StoreFullError as error:
                 full = error
         if full is None and not failed:
@@ -231,6 +247,15 @@ class Writer:
             else:
                 admitted.append(job)
         return admitted
+
+    def _admit(self, octets: int) -> None:
+        """Raise StoreFullError if so much new mail does not fit, beside what the log still is to carry over.
+
+        The log is not let grow into a debt that only the reserve could pay.
+        """
+        if self._wal.filled and not self._space.fits(octets, self._wal.filled):
+            self._carry_over()
+        self._space.admit(octets, self._wal.filled)
 
     def _transact(self, jobs: list[Job]) -> tuple[list[Outcome], list[Notice], bool]:
         """One transaction for all. If one job fails they are run again, each in a savepoint of its own."""
@@ -276,6 +301,8 @@ class Writer:
         outcomes, db = self._link.commit(noted)
         self.groups += 1
         self._garbage |= db.garbage
+        if db.removed:
+            self._space.removed()
         self._wal.grew(sum(one.body.logged for job in jobs for one in job.bodies), self._link.rows)
         return outcomes, db.changes, db.directory_touched
 
@@ -319,18 +346,20 @@ class Writer:
         except StoreError as error:
             return job, None, error
         except sqlite3.Error as error:
-            self._link.close()
-            return job, None, StoreError(str(error))
+            full = self._given_up(error)
+            return job, None, StoreFullError("the disk is full") if full else StoreError(str(error))
 
     def _sweep(self) -> None:
         """Remove one portion of what nobody refers to any more; called when nothing else waits."""
         self._garbage = False
         if self._link.db is None:
+            self._unswept = True
             return
         try:
             _, changes, _ = self._commit([], lambda db, _: self._swept(db))
         except Exception as error:
             log.exception("dead rows could not be removed")
+            self._unswept = True
             if isinstance(error, FatalError):
                 self._link.close()
                 if error.full:

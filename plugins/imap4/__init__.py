@@ -8,7 +8,6 @@ from appliance.config import Section
 from appliance.core import Core
 from appliance.hookspecs import Service, hookimpl
 from appliance.store.index import SearchIndex
-from appliance.store.soft import SoftStore
 from plugins.imap4.config import Imap4Config
 from plugins.imap4.extraction import EXTRACTOR, Extraction
 from plugins.imap4.listeners import listeners
@@ -27,7 +26,7 @@ def services(core: Core) -> Sequence[Service]:
     found: list[Service] = [*listeners(shared)]
     config = core.settings[Imap4Config]
     if config.search_index:
-        soft = SoftStore(core.store.folder / "index.db")
+        soft = core.store.open_soft("index.db")
         shared.index = SearchIndex(soft, extractor=EXTRACTOR if config.search_pdf else "")
         extraction = Extraction(core.store) if config.search_pdf else None
         found.append(SearchIndexer(core.store, shared.index, extraction))

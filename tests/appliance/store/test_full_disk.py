@@ -14,9 +14,19 @@ TREE = Path(__file__).parents[3]
 
 @pytest.mark.root
 def test_mail_is_refused_nothing_is_lost_and_service_resumes(tmp_path: Path) -> None:
+    on_a_small_disk(tmp_path, 28, "filling")
+
+
+@pytest.mark.root
+def test_removed_mail_gives_room_although_the_log_owes_more_than_the_reserve(tmp_path: Path) -> None:
+    on_a_small_disk(tmp_path, 16, "owing")
+
+
+def on_a_small_disk(folder: Path, mib: int, program: str) -> None:
+    """Run one of the programs beside this file with a file system of so many MiB."""
     script = (
-        f"mount -t tmpfs -o size=28m tmpfs {tmp_path} && exec {sys.executable} -m tests.appliance.store.filling"
-        f" {tmp_path}/data {tmp_path}/ballast"
+        f"mount -t tmpfs -o size={mib}m tmpfs {folder} && exec {sys.executable} -m tests.appliance.store.{program}"
+        f" {folder}/data {folder}/ballast"
     )
     space = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     done = subprocess.run(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 from pathlib import Path
 
 import pytest
 
 from appliance.errors import NotFoundError
 from appliance.mail.message import Message
-from appliance.store import Account, Store, recent
+from appliance.store import Account, Database, MessageRow, Store, recent
 from appliance.store.bodies import StoredBody, prepare
-from appliance.store.messages import expunge
+from appliance.store.database import connect
+from appliance.store.messages import expunge, list_rows
+from appliance.store.readers import Readers
 from appliance.store.recent import RecentBodies
 from appliance.store.segments import Segments
 from appliance.store.texts import RAW, Place
@@ -68,3 +72,57 @@ async def test_the_second_read_is_like_the_first(store: Store, ana: Account, oct
         assert b"".join(store.stretch_in(found, start, end)) == bytes(sent.text[start:end])
     await store.write(lambda db: expunge(db, inbox.id, None, deleted_only=False))
     assert await store.read(lambda db: list(store.found_in(db, inbox.id, 1, 9))) == []
+
+
+async def test_a_text_that_was_moved_since_it_was_kept_is_found_where_it_lies(store: Store, ana: Account) -> None:
+    for number in range(1, 5):
+        await accept(store, message(number, 100_000), ana)
+    inbox = box(store, ana)
+
+    def texts(db: Database) -> list[bytes]:
+        found = store.found_in(db, inbox.id, 2, 4)
+        return [b"".join(store.stretch_in(one, 0, one.text_size)) for one in found]
+
+    before = await store.read(texts)
+    assert before == [message(number, 100_000).text for number in range(2, 5)]
+    for _ in range(2):
+        await store.write(lambda db: expunge(db, inbox.id, [1], deleted_only=False))
+        await store.tidy(everything=True)
+        assert await store.read(texts) == before
+        store._segments.retire()
+    assert store._segments.numbers() == [2]
+
+
+async def test_whoever_reads_while_texts_are_moved_comes_to_the_end(store: Store, ana: Account) -> None:
+    for number in range(1, 5):
+        await accept(store, message(number, 100_000), ana)
+    inbox = box(store, ana)
+    await store.write(lambda db: expunge(db, inbox.id, [1], deleted_only=False))
+    begun, moved = threading.Event(), threading.Event()
+    real = store._readers.settle
+
+    def settle(limit_s: float) -> None:  # the moves are committed now
+        moved.set()
+        real(limit_s)
+
+    store._readers.settle = settle  # type: ignore[method-assign]
+
+    def texts(db: Database) -> list[bytes]:
+        rows = [MessageRow(*row) for row in list_rows(db, inbox.id)]  # the snapshot is of before
+        begun.set()
+        assert moved.wait(60)
+        return [bytes(one.text) for one in store.load_in(db, rows)]
+
+    reading = asyncio.ensure_future(store.read(texts))
+    assert await store._on_thread(lambda: begun.wait(60))
+    await store.tidy(everything=True)
+    assert await reading == [message(number, 100_000).text for number in range(2, 5)]
+    assert store._segments.numbers() == [2]
+
+
+def test_waiting_for_readers_ends_in_time(tmp_path: Path) -> None:
+    connect(tmp_path / "mail.db", cache_kib=100).close()
+    found = Readers(tmp_path / "mail.db")
+    found.read(lambda _: found.settle(0.01))  # it would wait for itself
+    found.settle(60)
+    found.close()

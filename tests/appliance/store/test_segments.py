@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import NotFoundError, StoreError, StoreFullError
-from appliance.store import Account, Store, compaction, messages, segments
+from appliance.store import Account, Database, Store, compaction, messages, segments
 from appliance.store.mailboxes import delete_mailbox
 from appliance.store.segments import LARGE_RECORD, Segments
 from tests.appliance.store.samples import PREFIX, accept, box, message, rows, swept
@@ -266,3 +266,34 @@ async def test_a_database_that_is_mostly_free_is_made_smaller(
     assert (store.folder / "mail.db").stat().st_size < before / 2
     [found] = await store.load_many(rows(store, inbox))
     assert bytes(found) == PREFIX + bytes(message(0, 3000))
+
+
+async def test_where_room_is_short_no_text_is_moved_from_a_file_that_cannot_be_given_back(
+    store: Store, ana: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        await accept(store, message(number, 100_000), ana)
+    await store.write(lambda db: messages.expunge(db, box(store, ana).id, [1], deleted_only=False))
+    monkeypatch.setattr(compaction, "SHORT_BYTES", 1 << 60)
+    with store.hold_segments():
+        await store.tidy(everything=True)
+    assert store._segments.numbers() == [1]
+    await store.tidy(everything=True)
+    assert store._segments.numbers() == [2]
+
+
+async def test_pages_are_cut_off_as_the_room_for_the_log_allows(store: Store, ana: Account) -> None:
+    await asyncio.gather(*(accept(store, message(number, 20_000), ana) for number in range(10)))
+    await store.write(lambda db: messages.expunge(db, box(store, ana).id, None, deleted_only=False))
+    await swept(store)
+
+    def free_pages(db: Database) -> int:
+        return int(db.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def shrink(room: int) -> bool:
+        return store._call_writer(lambda db: compaction.shrink(db, room), outside=True)
+
+    before = store.peek(free_pages)
+    assert not await store._on_thread(lambda: shrink(compaction.SHRINK_COST - 1))
+    assert await store._on_thread(lambda: shrink(10 * compaction.SHRINK_COST))
+    assert before - store.peek(free_pages) == 10

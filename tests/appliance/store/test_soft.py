@@ -108,3 +108,18 @@ async def test_the_log_is_carried_over(soft: SoftStore, tmp_path: Path, monkeypa
     for _ in range(30):
         await soft.write(add)
     assert (tmp_path / "soft.db-wal").stat().st_size <= 12_000
+
+
+async def test_nothing_is_written_where_room_is_short_but_all_can_be_read(tmp_path: Path, clock: Seconds) -> None:
+    room = [True]
+    soft = SoftStore(tmp_path / "soft.db", clock=clock, has_room=lambda: room[0])
+    soft.add(NOTES)
+    assert await soft.write(add) == 1
+    room[0] = False
+    assert await soft.write(add) is None
+    assert await soft.read(notes) == 1
+    room[0] = True
+    assert await soft.write(add) is None  # not asked again so soon
+    clock.at += soft_code.RETRY_S
+    assert await soft.write(add) == 1
+    await soft.close()

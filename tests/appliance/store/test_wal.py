@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -94,7 +96,7 @@ async def test_an_idle_store_cuts_a_large_log(store: Store, ana: Account, monkey
 
 
 def test_the_files_size_corrects_the_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Log(tmp_path / "mail.db")
+    log = Log(tmp_path / "mail.db", Event())
     group = 1000 + 3 * wal.ROW_OVERHEAD + wal.GROUP_OVERHEAD
     log.grew(1000, 3)
     assert log.filled == group
@@ -130,9 +132,12 @@ async def test_the_log_is_made_long_with_zeros_and_still_says_the_same(
 
 def test_a_log_left_by_a_crash_is_carried_over_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mail.db-wal").write_bytes(b"x" * 5000)
-    assert not Log(tmp_path / "mail.db").due.is_set()
+    called = Event()
+    assert not Log(tmp_path / "mail.db", called).due
+    assert not called.is_set()
     monkeypatch.setattr(wal, "CHECKPOINT_BYTES", 5000)
-    assert Log(tmp_path / "mail.db").due.is_set()
+    assert Log(tmp_path / "mail.db", called).due
+    assert called.is_set()
 
 
 async def test_a_log_that_cannot_be_made_long_leaves_the_writer_at_work(
@@ -141,12 +146,18 @@ async def test_a_log_that_cannot_be_made_long_leaves_the_writer_at_work(
     def full(fd: int, data: bytes, at: int) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    real = os.pwrite
     await accept(store, message(1, 3000), ana)
     monkeypatch.setattr(wal.os, "pwrite", full)
     db = store._writer._link.db
     with pytest.raises(StoreError, match="No space left"):
         await store._on_thread(store._upkeep.extend)
     assert store._writer._link.db is db
+    size = store._wal.file_bytes()
+    monkeypatch.setattr(wal.os, "pwrite", lambda fd, data, at: real(fd, data[:5000], at))
+    with pytest.raises(StoreError, match="No space left"):
+        await store._on_thread(store._upkeep.extend)
+    assert store._wal.file_bytes() == size  # the last room of the disk is given back
     await accept(store, message(2, 3000), ana)
 
 

@@ -15,8 +15,9 @@ from appliance.store import Account, Change, Database, Store, accounts, database
 from appliance.store import store as store_code
 from appliance.store.accounts import create_account
 from appliance.store.mailboxes import create_mailbox, take_uids
+from appliance.store.writer import Job
 from tests.appliance.store.invariants import check_invariants
-from tests.appliance.store.samples import ENVELOPE, accept, box, count, message, uids, wish
+from tests.appliance.store.samples import ENVELOPE, accept, box, count, message, swept, uids, wish
 
 
 class Disk:
@@ -288,3 +289,34 @@ async def test_who_brings_too_much_has_to_wait(store: Store, ana: Account, monke
     await asyncio.gather(*tasks)
     assert len(uids(store, box(store, ana))) == 6
     assert store._waiting_octets == store._waiting_jobs == 0
+
+
+async def test_a_full_disk_met_between_transactions_gives_removals_the_reserve(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "data", reserve_bytes=1 << 20)
+    await store.start()
+
+    def grow(db: Database) -> None:
+        db.execute("PRAGMA max_page_count=1")  # the real error: no page more than there are
+        db.execute("CREATE TABLE more AS SELECT zeroblob(100000)")
+
+    with pytest.raises(StoreFullError):
+        await store._on_thread(lambda: store._call_writer(grow, outside=True))
+    assert not store._space.has_reserve
+    assert store.refusing_mail
+    await store.close()
+
+
+async def test_what_could_not_be_swept_is_swept_after_the_next_job(store: Store, ana: Account) -> None:
+    await accept(store, message(1), ana)
+    writer = store._writer
+
+    def give_up(_: Database) -> None:
+        writer._link.close()  # as after a disk error, between the removal and the sweeping
+
+    inbox = box(store, ana)
+    await asyncio.gather(
+        store.write(lambda db: messages.expunge(db, inbox.id, None, deleted_only=False)),
+        store._submit(Job(store._future(), run=give_up, outside=True)),
+    )
+    await swept(store)
+    assert count(store, "filing") == 0
