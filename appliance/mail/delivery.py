@@ -33,6 +33,7 @@ class Outcome:
     relayed_dsn: bool = False  # the next hop took over the DSN duties (RFC 3461 section 6.2)
     relayed_by: bool = False  # the next hop took over the wish for a time (RFC 2852 section 4.1.4)
     unreachable: bool = False  # no verdict on the recipient: the next hop as a whole could not be used
+    final: bool = False  # by LMTP: the mailbox has it, and nobody passes it on
     note: str = ""  # what was done to the message for this hop, for the trace
     security: str = ""  # what protected the connection and why so, for the trace
 

@@ -12,6 +12,7 @@ from appliance.mail.reply import Reply
 if TYPE_CHECKING:
     from appliance.store.model import QueuedMessage, QueueEntry
 
+ENDING_HERE = frozenset({"local", "list"})  # transports; what a list sends on is its own (RFC 3461 section 5.2.7.3)
 _PASSED = "not delivered by the time that the sender set; the last answer was: "
 
 
@@ -50,7 +51,7 @@ class Deadline:
         """Whether a "relayed" notice is due though nobody asked for one (section 4.1.4): always in mode T, and where
         the next hop does not know the time and it has not passed.
         """
-        if NOTIFY_NEVER in entry.recipient.notify or entry.route.transport == "local":
+        if outcome.final or NOTIFY_NEVER in entry.recipient.notify or entry.route.transport in ENDING_HERE:
             return False
         return "T" in self.mode or ("N" in self.mode and not outcome.relayed_by and now < self.at)
 

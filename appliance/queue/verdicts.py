@@ -8,12 +8,10 @@ from appliance.mail.delivery import Outcome
 from appliance.mail.dsn import Action, Notice
 from appliance.mail.envelope import NOTIFY_DELAY, NOTIFY_FAILURE, NOTIFY_SUCCESS
 from appliance.mail.reply import Reply
-from appliance.queue.deadline import Deadline
+from appliance.queue.deadline import ENDING_HERE, Deadline
 from appliance.queue.schedule import Schedule
 from appliance.store.model import QueueEntry
 from appliance.timestate import TimeState
-
-ENDING_HERE = frozenset({"local", "list"})  # transports; what a list sends on is its own (RFC 3461 section 5.2.7.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ def _success(entry: QueueEntry, outcome: Outcome, now: int, deadline: Deadline |
         return Notice(entry.recipient, "relayed", outcome.reply, outcome.peer, attempted_at=now)
     if outcome.relayed_dsn:
         return None
-    action: Action = "delivered" if entry.route.transport in ENDING_HERE else "relayed"
+    action: Action = "delivered" if outcome.final or entry.route.transport in ENDING_HERE else "relayed"
     return _notice(entry, outcome, action, now)
 
 

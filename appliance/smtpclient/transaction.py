@@ -263,6 +263,7 @@ class Delivery:
             self._client.peer,
             relayed_dsn="DSN" in extensions,
             relayed_by="DELIVERBY" in extensions,
+            final=self._client.machine.lmtp,
             note=self._note,
             security=self._client.security,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from appliance.config import Bind, CoreConfig
 from appliance.core import Core
@@ -35,6 +36,10 @@ class LmtpTransport:
         """See `hookspecs.Transport.deliver`."""
         try:
             bind = self._bind(route)
+            # Handing over is the delivery: what concerns the way ends here, TLS where nothing leaves the machine.
+            envelope = replace(
+                envelope, deliver_by=0, by_mode="", require_tls=envelope.require_tls and not bind.is_unix
+            )
             return await self._pool.deliver(bind, lambda: self._clients(bind), envelope, recipients, message)
         except HopError as error:
             return outcomes_of(error, recipients)

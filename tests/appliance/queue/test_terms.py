@@ -87,6 +87,7 @@ def test_the_sender_is_told_once_and_attempts_go_on() -> None:
         ("R", NOW + 5, (), {"relayed_by": True, "relayed_dsn": True}, False),
         ("RT", NOW + 5, ("NEVER",), {"relayed_by": True}, False),
         ("NT", NOW + 5, (), {"transport": "local"}, False),
+        ("NT", NOW + 5, (), {"final": True}, False),
     ],
 )
 def test_steps_that_are_told_of(mode: str, at: int, notify: tuple[str, ...], facts: dict[str, Any], told: bool) -> None:

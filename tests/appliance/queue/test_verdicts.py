@@ -52,6 +52,12 @@ def test_delivered(notify: tuple[str, ...], transport: str, relayed: bool, actio
     assert (found.notice.action if found.notice else None) == action
 
 
+def test_what_lmtp_has_taken_is_delivered() -> None:
+    found = verdict(entry("SUCCESS", transport="lmtp"), "delivered", OK, final=True)
+    assert found.notice is not None
+    assert found.notice.action == "delivered"
+
+
 @pytest.mark.parametrize(
     ("notify", "told"), [((), True), (("FAILURE",), True), (("SUCCESS",), False), (("NEVER",), False)]
 )

@@ -83,6 +83,17 @@ async def test_every_recipient_has_its_own_answer(extensions: tuple[str, ...], t
     assert server.commands[0] == "LHLO outer.test"
 
 
+async def test_handing_over_is_the_delivery(tmp_path: Path) -> None:
+    server = FakeServer((), lmtp=True)  # which knows neither times nor REQUIRETLS
+    async with on_a_socket(server, tmp_path / "lmtp") as where:
+        transport = LmtpTransport(core(next_hops={"inside.test": Bind.parse(where)}))
+        asked = Envelope(Address("a", "b.test"), deliver_by=1, by_mode="RT", require_tls=True)
+        (outcome,) = await transport.deliver(asked, to("ana"), MESSAGE, ROUTE)
+        await transport.close()
+    assert (outcome.status, outcome.final) == ("delivered", True)
+    assert server.messages[0].mail == "FROM:<a@b.test>"
+
+
 async def test_a_server_at_an_address_is_reached_too_and_asked_about_recipients() -> None:
     server = FakeServer(("PIPELINING",), by_name, lmtp=True)
     async with running(server):
