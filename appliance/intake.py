@@ -332,6 +332,8 @@ class Intake:
             findings += await self._dispatch.authenticate_message(
                 session=session, envelope=envelope, message=message, phase=phase, findings=tuple(findings)
             )
+        if judge(findings).action in {"refuse", "defer"}:
+            return findings  # what is sent away in any case need not be read
         findings += await self._dispatch.score_message(
             session=session, envelope=envelope, message=message, findings=tuple(findings)
         )
