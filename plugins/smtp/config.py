@@ -54,6 +54,7 @@ class SmtpConfig:
     hold_days: float = setting(
         30.0, "Days for which our own people may put off the release of a message (FUTURERELEASE); 0: not at all."
     )
+    hold_messages: int = setting(200, "Messages of one sender that may wait for a later release at the same time.")
     priority_from: tuple[str, ...] = setting(
         (),
         "Accounts and IP networks that may ask for a priority above 0 (MT-PRIORITY); that of others is lowered to 0.",
@@ -90,6 +91,7 @@ class SmtpConfig:
         yield from within(self, 1, 1_000_000, "max_auth_failures", "max_connections", "max_per_peer")
         yield from within(self, 0, 3650, "hold_days", unit="days")
         yield from within(self, 0, 86_400, "etrn_interval", unit="s")
+        yield from within(self, 1, 100_000, "hold_messages")
         yield from within(self, 1, 86_400, "command_timeout", "data_timeout", "data_deadline", unit="s")
         yield from within(self, 0, 100, "stress_percent")
         yield from within(self, 1, 300, "stress_timeout", unit="s")

@@ -18,6 +18,7 @@ from appliance.mail.received import protocol_name, received_field
 from appliance.mail.reply import Reply
 from appliance.planning import Transaction
 from appliance.spool import IN_MEMORY, Spool
+from appliance.store.terms import waiting_for_release
 from plugins.smtp.dialogue import HELLO_FIRST, NO_ARGUMENT
 from plugins.smtp.envelope import parse_mail, parse_rcpt
 from plugins.smtp.protocol import NUL_IN_MESSAGE, STRAY_LINE_END, BodyChunk, BodyEnd, Chunk
@@ -45,6 +46,7 @@ NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 NO_RECIPIENTS_LMTP = Reply(503, "5.5.1", "No valid recipients")  # RFC 2033 section 4.2 knows no other code here
 BINARY_BY_BDAT = Reply(503, "5.5.1", "A binary message comes by BDAT")  # RFC 3030 section 3
 PRIORITY_LOWERED = b"250 2.3.6 0 is the priority of this message: a higher one is not yours to ask for\r\n"
+TOO_MANY_WAIT = Reply(552, "5.7.16", "Too many messages of yours wait for their time already")  # RFC 4865 section 6
 BDAT_HAS_BEGUN = Reply(503, "5.5.1", "The message has begun with BDAT")
 TEXT_TOO_EARLY = Reply(503, "5.5.0", "The message came before the answer to DATA, closing")
 NO_HEADER = Reply(554, "5.6.0", "The message does not begin with a header field")
@@ -94,6 +96,8 @@ async def mail(session: SmtpSession, argument: str) -> None:
             and not await may_send_as(core, facts.account, envelope.sender, session.config.sender_check)
         ):
             refusal = NOT_YOURS
+        if refusal is None and envelope.release_at and await _waits_too_much(session, envelope):
+            refusal = TOO_MANY_WAIT
         if refusal is None and envelope.auth:
             envelope.auth = await believed_author(core, facts, envelope.auth, session.config.sender_check)
     except (RefusedError, HookFailedError) as error:
@@ -110,6 +114,13 @@ async def mail(session: SmtpSession, argument: str) -> None:
         session.connection.write(PRIORITY_LOWERED)
         return
     session.connection.write(MAIL_OK)
+
+
+async def _waits_too_much(session: SmtpSession, envelope: Envelope) -> bool:
+    core = session.core
+    now = int(core.now())
+    waiting = await core.store.read(lambda db: waiting_for_release(db, envelope.sender, now))
+    return waiting >= session.config.hold_messages
 
 
 def _mail_refusal(session: SmtpSession) -> Reply | None:

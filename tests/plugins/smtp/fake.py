@@ -327,9 +327,13 @@ class FakeDirectory:
 
 
 class FakeStore:
-    """A store of which a session wants only the directory."""
+    """A store of which a session wants only the directory, and how many messages of its sender wait."""
 
     directory = FakeDirectory()
+    waiting = 0
+
+    async def read(self, fn: Callable[..., int]) -> int:
+        return self.waiting
 
 
 @dataclass

@@ -14,6 +14,7 @@ from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.mail.session import TlsInfo
 from appliance.store.queue import list_queue
+from appliance.store.terms import waiting_for_release
 from plugins.mda.delivery import LocalTransport
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.protocol import SmtpServer
@@ -95,6 +96,18 @@ async def test_whose_word_about_the_author_is_taken(tmp_path: Path, word: bytes,
     assert (await sent(tmp_path, b" AUTH=" + word, login=login)).auth == auth
 
 
+async def test_a_sender_may_let_so_many_messages_wait_and_no_more(tmp_path: Path) -> None:
+    core = FakeCore(tmp_path, SmtpConfig(hold_messages=2))
+    store: Any = core.core.store
+    for waiting, answer in ((1, b"250 2.1.0"), (2, b"552 5.7.16")):
+        store.waiting = waiting
+        mail = b"MAIL FROM:<ana@palomar.test> HOLDFOR=60\r\n"
+        connection = FakeConnection(SmtpServer(65_536), [Turn(LOGIN), Turn(mail)])
+        connection.tls = TLS
+        await run_session(core, connection, "submission")
+        assert connection.answers[-1].startswith(answer)
+
+
 def test_without_a_clock_nothing_waits_for_a_time() -> None:
     terms = Terms(1000, clock=False, max_hold_s=60)
     assert terms.announced() == ["DELIVERBY", "MT-PRIORITY"]
@@ -171,6 +184,9 @@ async def test_mail_for_later_waits_in_the_queue_for_those_here_too(tmp_path: Pa
         assert o.told == []
         pairs = await o.store.read(list_queue)
         assert {entry.next_at for _, entry in pairs} == {now + 500}
+        sender = pairs[0][0].sender
+        for who, at, count in ((sender, now, 1), (sender, now + 500, 0), (None, now, 0)):
+            assert await o.store.read(lambda db, who=who, at=at: waiting_for_release(db, who, at)) == count  # type: ignore[misc]
         queued, entry = next(pair for pair in pairs if pair[1].route.transport == "local")
         envelope = Envelope(queued.sender, [entry.recipient], release_at=queued.release_at)
         (outcome,) = await LocalTransport(o.core).deliver_queued(envelope, queued, [entry], message)
