@@ -19,7 +19,7 @@ from hw.config import MAX_MTU, MAX_NAMESERVERS, MIN_MTU, NetworkConfig
 from hw.explain import explain
 from hw.routes import Way, addresses_of, detour, metrics, routes_of, rules_of
 from hw.sysctls import global_sysctls, ipv4_sysctls, ipv6_sysctls
-from hw.topology import Member, Topology, topology
+from hw.topology import DEFAULT_MTU, Member, Topology, topology
 from hw.wanted import (
     Allowance,
     DhcpClient,
@@ -55,7 +55,7 @@ def plan(
     unexplained = Plan(
         hostname=name,
         mdns_name=name if config.mdns else "",
-        links=tuple(_with_mtu(link, ways, remarks) for link in made.links),
+        links=tuple(_sized(made.links, ways, remarks)),
         down=tuple(sorted(made.down)),
         addresses=addresses,
         routes=(*routes_of(ways, addresses), *detour(ways, learned.advertised_routes)),
@@ -114,15 +114,24 @@ def _asks_dhcp(member: Member) -> bool:
     return member.config.ipv4 == "dhcp"
 
 
-def _with_mtu(link: Link, ways: Iterable[Way], remarks: list[str]) -> Link:
-    """The MTU of the configuration, else that of the lease where IPv6 still fits, else the usual one."""
-    if link.mtu:
-        return link
-    mtu = next((way.lease.mtu for way in ways if way.name == link.name and way.lease), 0)
-    if mtu and not MIN_MTU <= mtu <= MAX_MTU:
-        remarks.append(f"{link.name}: the DHCP server wants packets of {mtu} octets, which is not heeded.")
-        mtu = 0
-    return replace(link, mtu=mtu)
+def _sized(links: Iterable[Link], ways: Iterable[Way], remarks: list[str]) -> Iterator[Link]:
+    """The MTU of the configuration, else that of the lease where IPv6 still fits, else the usual one.
+
+    A VLAN's packets must fit through its interface: the configuration's do already, those of leases are made to.
+    """
+    asked = {way.name: way.lease.mtu for way in ways if way.lease}
+    on_it: dict[str, int] = {}
+    for link in links:
+        on_it[link.parent] = max(on_it.get(link.parent, 0), link.mtu)
+    carried: dict[str, int] = {}
+    for link in links:  # what VLANs are on comes before them
+        mtu = link.mtu or asked.get(link.name, 0)
+        least, most = max(MIN_MTU, on_it.get(link.name, 0)), carried.get(link.parent, MAX_MTU)
+        if mtu and not link.mtu and not least <= mtu <= most:
+            remarks.append(f"{link.name}: the DHCP server wants packets of {mtu} octets, which is not heeded.")
+            mtu = 0
+        carried[link.name] = mtu or DEFAULT_MTU
+        yield replace(link, mtu=mtu)
 
 
 def _sysctls(made: Topology, ways: Iterable[Way]) -> Iterator[Sysctl]:

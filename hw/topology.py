@@ -186,8 +186,8 @@ def _raise_parents(made: Topology) -> None:
     """A VLAN's packets must fit through its parent, and a bridge's through its ports."""
     needed: dict[str, int] = {}
     for link in made.links:
-        needed[link.parent] = max(needed.get(link.parent, DEFAULT_MTU), link.mtu)
+        needed[link.parent] = max(needed.get(link.parent, 0), link.mtu)
     for place, link in enumerate(made.links):  # bridges come before their ports
         size = max(needed.get(link.name, 0), needed.get(link.master, 0) if link.master else 0)
-        if size > max(link.mtu, DEFAULT_MTU):
+        if size > (link.mtu or DEFAULT_MTU):
             made.links[place] = replace(link, mtu=size)

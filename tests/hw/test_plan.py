@@ -200,6 +200,28 @@ def test_packet_size_of_a_lease_is_heeded_where_ipv6_fits(asked: int, got: int) 
     assert any("not heeded" in line for line in made.words) == (bool(asked) and not got)
 
 
+@pytest.mark.parametrize(
+    ("own", "own_lease", "vlan", "vlan_lease", "sizes"),
+    [
+        (1280, 0, 0, 1400, (1280, 0)),  # the VLAN's lease asks for more than its interface carries
+        (0, 0, 0, 1400, (0, 1400)),
+        (0, 0, 0, 9000, (0, 0)),
+        (0, 1400, 0, 1400, (1400, 1400)),
+        (0, 1400, 1500, 0, (0, 1500)),  # the interface's lease would leave too little for the VLAN
+        (1280, 0, 1500, 0, (1500, 1500)),
+    ],
+)
+def test_what_a_vlan_sends_fits_through_its_interface(
+    own: int, own_lease: int, vlan: int, vlan_lease: int, sizes: tuple[int, int]
+) -> None:
+    config = NetworkConfig(
+        nics={"eth0": NicConfig(mtu=own)}, vlans={"office": VlanConfig(id=7, on="eth0", mtu=vlan, ipv4="dhcp")}
+    )
+    leases = with_leases(eth0=replace(LEASE, mtu=own_lease), office=replace(LEASE_1, mtu=vlan_lease))
+    made = planned(ETH0, learned=leases, config=config)
+    assert tuple(link.mtu for link in made.links) == sizes
+
+
 def test_what_cannot_be_a_resolver_is_none() -> None:
     bad = ("127.0.0.1", "0.0.0.0", "224.0.0.251", "::1", "name.example", "192.168.1.1")
     learned = Learned(
