@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 COALESCE_S = 0.05
 """Events within that time lead to one round."""
+RULES_AGAIN_S = 5.0
+"""Seconds after which rules that were not taken are tried again; those from before hold until then."""
 LOOK_ANYWAY_S = 60.0
 """Seconds after which everything is looked at though nothing has happened."""
 
@@ -84,6 +86,7 @@ class Network:
         has_ssh_key: Callable[[], bool] = lambda: False,
         listening: tuple[int, ...] = (),
         clock: Callable[[], float] = time.monotonic,
+        rules_again_s: float = RULES_AGAIN_S,
     ) -> None:
         self._kernel = kernel
         self._applier = Applier(kernel)
@@ -95,6 +98,7 @@ class Network:
         self._resolv_conf = resolv_conf
         self._has_ssh_key = has_ssh_key
         self._clock = clock
+        self._rules_again_s = rules_again_s
         self._wake = asyncio.Event()
         self._wake.set()
         self._rules: bytes | None = None
@@ -243,7 +247,8 @@ class Network:
         try:
             await asyncio.to_thread(self._load_rules, rules)
         except OSError as error:
-            log.error("the firewall's rules were not taken: %s", error)
+            log.error("the firewall's rules were not taken, and are tried again: %s", error)
+            asyncio.get_running_loop().call_later(self._rules_again_s, self.dirty)
             return [Note(source="firewall", level="error", text=f"The firewall's rules were not taken: {error}.")]
         self._rules = rules
         return []

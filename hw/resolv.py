@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-NFT_S = 20.0
+NFT_S = 60.0
+"""What an ordinary ruleset needs on a board that is busy starting is a few seconds."""
 _HEAD = "# Written by palomar-hw at each change of the network; settings: [network] dns.\n"
 
 

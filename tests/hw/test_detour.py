@@ -110,6 +110,37 @@ async def test_resolv_conf_says_what_routers_advertise(tmp_path: Path) -> None:
     await asyncio.wait([task])
 
 
+async def test_rules_that_were_not_taken_are_tried_again(tmp_path: Path) -> None:
+    given: list[bytes] = []
+    notes: asyncio.Queue[str] = asyncio.Queue()
+
+    def load_rules(rules: bytes) -> None:
+        given.append(rules)
+        if len(given) < 3:
+            raise OSError("nft did not end within 60 s")
+
+    def report(facts: object) -> None:
+        assert isinstance(facts, tuple)
+        notes.put_nowait(" ".join(note.text for note in facts))
+
+    network = Network(
+        FakeKernel(ETH0),
+        NetworkConfig(),
+        changed=lambda: None,
+        hire=lambda *_: {},
+        load_rules=load_rules,
+        resolv_conf=tmp_path / "resolv.conf",
+        rules_again_s=0.01,
+    )
+    task = asyncio.create_task(network.run(report))
+    assert "nft did not end within 60 s" in await until(notes, lambda text: "were not taken" in text)
+    await until(notes, lambda text: "were not taken" not in text)
+    assert len(given) == 3
+    assert len(set(given)) == 1
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def until(rounds: asyncio.Queue[str], fits: Callable[[str], bool]) -> str:
     async with asyncio.timeout(5):
         while not fits(text := await rounds.get()):
