@@ -104,7 +104,7 @@ class Lab(Namespaces):
     def bad_line(self, loss: float, number: int = 0) -> tuple[int, Cable]:
         """A router as above, and the cable to it, which loses packets."""
         pid = self.namespace(ROUTER)
-        near, far = Peer(f"palomar{number}", self.box, f"eth{number}"), Tap(f"palomar{number}tap")
+        near, far = Peer(f"pal{os.getpid()}-{number}", self.box, f"eth{number}"), Tap(f"tap{os.getpid()}-{number}")
         far.move(pid, "lan0")
         cable = Cable(far, near, loss=loss, seed=number)
         self.cables.append(cable)

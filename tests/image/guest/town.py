@@ -3,6 +3,7 @@ else's mail server."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from subprocess import Popen
@@ -25,7 +26,7 @@ class Town(Namespaces):
     def network(self, number: int, nic: GuestNic, *, vlan: int = 0, loss: float = 0.0) -> tuple[int, Cable]:
         """The network 10.9.<number>.0/24 and fd00:<number + 9>::/64, with a router but no server yet, and its cable."""
         pid = self.namespace(ROUTER)
-        tap = Tap(f"palomar{number}")
+        tap = Tap(f"tap{os.getpid()}-{number}")
         tap.move(pid, "lan0")
         cable = Cable(tap, nic, vlan=vlan, loss=loss, seed=number)
         self.cables.append(cable)
