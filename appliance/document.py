@@ -15,6 +15,7 @@ from appliance.errors import ConfigError, Problem
 
 CONFIG_VARIABLE = "PALOMAR_CONFIG"
 CONFIG_PLACES = (Path("palomar.toml"), Path("/etc/palomar/palomar.toml"))
+DEMO_CONFIG = Path(__file__).resolve().parent.parent / "demo" / "palomar.toml"
 
 Key = tuple[str | int, ...]
 """The way to a value: names of tables and settings, numbers in lists."""
@@ -27,6 +28,11 @@ def find_config(path: Path | None = None) -> Path:
     if named := os.environ.get(CONFIG_VARIABLE):
         return Path(named)
     return next((place for place in CONFIG_PLACES if place.exists()), CONFIG_PLACES[0])
+
+
+def _demo() -> str:
+    """In a checkout of the source: where the demo's file is, since `make run` is what most start there."""
+    return f"; the demo's is {DEMO_CONFIG}" if DEMO_CONFIG.is_file() else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,8 @@ class Document:
         try:
             return cls.parse(path.read_text(encoding="utf-8"), path)
         except OSError as error:
-            problem = Problem(
-                "file", f"cannot read {path}: {error.strerror}.", "Name the file with --config.", str(path)
-            )
+            remedy = f"Name the file with --config{_demo()}."
+            problem = Problem("file", f"cannot read {path}: {error.strerror}.", remedy, str(path))
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             problem = Problem("file", f"not UTF-8 at byte {error.start}.", "Save it as UTF-8.", str(path), line)

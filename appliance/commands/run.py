@@ -15,11 +15,10 @@ from appliance.app import run as run_appliance
 from appliance.commands.context import Palomar
 from appliance.config import CoreConfig, Settings
 from appliance.control import CallError
+from appliance.document import DEMO_CONFIG
 from appliance.errors import ConfigError
 from appliance.loop import run as run_loop
 from appliance.preflight import binds
-
-DEMO_CONFIG = Path(appliance.__file__).resolve().parent.parent / "demo" / "palomar.toml"
 
 TO_TRY = """\
 Try this in another terminal; README.md has more:

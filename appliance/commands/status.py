@@ -17,7 +17,7 @@ VERDICTS = {
     EXIT_WARNING: "Something wants your attention.",
     EXIT_BROKEN: "Something is broken.",
 }
-NOT_RUNNING = ("Palomar", "does not run; start it with `palomar run`, or see the system's log why it stopped", "error")
+NOT_RUNNING = "does not run; start it with `palomar run`, or see the system's log why it stopped"
 
 
 @click.command()
@@ -28,7 +28,8 @@ def status(palomar: Palomar, as_json: bool) -> None:
 
     The exit code is 0 if all is well, 3 if something wants attention, 4 if something is broken or nothing runs.
     """
-    lines = palomar.call("status") if palomar.is_running() else [NOT_RUNNING]
+    lines = palomar.call("status") if palomar.is_running() else [("Palomar", NOT_RUNNING, "error")]
+    lines = [*lines, ("Configuration", str(palomar.path), "info")]
     code = verdict(lines)
     if as_json:
         rows = [dict(zip(("label", "value", "level"), line, strict=True)) for line in lines]

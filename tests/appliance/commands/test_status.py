@@ -35,4 +35,5 @@ def test_an_appliance_that_does_not_run_is_broken(tmp_path: Path) -> None:
         assert main(["--config", str(config), "status", "--json"]) == 4
         found = json.loads(out.getvalue())
     assert (found["well"], found["lines"][0]["level"]) == (False, "error")
+    assert found["lines"][-1] == {"label": "Configuration", "value": str(config), "level": "info"}
     assert not (tmp_path / "data").exists()  # looking makes nothing
