@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import re
 import smtplib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +22,11 @@ from appliance.auth import AuthConfig, Authenticator, Credential, make_credentia
 from appliance.config import Bind, CoreConfig, Settings
 from appliance.hookspecs import hookimpl
 from appliance.listener import Listener
+from appliance.mail.address import Address
 from appliance.mail.delivery import Route
-from appliance.mail.envelope import Recipient
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.message import Message
+from appliance.smtpclient import Hop, reach
 from appliance.store.accounts import set_enabled
 from appliance.tls import Certificates, TlsConfig
 from appliance.wire.sasl.client import client
@@ -37,7 +43,16 @@ MESSAGE = b"From: load@sender.test\r\nSubject: Hello\r\n\r\n.dots\r\nHow are you
 
 
 class Outside:
-    """Stands in for the relay role."""
+    """Stands in for the relay role, and notes the envelopes that it is shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Envelope] = []
+
+    @hookimpl
+    async def message_received(self, envelope: Envelope, message: Message) -> Message:
+        """The envelope as it was when the message came."""
+        self.seen.append(replace(envelope, recipients=list(envelope.recipients)))
+        return message
 
     @hookimpl(trylast=True)
     async def route_recipient(self, recipient: Recipient) -> Route:
@@ -56,8 +71,11 @@ def free_ports(count: int) -> list[int]:
 class Served:
     """An office whose ports are open."""
 
-    def __init__(self, here: Office, running: list[Listener], config: SmtpConfig, authority: trustme.CA) -> None:
+    def __init__(
+        self, here: Office, running: list[Listener], config: SmtpConfig, authority: trustme.CA, seen: list[Envelope]
+    ) -> None:
         self.here = here
+        self.seen = seen
         self.running = running
         self.config = config
         self.mx, self.submission, self.submissions = (
@@ -112,6 +130,7 @@ async def served(tmp_path: Path, authority: trustme.CA) -> AsyncIterator[Served]
     config = SmtpConfig(
         mx=binds[0], submission=binds[1], submissions=binds[2], lmtp=(Bind(str(tmp_path / "lmtp"), 0),), max_per_peer=20
     )
+    outside = Outside()
     core_config = CoreConfig(hostname="mail.palomar.test", domains=("palomar.test",), data=tmp_path)
 
     async def find(*, login: str) -> Sequence[Credential] | None:
@@ -122,7 +141,7 @@ async def served(tmp_path: Path, authority: trustme.CA) -> AsyncIterator[Served]
         return None
 
     async with contextlib.AsyncExitStack() as stack:
-        here = await stack.enter_async_context(office(tmp_path, ("outside", Outside()), config=core_config))
+        here = await stack.enter_async_context(office(tmp_path, ("outside", outside), config=core_config))
         here.core.settings = Settings.of(core_config, MdaConfig(), config)
         here.core.certificates = certificates
         here.core.auth = Authenticator(
@@ -138,7 +157,7 @@ async def served(tmp_path: Path, authority: trustme.CA) -> AsyncIterator[Served]
             task = asyncio.create_task(service.run(ready.set))
             await ready.wait()
             stack.push_async_callback(_stop, task)
-        yield Served(here, running, config, authority)
+        yield Served(here, running, config, authority, outside.seen)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
@@ -392,3 +411,45 @@ async def test_goodbye_at_shutdown(served: Served) -> None:
         connection.stop()
     assert await reader.read() == b"421 4.3.2 The service is shutting down, try again later\r\n"
     writer.close()
+
+
+# ── our own client ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("way", ["smtp", "tls", "lmtp"])
+async def test_one_appliance_passes_on_to_another_what_was_asked_for(served: Served, way: str) -> None:
+    """The client's and the server's machine back to back: binary text, and every parameter that both know."""
+    text = b"\0\r\n.\r\n\xff\r not the end \n" * 3000
+    message = Message(b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: image/png\r\n\r\n", text)
+    now = int(time.time())
+    asked = Envelope(
+        Address("a", "sender.test"), ret="HDRS", envid="id=1", body="BINARYMIME", priority=-2,
+        deliver_by=now + 500, by_mode="R", require_tls=way == "tls",
+    )  # fmt: skip
+    recipients = [Recipient(Address("ana", "palomar.test"), frozenset({"NEVER"}), "rfc822;o@old.test")]
+
+    def context(verify: bool) -> ssl.SSLContext:
+        assert verify is (way == "tls")
+        return served.context
+
+    hop = Hop(
+        host=served.lmtp if way == "lmtp" else "localhost",
+        port=0 if way == "lmtp" else served.mx,
+        own_name="outer.test",
+        lmtp=way == "lmtp",
+        tls="verified" if way == "tls" else "off",
+    )
+    address = served.lmtp if way == "lmtp" else "127.0.0.1"
+    async with contextlib.aclosing(reach(hop, [address], context)) as clients:
+        client = await anext(clients)
+        (outcome,) = await client.send(asked, recipients, message)
+        await client.quit()
+    assert outcome.status == "delivered", outcome.reply
+    (envelope,) = served.seen
+    assert now + 490 < envelope.deliver_by <= now + 501
+    assert replace(envelope, deliver_by=asked.deliver_by) == replace(asked, recipients=recipients, size=message.size)
+    (stored,) = await served.here.inbox("ana@palomar.test")
+    header, _, encoded = stored.partition(b"\r\n\r\n")
+    assert b"\r\nContent-Transfer-Encoding: base64" in header
+    assert b"\tPRIORITY -2" in header
+    assert base64.b64decode(encoded) == text
