@@ -1,0 +1,54 @@
+"""`palomar spam`: why a message was judged as it was."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import click
+
+from appliance.commands.terminal import Column, json_option, print_json, show
+
+FINDINGS = (
+    Column("score", "Score", lambda score: f"{score:+.2f}", right=True),
+    Column("name", "Check"),
+    Column("result", "Result"),
+    Column("text", "What it means"),
+    Column("evidence", "Seen"),
+)
+
+
+@click.group()
+def spam() -> None:
+    """Show how mail was judged."""
+
+
+@spam.command("why")
+@click.argument("text")
+@json_option
+@click.pass_obj
+def why(palomar: Any, text: str, as_json: bool) -> None:
+    """Show what the filters found in a message, and what was concluded for each recipient.
+
+    TEXT is its trace id (the SMTP reply and Received say it), or words of its trace: a sender, a Message-ID.
+    """
+    rows = palomar.call("spam.why", text=text)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        click.echo("Nothing was judged that fits; the trace keeps the last messages only.", err=True)
+    for trace_id, group in groupby(rows, key=lambda row: row["trace_id"]):
+        lines = list(group)
+        click.secho(trace_id, bold=True)
+        for row in lines:
+            if row["kind"] == "message":
+                click.echo(f"  {row['result']}: {row['text']}")
+        found = [row for row in lines if row["kind"] == "found"]
+        show(
+            sorted(found, key=lambda row: -row["score"]), FINDINGS, as_json=False, empty="No check had anything to say"
+        )
+        for row in lines:
+            if row["kind"] == "judged":
+                reason = f" ({row['text']})" if row["text"] else ""
+                click.echo(f"{row['recipient']}: {row['result']} at {row['score']:.1f}{reason}")
