@@ -71,12 +71,16 @@ def _misfits(manager: pluggy.PluginManager, plugin: object) -> list[str]:
     wrong = []
     hooks = 0
     for name in dir(plugin):
+        if isinstance(getattr(plugin, name, None), ModuleType) and _is_hook(name):
+            # Importing a submodule puts it into its package, in the place of the function of that name.
+            wrong.append(f"has a module named as the hook {name!r}; rename the module")
+            continue
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is None:
             continue
         hooks += 1
         spec = getattr(hookspecs, options.get("specname") or name, None)
-        if not hasattr(spec, "rule_combine"):
+        if not _is_hook(options.get("specname") or name):
             wrong.append(f"implements {name!r}, which is no hook")
             continue
         if options.get("hookwrapper") or options.get("wrapper"):
@@ -84,6 +88,10 @@ def _misfits(manager: pluggy.PluginManager, plugin: object) -> list[str]:
         if inspect.iscoroutinefunction(spec) != inspect.iscoroutinefunction(getattr(plugin, name)):
             wrong.append(f"{name} must be {'async def' if inspect.iscoroutinefunction(spec) else 'def'}")
     return wrong if hooks else ["implements no hook"]
+
+
+def _is_hook(name: str) -> bool:
+    return hasattr(getattr(hookspecs, name, None), "rule_combine")
 
 
 def _find(name: str, folder: Path | None, announced: Mapping[str, importlib.metadata.EntryPoint]) -> ModuleType:

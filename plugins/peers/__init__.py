@@ -42,7 +42,7 @@ def services(core: Core) -> Sequence[Service]:
 
 @hookimpl
 def commands() -> Sequence[click.Command]:
-    from plugins.peers.commands import peers
+    from plugins.peers.command import peers
 
     return [peers]
 

@@ -27,6 +27,6 @@ def hooks(core: Core) -> Sequence[object]:
 
 @hookimpl
 def commands() -> Sequence[click.Command]:
-    from plugins.tlspolicy.commands import tls
+    from plugins.tlspolicy.command import tls
 
     return [tls]

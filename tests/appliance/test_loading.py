@@ -96,3 +96,8 @@ def test_a_wrapper(tmp_path: Path) -> None:
 def test_names_that_are_paths_are_refused(tmp_path: Path, name: str) -> None:
     _, problems = load([name], tmp_path)
     assert "no plugin name" in problems[0][1]
+
+
+def test_a_module_in_the_place_of_a_hook_is_told(tmp_path: Path) -> None:
+    text = "import json as commands\n" + PLUGIN
+    assert "has a module named as the hook 'commands'" in wrong(tmp_path, "shadowed", text)

@@ -28,7 +28,7 @@ def migrations() -> Sequence[Migration]:
 
 @hookimpl
 def commands() -> Sequence[click.Command]:
-    from plugins.spam.dkim.commands import dkim
+    from plugins.spam.dkim.command import dkim
 
     return [dkim]
 

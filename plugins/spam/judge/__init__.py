@@ -20,7 +20,7 @@ def settings() -> Sequence[Section]:
 
 @hookimpl
 def commands() -> Sequence[click.Command]:
-    from plugins.spam.judge.commands import spam
+    from plugins.spam.judge.command import spam
 
     return [spam]
 
