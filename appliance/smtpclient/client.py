@@ -18,9 +18,13 @@ from appliance.smtpclient.prepare import call_out_arguments
 from appliance.smtpclient.transaction import Delivery
 from appliance.tlslink import TlsError, TlsFailure
 from appliance.wire.smtp import parse_limits
-from appliance.wire.smtp_client import GREETING, UNASKED, Answer, ClientMachine
+from appliance.wire.smtp_client import GREETING, TEXT, UNASKED, Answer, ClientMachine
 
 __all__ = ["SmtpClient"]
+
+
+# What counts even if more comes with it, such as a 421; and what has a check of its own.
+_MORE_MAY_COME = frozenset({TEXT, "QUIT", "STARTTLS"})
 
 
 class SmtpClient:
@@ -232,6 +236,9 @@ class SmtpClient:
             raise HopError(event.reply, peer=self.peer)
         if event.verb != verb:
             raise self._broken("4.5.0", f"answer to {event.verb} where {verb} was next")
+        if self.machine.premature and verb not in _MORE_MAY_COME:
+            # Whoever answers before the question would have a message delivered that nobody has taken.
+            raise self._broken("4.5.0", f"a reply that was not asked for came with the answer to {verb}")
         return event.reply
 
     def _broken(self, enhanced: str, text: str) -> HopError:

@@ -82,6 +82,11 @@ class ClientMachine:
         self.peer_name = ""
 
     @property
+    def premature(self) -> bool:
+        """Whether the server has said something although nothing is unanswered: it answers what was not asked yet."""
+        return not self._pending and self._reader.pending
+
+    @property
     def unanswered(self) -> int:
         """How many replies are still to come."""
         return len(self._pending)

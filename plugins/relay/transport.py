@@ -19,7 +19,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.smtpclient import Contexts, Hop, HopError, SmtpClient, SmtpPool, Timeouts, TlsPolicy, outcomes_of, reach
-from appliance.smtpclient.client import as_permanent
+from appliance.smtpclient.demand import demands_tls, no_secured_way
 from plugins.relay.config import RelayConfig
 from plugins.relay.exchangers import in_order, interleaved, same_host
 
@@ -57,7 +57,7 @@ class RelayTransport:
     ) -> list[Outcome]:
         """See `hookspecs.Transport.deliver`."""
         policy = self._policy(route)
-        wish: Wish = "require" if envelope.require_tls else "waive" if envelope.tls_optional else ""
+        wish: Wish = "require" if demands_tls(envelope) else "waive" if envelope.tls_optional else ""
         key = (route.next_hop, policy, wish)
         try:
             return await self._pool.deliver(
@@ -108,7 +108,7 @@ class RelayTransport:
                     raise
                 failures.append(error)
         if failures:
-            raise _last(failures, for_good=wish == "require")
+            raise no_secured_way(failures) if wish == "require" else failures[-1]
         if not addressed and domain.startswith("["):
             # Named by an administrator, who may put it right: no reason to give mail back.
             raise HopError(Reply(451, "4.4.4", f"the host {domain} has no address"), peer="")
@@ -193,17 +193,6 @@ class RelayTransport:
     @property
     def _contexts(self) -> Contexts:
         return self._core.certificates.client_context
-
-
-def _last(failures: Sequence[HopError], *, for_good: bool) -> HopError:
-    """What all hosts together come to: the last failure.
-
-    `for_good`: where no host is a secured way, a message that demands one goes back (RFC 8689 section 4.2.1).
-    """
-    last = failures[-1]
-    if for_good and all(error.lacking or error.tls_failure for error in failures):
-        return HopError(as_permanent(last.reply), peer=last.peer)
-    return last
 
 
 def _unproven(name: str) -> Reply:

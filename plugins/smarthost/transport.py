@@ -15,6 +15,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.smtpclient import Contexts, Hop, HopError, Login, SmtpClient, SmtpPool, TlsPolicy, outcomes_of, reach
+from appliance.smtpclient.demand import demands_tls, no_secured_way
 from plugins.smarthost.config import SmartHost, SmarthostConfig
 
 
@@ -41,7 +42,9 @@ class SmarthostTransport:
         try:
             if not chain:
                 raise _refused(route.next_hop, "4.3.5", f"[smarthost] has no host {route.next_hop!r} any more")
-            return await self._pool.deliver(tuple(chain), lambda: self._clients(chain), envelope, recipients, message)
+            demand = demands_tls(envelope)
+            key = (tuple(chain), demand)
+            return await self._pool.deliver(key, lambda: self._clients(chain, demand), envelope, recipients, message)
         except HopError as error:
             return outcomes_of(error, recipients)
 
@@ -49,19 +52,21 @@ class SmarthostTransport:
         """End the connections that are kept."""
         await self._pool.close()
 
-    async def _clients(self, chain: Sequence[SmartHost]) -> AsyncGenerator[SmtpClient, None]:
+    async def _clients(self, chain: Sequence[SmartHost], demand: bool) -> AsyncGenerator[SmtpClient, None]:
         """Connections to the hosts of a chain, one after the other. Raises HopError at the end."""
-        failure: HopError | None = None
+        failures: list[HopError] = []
         for host in chain:
             try:
                 addresses = await self._addresses(host)
-                async with aclosing(reach(self._hop(host), addresses, self._contexts(host))) as clients:
+                async with aclosing(reach(self._hop(host, demand), addresses, self._contexts(host))) as clients:
                     async for client in clients:
                         yield client
             except HopError as error:
-                failure = failure or error  # the host that should have done it matters most to whoever reads this
-        if failure is not None:
-            raise failure
+                failures.append(error)
+        if failures and demand:
+            raise no_secured_way(failures)
+        if failures:
+            raise failures[0]  # the host that should have done it matters most to whoever reads this
 
     async def _addresses(self, host: SmartHost) -> list[str]:
         """Where the host is. A name that is not there is our mistake or a passing one, so mail waits."""
@@ -75,15 +80,18 @@ class SmarthostTransport:
             raise _refused(host.key, "4.4.4", f"{host.host} has no address")
         return addresses
 
-    def _hop(self, host: SmartHost) -> Hop:
+    def _hop(self, host: SmartHost, demand: bool) -> Hop:
+        """The terms for a host. `demand`: the message goes by secured ways or not at all (RFC 8689)."""
         settings = self._core.settings
-        policy: TlsPolicy = "verified" if host.tls == "required" and host.verify else host.tls
+        policy: TlsPolicy = "verified" if demand or (host.tls == "required" and host.verify) else host.tls
         return Hop(
             host=host.host,
             port=host.port,
             own_name=settings[SmarthostConfig].own_name or settings[CoreConfig].hostname,
             tls=policy,
             implicit_tls=host.speaks_tls_first,
+            proven=True,  # an administrator wrote it down
+            require_tls=demand,
             login=Login(host.username, self._password(host)) if host.username else None,
         )
 

@@ -226,3 +226,17 @@ async def test_the_plugin_takes_what_nobody_else_routes() -> None:
 def test_settings_are_checked(settings: dict[str, object], words: str) -> None:
     [problem] = RelayConfig(**settings).problems()  # type: ignore[arg-type]
     assert words in f"{problem.setting} {problem.text} {problem.remedy}"
+
+
+async def test_a_notice_about_a_message_that_demanded_tls_goes_where_it_can(tmp_path: Path) -> None:
+    """RFC 8689 section 5: it holds nothing of the text, and must not be lost."""
+    async with world(tmp_path, ZONE) as place:
+        server = await place.serve("127.0.0.1")
+        await place.send("b.test")
+        assert place.relay is not None
+        to = [Recipient(Address("a", "b.test"))]
+        route = Route("relay", "b.test")
+        for sender, status in ((Address("ana", "me.test"), "failed"), (None, "delivered")):
+            [outcome] = await place.relay.deliver(Envelope(sender, require_tls=True), to, MESSAGE, route)
+            assert outcome.status == status
+        assert "REQUIRETLS" not in server.messages[-1].mail

@@ -32,10 +32,10 @@ class Sender:
         self.core = make_core(folder, zone, SmarthostConfig(hosts=hosts), authority=authority)
         self.transport = SmarthostTransport(self.core)
 
-    async def send(self, name: str = "isp") -> Outcome:
+    async def send(self, name: str = "isp", **flags: bool) -> Outcome:
         to = [Recipient(Address("a", "b.test"))]
         route = Route("smarthost", name)
-        (outcome,) = await self.transport.deliver(Envelope(Address("ana", "office.test")), to, MESSAGE, route)
+        (outcome,) = await self.transport.deliver(Envelope(Address("ana", "office.test"), **flags), to, MESSAGE, route)
         return outcome
 
 
@@ -209,3 +209,26 @@ async def test_routes(tmp_path: Path) -> None:
     assert await route("ana@office.test", "a@near.test") is None
     assert await route(None, "a@far.test") == "isp"
     assert await route("ana@office.test", "a@backup.test") is None
+
+
+@pytest.mark.parametrize(
+    ("extensions", "known", "status", "enhanced"),
+    [
+        ((*OFFER, "REQUIRETLS"), True, "delivered", "2.0.0"),
+        (OFFER, True, "failed", "5.7.30"),
+        ((*OFFER, "REQUIRETLS"), False, "failed", "5.7.5"),  # any certificate is not enough for this message
+    ],
+)
+async def test_a_message_that_demands_tls_goes_by_a_proven_host_or_back(
+    tmp_path: Path, extensions: tuple[str, ...], known: bool, status: str, enhanced: str
+) -> None:
+    authority = Authority()
+    server = FakeServer(extensions, tls=(authority if known else Authority()).server("smtp.isp.test"))
+    async with (
+        running(server),
+        sending(tmp_path, host(server, tls="opportunistic", verify=False), authority=authority) as sender,
+    ):
+        assert (await sender.send()).status == "delivered"
+        outcome = await sender.send(require_tls=True)
+        assert (outcome.status, outcome.reply.enhanced) == (status, enhanced)
+    assert len(server.messages) == 1 + (status == "delivered")
