@@ -27,7 +27,7 @@ def migrations() -> Sequence[Migration]:
 
 @hookimpl
 def commands() -> Sequence[click.Command]:
-    from plugins.spam.lists.commands import lists
+    from plugins.spam.lists.command import lists
 
     return [lists]
 
