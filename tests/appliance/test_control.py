@@ -91,7 +91,7 @@ def serving(folder: Path) -> Iterator[ControlServer]:
 
     thread = threading.Thread(target=uvloop.run, args=(main(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield server
     finally:

@@ -39,7 +39,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
     def go(coroutine: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(asyncio.wait_for(coroutine, 20))
+            runner.run(asyncio.wait_for(coroutine, 60))
 
     return go
 
@@ -307,7 +307,7 @@ def test_a_peer_is_waited_with(run: Run) -> None:
 
 def test_starttls_with_the_standard_clients(run: Run) -> None:
     def talk_smtp(port: int) -> str:
-        with smtplib.SMTP("127.0.0.1", port, timeout=5) as smtp:
+        with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
             smtp.starttls(context=client_context())
             smtp.ehlo()
             assert not smtp.has_extn("starttls")
@@ -315,7 +315,7 @@ def test_starttls_with_the_standard_clients(run: Run) -> None:
             return str(smtp.sock.version())  # type: ignore[union-attr]
 
     def talk_imap(port: int) -> str:
-        with imaplib.IMAP4("127.0.0.1", port, timeout=5) as imap4:
+        with imaplib.IMAP4("127.0.0.1", port, timeout=60) as imap4:
             imap4.starttls(client_context())
             return imap4.noop()[0]
 

@@ -11,7 +11,7 @@ from tests.e2e.appliance_process import wait_for
 from tests.e2e.programs import PATHS, find, run
 
 SIZE = "1100x760"
-STOP_S = 10.0
+STOP_S = 60.0
 
 
 class Desktop:

@@ -11,14 +11,14 @@ from types import TracebackType
 from appliance.wire.imap import decode_mailbox, encode_mailbox
 from tests.e2e.appliance_process import PASSWORD, Appliance, wait_for
 
-ARRIVAL_S = 20.0
+ARRIVAL_S = 90.0
 
 
 class Reader:
     """One IMAP connection of one account. It never sets a flag by reading."""
 
     def __init__(self, appliance: Appliance, account: str = "ana@palomar.test", password: str = PASSWORD) -> None:
-        self._imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=30)
+        self._imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=60)
         self._imap.login(account, password)
 
     def __enter__(self) -> Reader:

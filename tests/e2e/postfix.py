@@ -21,8 +21,8 @@ from tests.e2e.appliance_process import Certificate, answers, wait_for
 from tests.e2e.programs import Done, find, run
 
 DAEMONS = Path("/usr/lib/postfix/sbin")
-START_S = 20.0
-STOP_S = 20.0
+START_S = 90.0
+STOP_S = 60.0
 
 # Queue folders with their modes; all but pid belong to Postfix's user (post-install does the same in two seconds).
 _PRIVATE = (

@@ -28,7 +28,7 @@ PACKAGES = {
     "saslpasswd2": "sasl2-bin libsasl2-modules",
 }
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 class MissingProgramError(Exception):

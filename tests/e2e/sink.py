@@ -8,7 +8,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-TAKE_S = 20.0
+TAKE_S = 90.0
 
 
 @dataclass

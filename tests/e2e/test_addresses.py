@@ -39,7 +39,7 @@ def appliance(make_appliance: Make, relay_port: int) -> Appliance:
 
 def refusal(appliance: Appliance, recipient: str, *, size: int = 0) -> tuple[int, str]:
     """What the MX port says to a recipient."""
-    with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=60) as smtp:
         smtp.ehlo("mx.example.org")
         assert smtp.mail(letters.SENDER, [f"SIZE={size}"] if size else [])[0] == 250
         code, text = smtp.rcpt(recipient)
@@ -129,7 +129,7 @@ def test_quota(appliance: Appliance) -> None:
     assert "4.2.2" in text or "5.2.2" in text
     with pytest.raises((smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError)):
         appliance.deliver(letters.with_attachment("does not fit", letters.noise(600_000), to=FULL), FULL)
-    imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=20)
+    imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=60)
     imap.login(FULL, PASSWORD)
     status, said = imap.append("Sent", "", "", letters.with_attachment("nor here", letters.noise(600_000)))
     assert status == "NO"
@@ -164,11 +164,11 @@ def test_application_passwords(appliance: Appliance) -> None:
         reader.append(letters.plain("by-phone"), "Sent")
     with Reader(appliance) as reader:
         reader.wait("by-phone", "Sent")  # it is the same account
-    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=60) as smtp:
         smtp.login(login, password)
         smtp.sendmail(ANA, LUIS, letters.plain("sent-by-phone", sender=ANA))
     inbox(appliance, "sent-by-phone", LUIS)
-    pop = poplib.POP3("127.0.0.1", appliance.ports["pop3"], timeout=20)
+    pop = poplib.POP3("127.0.0.1", appliance.ports["pop3"], timeout=60)
     pop.user(login)
     pop.pass_(password)
     pop.quit()
@@ -193,7 +193,7 @@ def test_a_new_password_counts_at_once(appliance: Appliance) -> None:
 
 def test_mail_to_a_refused_forward_comes_back(appliance: Appliance, relay_port: int) -> None:
     with Sink(relay_port, refuse="550 5.1.1 nobody of that name") as sink:
-        with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=20) as smtp:
+        with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=60) as smtp:
             smtp.login(ANA, PASSWORD)
             smtp.sendmail(ANA, "ghost@away.test", letters.plain("to-ghost", to="ghost@away.test", sender=ANA))
         bounce = inbox(appliance, "to-ghost")

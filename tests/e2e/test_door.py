@@ -65,7 +65,7 @@ def test_postfix_s_test_client_brings_a_hundred_messages(appliance: Appliance, t
 
 
 def test_senders_in_our_name(appliance: Appliance) -> None:
-    with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=30) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=60) as smtp:
         assert smtp.docmd("MAIL", "FROM:<nobody@palomar.test>")[0] == 503  # it has to say hello as ever
         smtp.ehlo()
         code, words = smtp.mail("nobody@palomar.test")
@@ -75,7 +75,7 @@ def test_senders_in_our_name(appliance: Appliance) -> None:
 
 def test_the_next_host_is_asked_about_recipients(appliance: Appliance) -> None:
     for _ in range(2):
-        with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=30) as smtp:
+        with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=60) as smtp:
             smtp.ehlo()
             smtp.mail(letters.SENDER)
             code, words = smtp.rcpt("whoever@inner.test")
@@ -84,7 +84,7 @@ def test_the_next_host_is_asked_about_recipients(appliance: Appliance) -> None:
 
 
 def submit(appliance: Appliance, subject: str, trust: Path) -> None:
-    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=30) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=60) as smtp:
         smtp.starttls(context=ssl.create_default_context(cafile=str(trust)))
         smtp.login(ANA, PASSWORD)
         assert smtp.sendmail(ANA, ["friend@outside.test"], letters.plain(subject, sender=ANA)) == {}
@@ -117,7 +117,7 @@ def test_a_harvester_is_shut_out(appliance: Appliance) -> None:
 
     def guess(numbers: Iterator[int]) -> int:
         number = next(numbers)
-        with smtplib.SMTP(timeout=30) as smtp:
+        with smtplib.SMTP(timeout=60) as smtp:
             code, _ = smtp.connect("127.0.0.1", appliance.ports["mx"])
             if code != 220:
                 return code

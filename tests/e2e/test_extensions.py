@@ -109,7 +109,7 @@ def dovecot(inner: Path) -> Iterator[Path]:
 def submit(
     appliance: Appliance, message: bytes, *recipients: str, options: Sequence[str] = (), rcpt: Sequence[str] = ()
 ) -> None:
-    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=60) as smtp:
         smtp.login(ANA, PASSWORD)
         assert smtp.sendmail(ANA, recipients, message, list(options), list(rcpt)) == {}
 

@@ -46,9 +46,9 @@ class TestImapclient:
         self, request: pytest.FixtureRequest, appliance: Appliance, context: ssl.SSLContext
     ) -> Iterator[IMAPClient]:
         if request.param == "tls":
-            client = IMAPClient("localhost", port=appliance.ports["imaps"], ssl_context=context, timeout=20)
+            client = IMAPClient("localhost", port=appliance.ports["imaps"], ssl_context=context, timeout=60)
         else:
-            client = IMAPClient("localhost", port=appliance.ports["imap"], ssl=False, timeout=20)
+            client = IMAPClient("localhost", port=appliance.ports["imap"], ssl=False, timeout=60)
             client.starttls(context)
         client.plain_login(ANA, PASSWORD)
         yield client
@@ -115,12 +115,12 @@ class TestImapclient:
         appliance.deliver(letters.plain("while idle"))
         heard: list[tuple[object, ...]] = []
         while (4, b"EXISTS") not in heard:
-            heard += (more := client.idle_check(timeout=10))
+            heard += (more := client.idle_check(timeout=60))
             assert more, f"only {heard} within 10 s"
         reader.store("letter 0", "+FLAGS (\\Deleted)")
         reader.expunge()
         while (1, b"EXPUNGE") not in heard:
-            heard += (more := client.idle_check(timeout=10))
+            heard += (more := client.idle_check(timeout=60))
             assert more, f"only {heard} within 10 s"
         assert client.idle_done()[0].startswith(b"IDLE")
         assert len(client.search()) == 3
@@ -130,7 +130,7 @@ class TestAioimaplib:
     """aioimaplib: it reads the wire on its own, in an event loop."""
 
     async def test_a_day(self, appliance: Appliance, context: ssl.SSLContext, reader: Reader) -> None:
-        client = aioimaplib.IMAP4_SSL("localhost", appliance.ports["imaps"], timeout=20, ssl_context=context)
+        client = aioimaplib.IMAP4_SSL("localhost", appliance.ports["imaps"], timeout=60, ssl_context=context)
         await client.wait_hello_from_server()
         assert (await client.login(ANA, PASSWORD)).result == "OK"
         assert {"IDLE", "UIDPLUS", "MOVE", "ENABLE"} <= client.protocol.capabilities
@@ -144,12 +144,12 @@ class TestAioimaplib:
         assert (await client.uid("store", uid.decode(), "+FLAGS", "(\\Flagged)")).result == "OK"
         assert "\\Flagged" in reader.flags()["letter 1"]
 
-        idle = await client.idle_start(timeout=30)
+        idle = await client.idle_start(timeout=60)
         await asyncio.to_thread(appliance.deliver, letters.plain("while idle"))
-        heard = await client.wait_server_push(timeout=10)
+        heard = await client.wait_server_push(timeout=60)
         assert b"4 EXISTS" in heard
         client.idle_done()
-        await asyncio.wait_for(idle, 10)
+        await asyncio.wait_for(idle, 60)
 
         appended = await client.append(letters.awkward("by append"), "Archive", "\\Seen")
         assert appended.result == "OK"

@@ -41,14 +41,14 @@ def appliance(make_appliance: Make) -> Appliance:
 
 
 def imap_of(appliance: Appliance) -> imaplib.IMAP4:
-    imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=20)
+    imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=60)
     imap.login(ANA, PASSWORD)
     imap.select()
     return imap
 
 
 def announced_size(appliance: Appliance) -> int:
-    with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=60) as smtp:
         smtp.ehlo()
         return int(smtp.esmtp_features["size"])
 
@@ -70,7 +70,7 @@ class TestReload:
 
     def test_a_session_survives_and_a_setting_takes_effect(self, appliance: Appliance) -> None:
         imap = imap_of(appliance)
-        smtp = smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=20)
+        smtp = smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=60)
         smtp.ehlo()
         smtp.mail(letters.SENDER)
         appliance.inside = {"smtp": f"max_size = {3 * MIB}"}
@@ -174,7 +174,7 @@ class TestStop:
 
     def test_a_message_in_flight_is_answered_and_kept(self, appliance: Appliance) -> None:
         sent = letters.with_attachment("in-flight", letters.noise(2 * MIB))
-        smtp = smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=20)
+        smtp = smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=60)
         smtp.ehlo()
         smtp.mail(letters.SENDER)
         smtp.rcpt(ANA)

@@ -102,7 +102,7 @@ content_timeout = 25
 
 
 def submit(appliance: Appliance, message: bytes, trust: Path) -> None:
-    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=30) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=60) as smtp:
         smtp.starttls(context=ssl.create_default_context(cafile=str(trust)))
         smtp.login(ANA, PASSWORD)
         smtp.sendmail(ANA, [LUIS], message)
@@ -128,7 +128,7 @@ def test_opendmarc_refuses_in_its_own_words(appliance: Appliance) -> None:
     appliance.deliver(letters.plain("whole"), ANA)
     assert b"This is whole." in inbox(appliance, "whole", ANA)
     with (
-        smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=30) as smtp,
+        smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=60) as smtp,
         pytest.raises(smtplib.SMTPDataError) as at,
     ):
         smtp.sendmail("ines@elsewhere.test", [ANA], b"Subject: nobody wrote this\r\n\r\ntext\r\n")

@@ -41,7 +41,7 @@ def vanishing(appliance: Appliance, commands: bytes) -> socket.socket:
 
 def refusal(appliance: Appliance) -> str:
     """What a login is refused with; empty when it has the maildrop."""
-    client = poplib.POP3("127.0.0.1", appliance.ports["pop3"], timeout=20)
+    client = poplib.POP3("127.0.0.1", appliance.ports["pop3"], timeout=60)
     client.user(ANA)
     try:
         client.pass_(PASSWORD)
@@ -67,7 +67,7 @@ def test_a_silent_client_gives_way_and_has_deleted_nothing(appliance: Appliance,
 
 
 def test_a_client_that_speaks_keeps_the_maildrop(appliance: Appliance) -> None:
-    client = poplib.POP3("127.0.0.1", appliance.ports["pop3"], timeout=20)
+    client = poplib.POP3("127.0.0.1", appliance.ports["pop3"], timeout=60)
     client.user(ANA)
     client.pass_(PASSWORD)
     for _ in range(20):

@@ -80,7 +80,7 @@ def submit(
     appliance: Appliance, message: bytes, *recipients: str, options: Sequence[str] = (), mail: Sequence[str] = ()
 ) -> None:
     """Send as ana, with options for every RCPT and for MAIL."""
-    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=60) as smtp:
         smtp.login(ANA, PASSWORD)
         body = [] if message.isascii() else ["BODY=8BITMIME"]
         assert smtp.sendmail(ANA, recipients, message, [*body, *mail], list(options)) == {}
@@ -126,7 +126,7 @@ def test_a_redirected_account(appliance: Appliance, mx: Postfix) -> None:
 
 def test_many_recipients_large_octets_and_utf8(appliance: Appliance, mx: Postfix) -> None:
     sent = letters.with_attachment("mx-large", letters.noise(4_000_000), to="inés@outside.test", sender=ANA)
-    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], timeout=60) as smtp:
         smtp.login(ANA, PASSWORD)
         recipients = ["inés@outside.test", *(f"reader{number}@outside.test" for number in range(20))]
         assert smtp.sendmail(ANA, recipients, sent, ["SMTPUTF8"]) == {}
@@ -168,7 +168,7 @@ def test_a_deferred_message_is_delivered_later(appliance: Appliance, mx: Postfix
     mx.table("access", {"ghost@outside.test": "550 5.1.1 there are no ghosts"})
     mx.reload()
     appliance.command("queue", "retry", "outside.test")
-    found = wait_for(lambda: [one for one in mx.mailbox() if b"mx-later" in one][1:], "the other copy", 40)
+    found = wait_for(lambda: [one for one in mx.mailbox() if b"mx-later" in one][1:], "the other copy")
     assert letters.header_value(found[0], "X-Original-To") == "later@outside.test"
     assert appliance.ask("queue", "list") == []
 

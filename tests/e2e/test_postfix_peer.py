@@ -67,7 +67,7 @@ def test_mail_arrives_as_it_was_sent_over_tls(appliance: Appliance, peer: Postfi
 
 def test_addresses_and_headers_in_utf8(appliance: Appliance, peer: Postfix, port: int) -> None:
     sent = letters.plain("peer-ñandú", to="ñandú@palomar.test", sender="inés@example.test")
-    with smtplib.SMTP("127.0.0.1", port, timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
         smtp.sendmail("inés@example.test", "ñandú@palomar.test", sent, ["SMTPUTF8", "BODY=8BITMIME"])
     stored = inbox(appliance, "peer-ñandú")
     assert letters.as_sent(stored, hops=2) == sent
@@ -76,7 +76,7 @@ def test_addresses_and_headers_in_utf8(appliance: Appliance, peer: Postfix, port
 
 
 def test_a_hundred_messages_over_kept_connections(appliance: Appliance, peer: Postfix, port: int) -> None:
-    with smtplib.SMTP("127.0.0.1", port, timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
         for number in range(100):
             smtp.sendmail(INES, [ANA, LUIS], letters.plain(f"peer-many-{number:03}", sender=INES))
     for account in (ANA, LUIS):

@@ -165,7 +165,7 @@ def test_a_certificate_that_is_not_trusted_defers(
 def test_several_recipients_addresses_in_utf8_and_a_large_message(appliance: Appliance, provider: Postfix) -> None:
     sent = letters.with_attachment("smarthost-large", letters.noise(3_000_000), to="inés@outside.test", sender=ANA)
     submit(appliance, sent, "inés@outside.test", "juan@outside.test", LUIS)
-    found = wait_for(lambda: [one for one in provider.mailbox() if b"smarthost-large" in one][1:], "two copies", 30)
+    found = wait_for(lambda: [one for one in provider.mailbox() if b"smarthost-large" in one][1:], "two copies")
     assert letters.as_sent(without_delivery_fields(found[0])) == sent
     assert letters.as_sent(inbox(appliance, "smarthost-large", LUIS), hops=0) == sent  # luis lives here
     settle(appliance)

@@ -45,8 +45,8 @@ class TestSmtplib:
     def connect(self, appliance: Appliance, context: ssl.SSLContext) -> Callable[[str], smtplib.SMTP]:
         def connect(way: str) -> smtplib.SMTP:
             if way == "tls":
-                return smtplib.SMTP_SSL("localhost", appliance.ports["submissions"], context=context, timeout=20)
-            smtp = smtplib.SMTP("localhost", appliance.ports["submission"], timeout=20)
+                return smtplib.SMTP_SSL("localhost", appliance.ports["submissions"], context=context, timeout=60)
+            smtp = smtplib.SMTP("localhost", appliance.ports["submission"], timeout=60)
             if way == "starttls":
                 assert smtp.starttls(context=context)[0] == 220
             return smtp
@@ -107,7 +107,7 @@ class TestSmtplib:
         assert letters.as_sent(inbox(appliance, "smtplib-lmtp")) == sent
 
     def test_the_other_commands(self, appliance: Appliance) -> None:
-        with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=20) as smtp:
+        with smtplib.SMTP("127.0.0.1", appliance.ports["mx"], timeout=60) as smtp:
             assert smtp.helo("mx.example.org")[0] == 250
             assert smtp.noop()[0] == 250
             assert smtp.rset()[0] == 250
@@ -125,8 +125,8 @@ class TestImaplib:
     def connect(self, appliance: Appliance, context: ssl.SSLContext) -> Callable[[str], imaplib.IMAP4]:
         def connect(way: str) -> imaplib.IMAP4:
             if way == "tls":
-                return imaplib.IMAP4_SSL("localhost", appliance.ports["imaps"], ssl_context=context, timeout=20)
-            imap = imaplib.IMAP4("localhost", appliance.ports["imap"], timeout=20)
+                return imaplib.IMAP4_SSL("localhost", appliance.ports["imaps"], ssl_context=context, timeout=60)
+            imap = imaplib.IMAP4("localhost", appliance.ports["imap"], timeout=60)
             if way == "starttls":
                 assert imap.starttls(context)[0] == "OK"
             return imap
@@ -267,8 +267,8 @@ class TestPoplib:
     def connect(self, appliance: Appliance, context: ssl.SSLContext) -> Callable[[str], poplib.POP3]:
         def connect(way: str) -> poplib.POP3:
             if way == "tls":
-                return poplib.POP3_SSL("localhost", appliance.ports["pop3s"], context=context, timeout=20)
-            pop = poplib.POP3("localhost", appliance.ports["pop3"], timeout=20)
+                return poplib.POP3_SSL("localhost", appliance.ports["pop3s"], context=context, timeout=60)
+            pop = poplib.POP3("localhost", appliance.ports["pop3"], timeout=60)
             if way == "starttls":
                 assert pop.stls(context).startswith(b"+OK")
             return pop

@@ -38,7 +38,7 @@ def reader(appliance: Appliance) -> Iterator[Reader]:
 
 
 def client(appliance: Appliance, mailbox: str | None = "INBOX") -> IMAPClient:
-    made = IMAPClient("127.0.0.1", port=appliance.ports["imap"], ssl=False, timeout=30)
+    made = IMAPClient("127.0.0.1", port=appliance.ports["imap"], ssl=False, timeout=60)
     made.login(ANA, PASSWORD)
     if mailbox is not None:
         made.select_folder(mailbox)

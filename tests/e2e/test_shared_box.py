@@ -31,7 +31,7 @@ def appliance(make_appliance: Make) -> Appliance:
 
 
 def opened(appliance: Appliance, account: str) -> imaplib.IMAP4:
-    imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=20)
+    imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=60)
     imap.login(account, PASSWORD)
     status, said = imap.select(f'"{INBOX}"')
     assert status == "OK", said

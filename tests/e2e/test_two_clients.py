@@ -25,7 +25,7 @@ class Idler:
     """A client that waits in IDLE (RFC 2177)."""
 
     def __init__(self, appliance: Appliance, mailbox: str = "INBOX") -> None:
-        self._imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=20)
+        self._imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=60)
         self._imap.login(ANA, PASSWORD)
         self._imap.select(mailbox)
         self._imap.send(b"i1 IDLE\r\n")
@@ -120,7 +120,7 @@ def test_another_mailbox_is_not_heard(appliance: Appliance, reader: Reader) -> N
 
 
 def test_who_does_not_idle_is_told_with_the_next_command(appliance: Appliance, reader: Reader) -> None:
-    imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=20)
+    imap = imaplib.IMAP4("127.0.0.1", appliance.ports["imap"], timeout=60)
     imap.login(ANA, PASSWORD)
     assert imap.select() == ("OK", [b"3"])
     appliance.deliver(letters.plain("told later"))
@@ -140,7 +140,7 @@ def test_who_does_not_idle_is_told_with_the_next_command(appliance: Appliance, r
 
 def test_pop3_and_imap_on_one_mailbox(appliance: Appliance, reader: Reader) -> None:
     idler = Idler(appliance)
-    pop = poplib.POP3("127.0.0.1", appliance.ports["pop3"], timeout=20)
+    pop = poplib.POP3("127.0.0.1", appliance.ports["pop3"], timeout=60)
     pop.user(ANA)
     pop.pass_(PASSWORD)
     pop.retr(3)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 120
+LIMIT_S = 300
 _INSIDE = "PALOMAR_TEST_NAMESPACES"
 
 _SIOCSIFADDR, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFNETMASK, _IFF_UP = 0x8916, 0x8913, 0x8914, 0x891C, 1
@@ -52,7 +52,7 @@ def in_namespaces(*kinds: str) -> Callable[[Callable[..., None]], Any]:
 @functools.cache
 def _as_user() -> tuple[str, ...]:
     """Root without the right to unshare (a container's) goes the way of a user."""
-    plain = subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, timeout=20, check=False)
+    plain = subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, timeout=60, check=False)
     return () if plain.returncode == 0 else ("--map-root-user",)
 
 

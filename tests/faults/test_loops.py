@@ -50,7 +50,7 @@ def test_unknown_users_are_refused_at_the_door(office: Target) -> None:
 
 
 def settled(office: Target) -> bool:
-    return wait_for(lambda: office.queued == [], "an empty queue", 15) is not None
+    return wait_for(lambda: office.queued == [], "an empty queue") is not None
 
 
 def test_the_null_sender_gets_no_bounce(office: Target, hop: NextHop) -> None:

@@ -40,7 +40,7 @@ async def test_they_run_out_and_that_is_told() -> None:
     kept.hear(DnsEvent(link="eth0", dns=DNS, lifetime_s=1))
     kept.hear(DnsEvent(link="eth0", domains=DOMAINS, lifetime_s=600))
     kept.hear(DnsEvent(link="eth1", dns=DNS, lifetime_s=0))
-    await asyncio.wait_for(told.wait(), 10)
+    await asyncio.wait_for(told.wait(), 60)
     assert loop.time() - began > 0.9
     assert dict(kept.known()) == {"eth0": Advertised(domains=DOMAINS)}
     kept.close()

@@ -142,7 +142,7 @@ async def test_rules_that_were_not_taken_are_tried_again(tmp_path: Path) -> None
 
 
 async def until(rounds: asyncio.Queue[str], fits: Callable[[str], bool]) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not fits(text := await rounds.get()):
             pass
     return text

@@ -55,7 +55,7 @@ async def running(core: FakeCore, path: Path) -> AsyncIterator[Bench]:
     bench = Bench(core, path)
     ready = asyncio.Event()
     task = asyncio.create_task(bench.link.run(ready.set))
-    await asyncio.wait_for(ready.wait(), 5)
+    await asyncio.wait_for(ready.wait(), 60)
     try:
         yield bench
     finally:
@@ -65,7 +65,7 @@ async def running(core: FakeCore, path: Path) -> AsyncIterator[Bench]:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -54,7 +54,7 @@ class Heard:
     async def until(self, count: int) -> list[object]:
         while len(self.calls) < count:
             self.event.clear()
-            await asyncio.wait_for(self.event.wait(), 10)
+            await asyncio.wait_for(self.event.wait(), 60)
         return self.calls
 
 
@@ -65,7 +65,7 @@ class Client:
 
     async def next(self) -> ServerMessage | None:
         while (message := self._messages.next_message()) is None:
-            data = await asyncio.wait_for(self.reader.read(65536), 10)
+            data = await asyncio.wait_for(self.reader.read(65536), 60)
             if not data:
                 return None
             self._messages.receive(data)

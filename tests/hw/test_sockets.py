@@ -41,11 +41,11 @@ async def test_they_are_closed_once_the_ports_have_settled() -> None:
     spare.listening((25,))
     await asyncio.sleep(0)
     spare.listening((25, 110, 143, 465, 587, 995))
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 60)
     assert closed == [("palomar-imaps.socket",)]
     done.clear()
     spare.listening((25, 110, 143, 465, 587, 995))  # a new start of the mail process opened them all again
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 60)
     assert len(closed) == 2
     task.cancel()
     await asyncio.wait([task])

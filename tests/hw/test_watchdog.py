@@ -162,7 +162,7 @@ async def test_a_device_whose_driver_comes_late_is_fed_from_then_on() -> None:
         await asyncio.get_running_loop().create_future()
 
     task = asyncio.create_task(Watchdog(open_device, sleep=sleep).run(reported.append))
-    await asyncio.wait_for(asleep.acquire(), 10)
+    await asyncio.wait_for(asleep.acquire(), 60)
     assert (looks, device.fed) == (4, 1)
     assert [note.level for note in notes(reported)] == ["info"]  # told once
     assert reported[-1] == ()  # and taken back

@@ -194,6 +194,6 @@ async def working(office: Office, *transports: Transport) -> AsyncIterator[Queue
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)

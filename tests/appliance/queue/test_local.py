@@ -65,7 +65,7 @@ async def entries(o: Office) -> list[QueueEntry]:
 
 
 async def settled(o: Office) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while any(entry.route.transport == "local" and not entry.attempts for entry in await entries(o)):
             await asyncio.sleep(0.001)
 

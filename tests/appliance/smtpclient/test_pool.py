@@ -36,7 +36,7 @@ async def send(pool: SmtpPool, *servers: FakeServer, key: str = "b.test") -> str
 
 
 async def until(condition: object) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.001)
 

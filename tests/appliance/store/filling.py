@@ -53,7 +53,7 @@ async def main(folder: Path, ballast: Path) -> None:
     await store.write(lambda db: messages.set_flags(db, inbox.id, None, add=8))
     await store.write(lambda db: messages.expunge(db, inbox.id, uids(store, inbox)[5:]))
     await compare(store, ana, numbers[:5])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while store.refusing_mail:  # goes on by itself, with what was removed
             await asyncio.sleep(0.01)
     more = await fill(store, ana, 5)

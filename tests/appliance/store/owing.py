@@ -38,7 +38,7 @@ async def main(folder: Path, ballast: Path) -> None:
     except StoreFullError:
         pass
     assert await store.write(lambda db: messages.expunge(db, inbox.id, [*range(1, 9)], deleted_only=False))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while store.refusing_mail:
             await asyncio.sleep(0.01)
     assert store._space.has_reserve

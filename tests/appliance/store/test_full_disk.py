@@ -35,6 +35,6 @@ def on_a_small_disk(folder: Path, mib: int, program: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=90,
     )
     assert done.returncode == 0, done.stderr

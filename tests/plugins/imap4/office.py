@@ -126,7 +126,7 @@ class Client:
 
     async def line(self) -> bytes:
         """The next response, without its last CRLF. Empty at the end of the connection."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             line = await self.reader.readline()
             while match := _LITERAL.search(line):
                 line += await self.reader.readexactly(int(match[1]))

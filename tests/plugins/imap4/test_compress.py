@@ -34,7 +34,7 @@ class Compressed:
     async def until(self, end: bytes) -> bytes:
         """All that comes up to a line that begins with `end`."""
         found = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(line.startswith(end) for line in found.split(b"\r\n")[:-1]):
                 data = await self.client.reader.read(65536)
                 assert data, found[-200:]

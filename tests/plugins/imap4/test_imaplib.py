@@ -46,10 +46,10 @@ class Served:
         def run() -> T:
             if tls:
                 imap: imaplib.IMAP4 = imaplib.IMAP4_SSL(
-                    "localhost", self.tls_port, ssl_context=self.context, timeout=10
+                    "localhost", self.tls_port, ssl_context=self.context, timeout=60
                 )
             else:
-                imap = imaplib.IMAP4("localhost", self.port, timeout=10)
+                imap = imaplib.IMAP4("localhost", self.port, timeout=60)
             try:
                 return work(imap)
             finally:
@@ -109,7 +109,7 @@ async def test_starttls(served: Served) -> None:
 
 async def test_commands_behind_starttls_are_not_carried_over(served: Served) -> None:
     def attack() -> bytes:
-        with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as sock:
             sock.recv(4096)
             sock.sendall(b"a STARTTLS\r\nb NOOP\r\n")
             data = b""
@@ -123,7 +123,7 @@ async def test_commands_behind_starttls_are_not_carried_over(served: Served) -> 
 
 async def test_garbage_is_answered_or_the_connection_closed(served: Served) -> None:
     def throw(data: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as sock:
             sock.recv(4096)
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)

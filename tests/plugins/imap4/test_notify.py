@@ -347,7 +347,7 @@ async def test_it_goes_through_compression(here: Office) -> None:
     await client.ok("COMPRESS DEFLATE")
     await here.put(MESSAGES[0], mailbox="Sent")
     inflate = zlib.decompressobj(-15)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         said = b""
         while not said.endswith(b"\r\n"):
             said += inflate.decompress(await client.reader.read(4096))

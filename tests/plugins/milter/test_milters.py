@@ -71,7 +71,7 @@ async def one(folder: Path, answers: Answers, **fake: Any) -> tuple[Reply | None
     async with running(FakeFilter(answers, **fake)) as filter_, scene(folder, filter_.settings()) as made:
         refusal = await made.dialogue(ANA, LUIS)
         done = await made.message() if refusal is None else None
-    await asyncio.wait_for(filter_.gone.wait(), 5)
+    await asyncio.wait_for(filter_.gone.wait(), 60)
     return refusal, done, filter_
 
 

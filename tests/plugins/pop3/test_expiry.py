@@ -199,7 +199,7 @@ async def test_the_service_looks_at_once_and_ends_when_told(tmp_path: Path) -> N
         await here.play(FETCH_ALL)
         looking, ready = expiry(here, days=8), asyncio.Event()
         running = asyncio.create_task(looking.run(ready.set))
-        await asyncio.wait_for(ready.wait(), 10)
+        await asyncio.wait_for(ready.wait(), 60)
         while uids(here):
             await asyncio.sleep(0)
         running.cancel()

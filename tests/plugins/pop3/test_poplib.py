@@ -47,9 +47,9 @@ class Served:
 
         def run() -> T:
             if tls:
-                pop: poplib.POP3 = poplib.POP3_SSL("localhost", self.tls_port, timeout=10, context=self.context)
+                pop: poplib.POP3 = poplib.POP3_SSL("localhost", self.tls_port, timeout=60, context=self.context)
             else:
-                pop = poplib.POP3("localhost", self.port, timeout=10)
+                pop = poplib.POP3("localhost", self.port, timeout=60)
             try:
                 return work(pop)
             finally:
@@ -145,13 +145,13 @@ async def test_a_lost_connection_frees_the_mailbox_and_deletes_nothing(served: S
     def lose(pop: poplib.POP3) -> None:
         log_in(pop).dele(1)
         with (
-            contextlib.closing(poplib.POP3("localhost", served.port, timeout=10)) as second,
+            contextlib.closing(poplib.POP3("localhost", served.port, timeout=60)) as second,
             pytest.raises(poplib.error_proto, match="IN-USE"),
         ):
             log_in(second)
 
     await served.client(lose)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(served.here.locks):
             await asyncio.sleep(0)
     assert await served.client(lambda pop: log_in(pop).stat()) == (1, len(HELLO))

@@ -93,13 +93,13 @@ async def test_a_peer_that_takes_nothing_is_taken_over_too(tmp_path: Path) -> No
 
         wire = Vanished([LOGIN + b"DELE 1\r\nRETR 2\r\n", b"QUIT\r\n"])
         serving = asyncio.create_task(wire.serve(here.session(wire)))
-        await asyncio.wait_for(stuck.wait(), 10)
+        await asyncio.wait_for(stuck.wait(), 60)
         assert b"-ERR [IN-USE]" in await here.play(LOGIN)
         lease = here.locks._held[ANA]
         assert lease.idle_since is not None
         lease.idle_since -= 61
         assert b"+OK 2 messages" in await here.play(LOGIN)
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 60)
         assert uids(here) == [1, 2]
         assert len(here.locks) == 0
 

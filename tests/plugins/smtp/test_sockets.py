@@ -90,9 +90,9 @@ class Served:
 
         def run() -> T:
             if port == self.submissions:
-                smtp: smtplib.SMTP = smtplib.SMTP_SSL("localhost", port, timeout=10, context=self.context)
+                smtp: smtplib.SMTP = smtplib.SMTP_SSL("localhost", port, timeout=60, context=self.context)
             else:
-                smtp = smtplib.SMTP("127.0.0.1", port or self.mx, timeout=10)
+                smtp = smtplib.SMTP("127.0.0.1", port or self.mx, timeout=60)
             try:
                 return work(smtp)
             finally:

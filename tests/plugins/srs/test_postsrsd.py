@@ -28,7 +28,7 @@ class Tables:
         self._ports = {"forward": forward_port, "reverse": reverse_port}
 
     def ask(self, table: str, address: str) -> str:
-        with socket.create_connection(("127.0.0.1", self._ports[table]), timeout=30) as sock:
+        with socket.create_connection(("127.0.0.1", self._ports[table]), timeout=60) as sock:
             sock.sendall(f"get {address}\n".encode())
             answer = b""
             while not answer.endswith(b"\n"):
