@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from appliance.config import setting, within
 from appliance.dnssource import (
     Answer,
@@ -87,8 +89,7 @@ class DnsConfig:
                 yield Problem("servers", f"{server!r} is no address of a server.", remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class MxHost:
+class MxHost(msgspec.Struct, frozen=True):
     """One mail exchanger. `implicit`: the domain has none and its own address is used (RFC 5321 section 5.1)."""
 
     preference: int

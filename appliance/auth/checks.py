@@ -7,8 +7,9 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+import msgspec
 
 from appliance.auth.config import AuthConfig
 from appliance.auth.credentials import ARGON2ID, SALT_OCTETS, SCRAM_ITERATIONS, Credential, password_matches
@@ -48,8 +49,7 @@ class LoginFailed(Protocol):
         """Told of every refused login."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One login under way."""
 
     session: Session

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
 
 from appliance.auth.passwords import TemporaryAuthError
 from appliance.mail.session import Session
@@ -14,8 +15,7 @@ from appliance.wire.sasl.lines import decode_line, encode_line
 Cause = Literal["credentials", "temporary", "aborted", "malformed", "mechanism", "privacy"]
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """Send this to the client and hand its answer to the exchange."""
 
     data: bytes
@@ -26,16 +26,14 @@ class Challenge:
         return encode_line(self.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticated:
+class Authenticated(msgspec.Struct, frozen=True):
     """The login is good. The role puts both names into its session."""
 
     account: str
     login: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The exchange is over. `text` is for the client.
 
     | cause       | SMTP      | IMAP (RFC 5530)             | POP3 (RFC 3206) |

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from appliance.errors import NotFoundError, StoreError
 from appliance.mail.message import Message, Part
@@ -31,8 +32,7 @@ Row = tuple[int, int, int, int, int, int, int]  # a MessageRow's values
 _READ = frozenset(("text", "multipart"))  # types of parts that are no attachments
 
 
-@dataclass(slots=True)
-class PreparedBody:
+class PreparedBody(msgspec.Struct):
     """One message ready to be written: all that takes time is done, but for packing a short text (`pack_short`)."""
 
     header: bytes
@@ -288,8 +288,7 @@ def _looked_up(db: sqlite3.Connection, recent: RecentBodies, key: Key) -> Stored
     return body
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A body whose text is read piece by piece; to be closed after the last one."""
 
     body_id: int

@@ -6,8 +6,9 @@ A message may come out of the queue itself: then its entries there are settled w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import chain
+
+import msgspec
 
 from appliance.errors import NotFoundError, QuotaError, StoreError
 from appliance.mail.envelope import Envelope
@@ -33,8 +34,7 @@ _ADD = {
 }
 
 
-@dataclass(slots=True)  # never changed; to freeze it would make it three times as dear
-class Deposit:
+class Deposit(msgspec.Struct, frozen=True):
     """One message to store: where it is filed, and for whom it is queued; `settles` are the entries it ends."""
 
     body: PreparedBody
@@ -46,8 +46,7 @@ class Deposit:
     settles: Sequence[int] = ()
 
 
-@dataclass(slots=True)
-class _Target:
+class _Target(msgspec.Struct):
     """What one group puts into one mailbox."""
 
     mailbox_id: int
@@ -57,20 +56,19 @@ class _Target:
     octets: int = 0
     next_uid: int = 0
     modseq: int = 0
-    flags: list[int] = field(default_factory=list)
+    flags: list[int] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Rows:
-    bodies: list[tuple[object, ...]] = field(default_factory=list)
-    extents: list[tuple[int, int, int, int]] = field(default_factory=list)
-    filings: list[tuple[int, int, int, bytes]] = field(default_factory=list)
-    messages: list[tuple[int, ...]] = field(default_factory=list)
-    queued: list[tuple[object, ...]] = field(default_factory=list)
-    entries: list[tuple[object, ...]] = field(default_factory=list)
-    terms: list[tuple[object, ...]] = field(default_factory=list)
-    vias: list[tuple[object, ...]] = field(default_factory=list)
-    saved: list[tuple[int, int]] = field(default_factory=list)  # mailbox id and uid
+class _Rows(msgspec.Struct):
+    bodies: list[tuple[object, ...]] = msgspec.field(default_factory=list)
+    extents: list[tuple[int, int, int, int]] = msgspec.field(default_factory=list)
+    filings: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)
+    messages: list[tuple[int, ...]] = msgspec.field(default_factory=list)
+    queued: list[tuple[object, ...]] = msgspec.field(default_factory=list)
+    entries: list[tuple[object, ...]] = msgspec.field(default_factory=list)
+    terms: list[tuple[object, ...]] = msgspec.field(default_factory=list)
+    vias: list[tuple[object, ...]] = msgspec.field(default_factory=list)
+    saved: list[tuple[int, int]] = msgspec.field(default_factory=list)  # mailbox id and uid
 
 
 class _Group:

@@ -21,7 +21,8 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from appliance.errors import StoreError
 from appliance.store.packing import packed, unpacked
@@ -41,8 +42,7 @@ KEEP_S = 30.0  # without a search
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class BodyText:
+class BodyText(msgspec.Struct, frozen=True):
     """What of one body can be searched, see `appliance.mail.search_text`."""
 
     body_id: int
@@ -50,12 +50,11 @@ class BodyText:
     text: bytes
 
 
-@dataclass(slots=True)
-class Block:
+class Block(msgspec.Struct):
     """The texts of some bodies behind one another. `starts` are those of each header, each text, and the end."""
 
-    bodies: array[int] = field(default_factory=lambda: array("q"))
-    starts: array[int] = field(default_factory=lambda: array("I", [0]))
+    bodies: array[int] = msgspec.field(default_factory=lambda: array("q"))
+    starts: array[int] = msgspec.field(default_factory=lambda: array("I", [0]))
     data: bytes = b""
 
     @classmethod

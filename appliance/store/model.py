@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
@@ -25,8 +27,7 @@ EVERYBODY = 0  # in place of an account's id: all that can log in
 DELIMITER = "/"  # between the levels of a mailbox name
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """One person or role with mailboxes. `name` is the login and primary address, lower case, NFC."""
 
     id: int
@@ -42,8 +43,7 @@ class Account:
 DomainKind = Literal["local", "backup", "relay"]
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
+class Domain(msgspec.Struct, frozen=True):
     """One mail domain that is ours, and how it is served. `catch_all` receives what has no account, if not empty.
 
     Mail of a `relay` goes to the host `next_hop`; that of a `backup` too, or to exchangers that DNS prefers to us.
@@ -58,8 +58,7 @@ class Domain:
 PostingRule = Literal["members", "accounts", "anyone"]
 
 
-@dataclass(frozen=True, slots=True)
-class MailingList:
+class MailingList(msgspec.Struct, frozen=True):
     """A list of members. Notices about its mail go to `owner`; `post` says who may write to it."""
 
     address: str
@@ -69,8 +68,7 @@ class MailingList:
     reply_to_list: bool = False  # answers go to the list and not to the author
 
 
-@dataclass(frozen=True, slots=True)
-class StoredCredential:
+class StoredCredential(msgspec.Struct, frozen=True):
     """One verifier of a login name. `account` is the account's name; application passwords have a `label`."""
 
     kind: str
@@ -80,8 +78,7 @@ class StoredCredential:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(msgspec.Struct, frozen=True):
     """One mailbox. `name` is Unicode with `/` between levels; INBOX is always upper case."""
 
     id: int
@@ -123,8 +120,7 @@ class Filing:
     variant: Message | None = None  # what this account gets instead of the shared message (a decrypted one)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueWish:
+class QueueWish(msgspec.Struct, frozen=True):
     """A wish: keep the message for this recipient until its transport has settled it."""
 
     recipient: Recipient
@@ -133,8 +129,7 @@ class QueueWish:
     reason: str = ""  # why it is held, for people
 
 
-@dataclass(frozen=True, slots=True)
-class Alongside:
+class Alongside(msgspec.Struct, frozen=True):
     """Another message that is stored in the same transaction, with filings, entries and an envelope of its own."""
 
     message: Message
@@ -144,8 +139,7 @@ class Alongside:
     trace_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Filed:
+class Filed(msgspec.Struct, frozen=True):
     """A filing that was carried out."""
 
     account_id: int
@@ -153,8 +147,7 @@ class Filed:
     uid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """What one accept transaction stored. `queue_id` is None when every recipient was local."""
 
     body_id: int
@@ -163,8 +156,7 @@ class Accepted:
     also: tuple[Accepted, ...] = ()  # the messages stored alongside
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedMessage:
+class QueuedMessage(msgspec.Struct, frozen=True):
     """One message in the queue with its envelope."""
 
     id: int
@@ -186,8 +178,7 @@ class QueuedMessage:
     auth: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueEntry:
+class QueueEntry(msgspec.Struct, frozen=True):
     """One recipient of a queued message. Age is kept as waited seconds, so a clock that jumps expires nothing."""
 
     id: int
@@ -203,8 +194,7 @@ class QueueEntry:
     tried_at: int = 0  # when the last attempt ended; 0 before the first, and if the clock was not synced then
 
 
-@dataclass(frozen=True, slots=True)
-class FlagEdit:
+class FlagEdit(msgspec.Struct, frozen=True):
     """What was done alike to all messages from one UID to another: `remove` was taken from their flags, `add` added."""
 
     first_uid: int

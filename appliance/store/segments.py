@@ -11,8 +11,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from appliance.errors import NotFoundError, StoreError, StoreFullError
 
@@ -29,8 +30,7 @@ class NotCachedError(StoreError):
     """What is asked for may not be in memory, and whoever asks cannot wait for the disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(msgspec.Struct, frozen=True):
     """Where a record lies: file number, offset of its head, octets after the head."""
 
     segment: int

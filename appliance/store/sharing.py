@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from appliance.errors import ForbiddenError, NotFoundError, StoreError
 from appliance.mail.rights import ALL_RIGHTS, covers

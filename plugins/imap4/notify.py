@@ -7,6 +7,8 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from appliance.errors import StoreError
 from appliance.store.mailboxes import list_mailboxes, list_subscriptions, mailbox_by_id
 from appliance.store.model import DELIMITER, SEEN, Change, Mailbox, MailboxEvent, Notice
@@ -266,7 +268,7 @@ class Notifier:
         access = self._others.get(mailbox.id)
         if access is None or "r" not in access.rights:
             return None
-        return replace(mailbox, name=access.name, subscribed=access.name in subscribed)
+        return msgspec.structs.replace(mailbox, name=access.name, subscribed=access.name in subscribed)
 
     async def tell_states(self, *, status: bool) -> None:
         r"""Write STATUS of all mailboxes whose messages are watched, if the client asks for that (section 3.1).

@@ -6,8 +6,9 @@ The keys form a tree of values. Strings are decoded here, with the charset that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from plugins.imap4.protocol_parse import Cursor, GrammarError, SequenceSet
 
@@ -20,50 +21,43 @@ CHARSETS = ("US-ASCII", "UTF-8")
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
 
 
-@dataclass(frozen=True, slots=True)
-class All:
+class All(msgspec.Struct, frozen=True):
     """ALL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     r"""Whether a flag (`\Seen`, `$Junk`) is set."""
 
     name: bytes
     is_set: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Recent:
+class Recent(msgspec.Struct, frozen=True):
     r"""Whether the message is \Recent here."""
 
     is_set: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(msgspec.Struct, frozen=True):
     """Message numbers."""
 
     members: SequenceSet
 
 
-@dataclass(frozen=True, slots=True)
-class Uids:
+class Uids(msgspec.Struct, frozen=True):
     """UIDs."""
 
     members: SequenceSet
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(msgspec.Struct, frozen=True):
     """LARGER (above `octets`) or SMALLER (below)."""
 
     larger: bool
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Date:
+class Date(msgspec.Struct, frozen=True):
     """BEFORE, ON or SINCE a day; by internal date, or by the Date field (SENT…)."""
 
     relation: Literal["BEFORE", "ON", "SINCE"]
@@ -71,84 +65,73 @@ class Date:
     day: int  # date.toordinal
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """A field, by lower-case name, whose decoded value holds `needle`; an empty needle asks whether it is there."""
 
     field: bytes
     needle: str
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """`needle` in the body, or (`header`) anywhere in the message."""
 
     needle: str
     header: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ModSeq:
+class ModSeq(msgspec.Struct, frozen=True):
     """Changed at `modseq` or later (RFC 7162 section 3.1.5)."""
 
     modseq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(msgspec.Struct, frozen=True):
     """SAVEDBEFORE, SAVEDON, SAVEDSINCE (RFC 8514 section 4.3)."""
 
     relation: Literal["BEFORE", "ON", "SINCE"]
     day: int  # date.toordinal
 
 
-@dataclass(frozen=True, slots=True)
-class EmailId:
+class EmailId(msgspec.Struct, frozen=True):
     """One message, wherever its copies are (RFC 8474 section 6)."""
 
     name: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadId:
+class ThreadId(msgspec.Struct, frozen=True):
     """The messages of one conversation (RFC 8474 section 6)."""
 
     name: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Age:
+class Age(msgspec.Struct, frozen=True):
     """OLDER and YOUNGER, by internal date (RFC 5032): becomes `Arrived` when the search begins."""
 
     older: bool
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """By internal date: at a time in epoch seconds and `before`, or at it and later."""
 
     before: bool
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(msgspec.Struct, frozen=True):
     """The opposite."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(msgspec.Struct, frozen=True):
     """Either."""
 
     first: Key
     second: Key
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(msgspec.Struct, frozen=True):
     """Every one of them."""
 
     keys: tuple[Key, ...]
@@ -184,8 +167,7 @@ _DATES: dict[str, tuple[Literal["BEFORE", "ON", "SINCE"], bool]] = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
-class _Budget:
+class _Budget(msgspec.Struct):
     encoding: str
     keys: int = MAX_KEYS
     texts: int = MAX_TEXTS

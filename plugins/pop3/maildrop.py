@@ -6,9 +6,10 @@ import sqlite3
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+
+import msgspec
 
 from appliance.errors import NotFoundError
 from appliance.mail.message import Message
@@ -31,8 +32,7 @@ FEW = READ_AHEAD_MESSAGES // 2  # messages that are left of a batch when the nex
 UPDATE_AT_ONCE = 500  # messages in one transaction at QUIT
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """What is in a maildrop, message by message: the uid, the size, and which of the mailboxes it is in."""
 
     mailboxes: Sequence[Mailbox]
@@ -41,8 +41,7 @@ class Contents:
     places: bytes
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Update:
+class Update(msgspec.Struct, frozen=True, kw_only=True):
     """What QUIT does beside removing what is marked."""
 
     mark_seen: bool = False  # what was fetched is read

@@ -6,14 +6,14 @@ import hashlib
 import hmac
 import re
 from binascii import a2b_base64, b2a_base64
-from dataclasses import dataclass
+
+import msgspec
 
 MIN_ITERATIONS = 4096  # RFC 7677 section 4; a client refuses fewer
 MAX_ITERATIONS = 1_000_000  # and more: a second of work, not an hour
 
 
-@dataclass(frozen=True, slots=True)
-class ScramHash:
+class ScramHash(msgspec.Struct, frozen=True):
     """One member of the family."""
 
     mechanism: str  # SCRAM-SHA-256
@@ -42,8 +42,7 @@ CHANNEL_BINDING = b"tls-server-end-point"  # RFC 5929 section 4, the only kind b
 _STORED = re.compile(rb"(SCRAM-SHA-(?:1|256))\$(\d{1,7}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class ScramVerifier:
+class ScramVerifier(msgspec.Struct, frozen=True):
     """What the server keeps: enough to check a proof and to prove itself, too little to log in with."""
 
     family: ScramHash

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from appliance.wire.sasl.errors import SaslError
 
 
-@dataclass(frozen=True, slots=True)
-class SendChallenge:
+class SendChallenge(msgspec.Struct, frozen=True):
     """Send `data` to the client; its next message goes into `step`."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CheckPassword:
+class CheckPassword(msgspec.Struct, frozen=True):
     """The client named itself and a password; whether it is right is the caller's to find out. Ends the exchange."""
 
     login: str
@@ -27,24 +26,21 @@ class CheckPassword:
     authzid: str = ""  # who the client wants to act as; empty: the same
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(msgspec.Struct, frozen=True):
     """The machine needs the stored verifier of that kind; hand it to `supply`."""
 
     login: str
     kind: str  # as in `Credential.kind`
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(msgspec.Struct, frozen=True):
     """The client has proven that it knows the secret. Ends the exchange."""
 
     login: str
     authzid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Disproved:
+class Disproved(msgspec.Struct, frozen=True):
     """The proof is wrong. Ends the exchange."""
 
     login: str
