@@ -221,7 +221,8 @@ def test_a_lease_that_runs_out_is_given_up_and_asked_for_again(place: Place) -> 
     place.until(lambda state: not addresses(state, "office", "dhcp"), LEASE_S + 60)
     state = place.until(lambda state: addresses(state, "office", "link-local"), 60)
     assert [one for one in addresses(state, "office", "link-local") if one.startswith("169.254.")]
-    assert f"dev {spare_nic(state)} " in place.run("ip -4 route get 192.0.2.1")  # IPv6 still has its router
+    # IPv6 still has its router. The other network's lease is as short, and its cable loses packets.
+    place.until(lambda state: f"dev {spare_nic(state)} " in place.run("ip -4 route get 192.0.2.1 || true"), 180)
     place.server = place.town.serve(place.router, 0, OFFICE)
     place.until(lambda state: addresses(state, "office", "dhcp") == [f"{HOST}/24"] and active(state) == "office", 180)
     place.town.send(place.router, HOST, "guest@elsewhere.example", ANA, "again", MAIL_S)
