@@ -262,7 +262,7 @@ def _open_all(listeners: Sequence[Listener]) -> None:
 
 def _trust(settings: Settings, listeners: Sequence[Listener]) -> None:
     """Let every port believe the proxies that the configuration names."""
-    proxies = TrustedProxies(settings[CoreConfig].proxy_networks)
+    proxies = TrustedProxies(settings[CoreConfig].proxy_networks, settings[CoreConfig].proxy_ports)
     for listener in listeners:
         listener.proxies = proxies
 

@@ -166,6 +166,10 @@ class CoreConfig:
         (), "Networks of proxies; every connection from there begins with a header of the PROXY protocol (1 or 2)."
     )
 
+    proxy_ports: tuple[int, ...] = setting(
+        (), "The ports where they do so; empty: all. A first-level server brings mail to port 25 without a header."
+    )
+
     def __post_init__(self) -> None:
         # However they are written in the file, mail is compared with one form of them.
         object.__setattr__(self, "hostname", _domain_key(self.hostname))
@@ -180,6 +184,9 @@ class CoreConfig:
             yield from _relay_network("relay_networks", text)
         for text in self.proxy_networks:
             yield from network("proxy_networks", text)
+        for port in self.proxy_ports:
+            if not 0 < port < 65_536:
+                yield Problem("proxy_ports", f"{port} is no port.", "Write those of your listeners, like [993, 465].")
 
 
 def _domain_key(name: str) -> str:

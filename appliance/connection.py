@@ -78,7 +78,8 @@ _numbers = itertools.count(1)
 class Connection(asyncio.Protocol):
     """One connection and the machine that understands it.
 
-    One task at a time may await it; `wake`, `write` and `abort` may be called from callbacks. Times are seconds.
+    One task at a time may await `next_event`, and another one `drain`; `wake`, `write` and `abort` may be called from
+    callbacks. Times are seconds.
     """
 
     __slots__ = (
@@ -247,14 +248,11 @@ class Connection(asyncio.Protocol):
         """
         self._flush()
         while self._write_paused and not self._lost:
-            self._outstanding = self._unsent()
-            self._drain_waiter = self.loop.create_future()
-            self._arm(WRITE_STALL_S)
-            try:
-                await self._drain_waiter
-            finally:
-                self._drain_waiter = None
-                self._deadline = None
+            if self._drain_waiter is None:
+                self._outstanding = self._unsent()
+                self._drain_waiter = self.loop.create_future()
+                self._arm(WRITE_STALL_S)
+            await asyncio.shield(self._drain_waiter)  # others may wait for the same: whoever reads, and whoever writes
         if self._lost:
             raise ConnectionLostError("the peer has gone")
 
@@ -410,8 +408,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The transport's buffer is nearly empty again."""
         self._write_paused = False
-        if self._drain_waiter is not None and not self._drain_waiter.done():
+        if self._drain_waiter is not None:
             self._drain_waiter.set_result(None)
+            self._drain_waiter = None
+            self._deadline = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits that it is over."""

@@ -233,7 +233,7 @@ class Listener:
                     return
                 self._rest(error)
                 return
-            by_proxy = isinstance(address, tuple) and self.proxies.trusts(address[0])
+            by_proxy = isinstance(address, tuple) and self.proxies.trusts(address[0], listening)
             # A proxy's clients are counted, not the proxy itself.
             peer = peer_key(address[0]) if isinstance(address, tuple) and not by_proxy else ""
             if self._over_limit(peer):

@@ -15,14 +15,17 @@ HEADER_S = 5.0  # for the whole header: a proxy sends it at once, before anythin
 class TrustedProxies:
     """The networks whose connections begin with a header. Without any, `trusts` costs nothing worth counting."""
 
-    __slots__ = ("_networks",)
+    __slots__ = ("_networks", "_ports")
 
-    def __init__(self, networks: Sequence[str] = ()) -> None:
+    def __init__(self, networks: Sequence[str] = (), ports: Sequence[int] = ()) -> None:
         self._networks = [ipaddress.ip_network(text) for text in networks]
+        self._ports = frozenset(ports)
 
-    def trusts(self, peer_ip: str) -> bool:
-        """Whether a connection from there begins with a header; never one from a Unix socket (empty)."""
+    def trusts(self, peer_ip: str, listening: socket.socket | None = None) -> bool:
+        """Whether a connection from there to that socket begins with a header; never one to a Unix socket."""
         if not self._networks or not peer_ip:
+            return False
+        if self._ports and listening is not None and listening.getsockname()[1] not in self._ports:
             return False
         peer = ipaddress.ip_address(peer_ip.partition("%")[0])
         if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:

@@ -44,6 +44,21 @@ class Proxied:
     tls: bool = False
 
 
+def header(proxied: Proxied) -> bytes:
+    """A version 2 header that tells of a client (section 2.2), or that its address is not known."""
+    try:
+        peer, local = ipaddress.ip_address(proxied.peer_ip), ipaddress.ip_address(proxied.local_ip)
+    except ValueError:  # a Unix socket
+        return _SIGNATURE + struct.pack("!BBH", _LOCAL, 0, 0)
+    if peer.version != local.version:
+        peer, local = _as_six(peer), _as_six(local)
+    family = next(number for number, (kind, _) in _ADDRESSES.items() if isinstance(peer, kind))
+    payload = peer.packed + local.packed + struct.pack("!HH", proxied.peer_port, proxied.local_port)
+    if proxied.tls:
+        payload += struct.pack("!BHBI", _TLV_SSL, 5, _CLIENT_SSL, 1)  # 1: the client showed no certificate
+    return _SIGNATURE + struct.pack("!BBH", _PROXY, family, len(payload)) + payload
+
+
 def more(header: bytes) -> int:
     """How many octets at least are missing from `header`; 0 when it is whole. None of what follows it is among them.
 
@@ -114,6 +129,10 @@ def _parse_2(header: bytes) -> Proxied | None:
     peer, local = kind(payload[:size]), kind(payload[size : 2 * size])
     ports = struct.unpack_from("!HH", payload, 2 * size)
     return Proxied(_text(peer), ports[0], _text(local), ports[1], tls=_over_tls(payload[2 * size + 4 :]))
+
+
+def _as_six(address: _Address) -> _Address:
+    return address if address.version == 6 else ipaddress.IPv6Address(f"::ffff:{address}")
 
 
 def _over_tls(extensions: bytes) -> bool:

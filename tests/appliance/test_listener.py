@@ -668,3 +668,11 @@ def test_implicit_tls_without_certificates_is_a_mistake() -> None:
 )
 def test_a_host_is_counted_once_however_many_addresses_it_draws(address: str, key: str) -> None:
     assert peer_key(address) == key
+
+
+def test_proxies_may_be_trusted_at_some_ports_only() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        proxies = TrustedProxies(["192.0.2.0/24"], [one.getsockname()[1]])
+        assert [proxies.trusts("192.0.2.7", sock) for sock in (one, other)] == [True, False]
+        assert TrustedProxies(["192.0.2.0/24"]).trusts("192.0.2.7", other)
+        assert not proxies.trusts("198.51.100.7", one)

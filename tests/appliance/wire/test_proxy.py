@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.wire.proxy import FIRST, MAX_LINE, MAX_PAYLOAD, Proxied, ProxyError, more, parse
+from appliance.wire.proxy import FIRST, MAX_LINE, MAX_PAYLOAD, Proxied, ProxyError, header, more, parse
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -115,3 +115,18 @@ def test_any_octets_are_read_or_refused(stream: bytes) -> None:
     except ProxyError:
         return
     assert found is None or 0 <= found.peer_port < 65536
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        (Proxied("192.0.2.1", 5, "198.51.100.1", 993, tls=True), None),
+        (Proxied("2001:db8::1", 5, "2001:db8::2", 993), None),
+        (Proxied("192.0.2.1", 5, "2001:db8::2", 993), None),
+        (Proxied("", 0, "", 0), "unknown"),
+    ],
+)
+def test_what_we_tell_is_read_as_it_is(told: Proxied, read: str | None) -> None:
+    made = header(told)
+    assert more(made) == 0
+    assert parse(made) == (None if read else told)
