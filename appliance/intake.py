@@ -169,21 +169,54 @@ class Intake:
         *,
         origin: str,
         envelope: Envelope | None = None,
+        arrived: bool = False,
         insist: bool = False,
         settles: Sequence[int] = (),
     ) -> Submitted:
         """Take a message of our own: a bounce, a redirect, `palomar send`. Recipients may be anywhere.
 
         `origin` is a word for the trace; `envelope` carries parameters (RET, ENVID, SMTPUTF8) besides the
-        recipients. With `insist`, those that are refused for good become entries of the queue too, which reports them
-        to the sender. `settles` are entries that end by this, in the same transaction. Raises StoreFullError or
-        StoreError when it could not be stored.
+        recipients. One that has just `arrived` from a program here is shown to plugins, as mail from the network is
+        (`message_received`). With `insist`, recipients that are refused for good become entries of the queue too,
+        which reports them to the sender. `settles` are entries that end by this, in the same transaction. Raises
+        StoreFullError or StoreError when it could not be stored.
         """
         session = Session(id=new_trace_id(), role="local", helo="localhost")
         transaction = self.begin(
             session, replace(envelope, sender=sender, recipients=[]) if envelope else Envelope(sender)
         )
         self._trace.record(transaction.trace_id, origin, "submit", f"from {sender or '<>'}")
+        if arrived:
+            shown = await self._shown(transaction, message, recipients)
+            if isinstance(shown, Reply):
+                return Submitted(None, transaction.trace_id, tuple((one, shown) for one in recipients))
+            message, recipients = shown
+        plan, later, refused = await self._plan_own(transaction, message, recipients)
+        if insist:
+            later += [recipient for recipient, _ in refused]
+        for recipient in later:  # nobody is there to try again but us
+            plan.wishes.setdefault(recipient.address.key, ask_anew(recipient))
+        accepted = None
+        if plan.filings or plan.wishes:
+            also = await self._copies(transaction, message)
+            accepted = await self._commit(transaction, message, plan, settles=settles, also=also)
+        return Submitted(accepted, transaction.trace_id, tuple(refused))
+
+    async def _shown(
+        self, transaction: Transaction, message: Message, recipients: Sequence[Recipient]
+    ) -> tuple[Message, Sequence[Recipient]] | Reply:
+        """What plugins make of a message of our own, which has the sender that they give it then."""
+        envelope = replace(transaction.envelope, recipients=list(recipients))
+        answer = await self._dispatch.message_received(session=transaction.session, envelope=envelope, message=message)
+        if isinstance(answer, Edited):
+            transaction.envelope.sender = answer.sender
+            return answer.message, answer.recipients
+        return answer if isinstance(answer, Reply) else (answer, recipients)
+
+    async def _plan_own(
+        self, transaction: Transaction, message: Message, recipients: Sequence[Recipient]
+    ) -> tuple[Plan, list[Recipient], list[tuple[Recipient, Reply]]]:
+        """Where a message of our own goes; who is to be tried again later, and who is refused for good."""
         refused: list[tuple[Recipient, Reply]] = []
         later: list[Recipient] = []
         for number, recipient in enumerate(recipients, 1):
@@ -200,15 +233,7 @@ class Intake:
                 later.append(recipient)
             elif not reply.positive:
                 refused.append((recipient, reply))
-        if insist:
-            later += [recipient for recipient, _ in refused]
-        for recipient in later:  # nobody is there to try again but us
-            plan.wishes.setdefault(recipient.address.key, ask_anew(recipient))
-        accepted = None
-        if plan.filings or plan.wishes:
-            also = await self._copies(transaction, message)
-            accepted = await self._commit(transaction, message, plan, settles=settles, also=also)
-        return Submitted(accepted, transaction.trace_id, tuple(refused))
+        return plan, later, refused
 
     async def deliver_locally(
         self, envelope: Envelope, recipient: Recipient, message: Message, *, trace_id: str, entry_id: int

@@ -71,7 +71,7 @@ def _misfits(manager: pluggy.PluginManager, plugin: object) -> list[str]:
     wrong = []
     hooks = 0
     for name in dir(plugin):
-        if isinstance(getattr(plugin, name, None), ModuleType) and _is_hook(name):
+        if isinstance(inspect.getattr_static(plugin, name, None), ModuleType) and _is_hook(name):
             # Importing a submodule puts it into its package, in the place of the function of that name.
             wrong.append(f"has a module named as the hook {name!r}; rename the module")
             continue

@@ -60,7 +60,12 @@ async def send(
             size=spool.size,
         )
         done = await core.intake.submit(
-            message, author, [Recipient(address, wanted) for address in addresses], origin=ORIGIN, envelope=envelope
+            message,
+            author,
+            [Recipient(address, wanted) for address in addresses],
+            origin=ORIGIN,
+            envelope=envelope,
+            arrived=True,
         )
         del message  # it ends before the memory under it does
     finally:

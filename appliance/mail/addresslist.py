@@ -46,6 +46,60 @@ def address_list(value: bytes) -> list[ListedAddress]:
     return reader.finish()
 
 
+def address_spans(value: bytes) -> list[tuple[int, int]]:
+    """Where the addresses of a list stand in its value, folded or not: offsets of what is between angle brackets, or
+    of a bare address. Those with white space, comments or a route inside are left out, as is what is no address.
+    """
+    found: list[tuple[int, int]] = []
+    outside: list[tuple[int, int]] = []  # runs of words of this entry, and those inside of its angle brackets
+    inside: list[tuple[int, int]] | None = None
+    in_angle = in_group = False
+    position = 0
+
+    def flush() -> None:
+        nonlocal inside
+        runs = outside if inside is None else inside
+        if len(runs) == 1 and b"@" in value[slice(*runs[0])] and not (inside is not None and in_angle):
+            found.append(runs[0])
+        outside.clear()
+        inside = None
+
+    for _ in range(MAX_TOKENS):
+        match = _TOKEN.match(value, position)
+        if match is None:
+            break
+        start, token = position, match[0]
+        position = match.end()
+        if token == b"(":
+            _, position = read_comment(value, start)
+        elif match.lastgroup == "space":
+            continue
+        elif not in_angle and token == b"<" and inside is None:
+            inside, in_angle = [], True
+        elif in_angle and token == b">":
+            in_angle = False
+        elif not in_angle and token in (b",", b";"):
+            flush()
+            in_group = in_group and token == b","
+        elif (
+            not in_angle
+            and token == b":"
+            and not in_group
+            and inside is None
+            and not any(b"@" in value[slice(*run)] for run in outside)
+        ):
+            outside.clear()
+            in_group = True
+        else:
+            runs = outside if inside is None or not in_angle else inside
+            if runs and runs[-1][1] == start:
+                runs[-1] = runs[-1][0], position
+            else:
+                runs.append((start, position))
+    flush()
+    return found
+
+
 def _tokens(value: bytes) -> Iterator[tuple[str, bytes]]:
     position = 0
     for _ in range(MAX_TOKENS):

@@ -103,6 +103,22 @@ class Message:
         message._structure = self._structure
         return message
 
+    def edited(self, edits: Sequence[tuple[int, int, bytes]]) -> Message:
+        """The message with other octets in some places of its header: (start, end, octets), ascending; the same text.
+
+        They must not be in MIME fields, and must not end a line.
+        """
+        kept: list[bytes] = []
+        position = 0
+        for start, end, octets in edits:
+            if b"\r" in octets or b"\n" in octets:
+                raise ValueError("only octets within a line can be put into a header")
+            kept += (self.header[position:start], octets)
+            position = end
+        message = Message(b"".join(kept) + self.header[position:], self.text)
+        message._structure = self._structure
+        return message
+
     @property
     def structure(self) -> Part:
         """The MIME tree, scanned once. Offsets count from the start of `text`."""
