@@ -55,6 +55,7 @@ class Certificate:
     not_before_at: float
     not_after_at: float
     binding: bytes  # tls-server-end-point; empty where the signature defines no hash (Ed25519)
+    key_digest: bytes = b""  # SHA-256 of the SubjectPublicKeyInfo: what a TLSA record "3 1 1" holds (RFC 6698)
 
     def covers(self, name: str) -> bool:
         """Whether the certificate is for this host name or address (RFC 9525 section 6.3)."""
@@ -89,7 +90,8 @@ def read_der(der: bytes) -> Certificate:
     except (IndexError, ValueError) as error:
         raise CertificateError(f"the certificate is damaged: {error}") from error
     binding = hashlib.new(hash_name, der).digest() if hash_name else b""
-    return Certificate(names, not_before, not_after, binding)
+    key_digest = hashlib.sha256(public_key_info(der)).digest()
+    return Certificate(names, not_before, not_after, binding, key_digest)
 
 
 def public_key_info(der: bytes) -> bytes:

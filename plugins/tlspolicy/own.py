@@ -36,10 +36,21 @@ def report_address(core: Core, domain: str = "") -> str:
     return f"postmaster@{domain or (config.domains[0] if config.domains else config.hostname)}"
 
 
+def _tlsa(core: Core, hostname: str) -> list[DnsRecord]:
+    """The record for our own certificate, known while the appliance runs. It stays good as long as the key does."""
+    facts = core.certificates.facts()
+    found = facts.get(hostname) or facts.get("")
+    if found is None:
+        return []
+    words = "DANE, if the zone is signed; to be changed whenever the certificate's key is"
+    return [DnsRecord(f"_25._tcp.{hostname}", "TLSA", f"3 1 1 {found.key_digest.hex()}", words)]
+
+
 def dns_records(core: Core, domain: str) -> list[DnsRecord]:
     """The records for MTA-STS and TLS reports of one domain of ours."""
     hostname = core.settings[CoreConfig].hostname
     return [
+        *_tlsa(core, hostname),
         DnsRecord(f"_mta-sts.{domain}", "TXT", f"v=STSv1; id={policy_id(core)};", "there is an MTA-STS policy"),
         DnsRecord(f"mta-sts.{domain}", "CNAME", f"{hostname}.", "where https serves it: /.well-known/mta-sts.txt"),
         DnsRecord(

@@ -49,6 +49,9 @@ class FakeCertificates:
     def expiring(self) -> list[str]:
         return []
 
+    def facts(self) -> dict[str, Any]:
+        return {}
+
 
 @dataclass
 class Office:
