@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import imaplib
+import poplib
 import smtplib
 import socket
 import ssl
@@ -35,7 +36,7 @@ COMMON = """\
 hostname = "{name}.test"
 domains = [{domains}]
 data = "data"
-plugins = ["mda", "smtp", "imap4", "peers", {plugins}"smarthost", "relay"]
+plugins = ["mda", "smtp", {plugins}, "peers", "smarthost", "relay"]
 {top}
 [auth]
 failure_delay = 0.1
@@ -65,7 +66,15 @@ secret = "{secret}"
 """
 
 
-def common(name: str, *domains: str, plugins: str = "", top: str = "") -> str:
+PROXIED = """
+[[proxy.servers]]
+host = "10.78.0.{number}"
+accounts = ["{name}.test"]
+verify = false
+"""
+
+
+def common(name: str, *domains: str, plugins: str = '"imap4", "pop3"', top: str = "") -> str:
     return COMMON.format(name=name, domains=", ".join(f'"{one}"' for one in domains), plugins=plugins, top=top)
 
 
@@ -98,11 +107,14 @@ def _built(street: Street) -> Town:
     mx2 = common("mx2") + RELAY + '[peers]\nlisten = [":6425"]\n'
     mx2 += BEHIND.format(name="mail", host="mail.test", domain="office.test", kind="backup", secret=SECRETS["mail"])
     mx2 += BEHIND.format(name="busy", host="mail.test", domain="busy.test", kind="relay", secret="")
-    outer = common("outer", top='relay_networks = ["10.78.0.0/24"]') + RELAY + '[peers]\nlisten = [":6425"]\n'
+    outer = common("outer", plugins='"proxy"', top='relay_networks = ["10.78.0.0/24"]') + RELAY
+    outer += "[smtp]\nsubmission = []\nsubmissions = []\n"
+    outer += '[peers]\nlisten = [":6425"]\n'
     for number, name in ((1, "north"), (2, "south")):
         outer += BEHIND.format(
             name=name, host=f"10.78.0.{number}", domain=f"{name}.test", kind="relay", secret=SECRETS[name]
         )
+        outer += PROXIED.format(number=number, name=name)
     made = Town(
         street,
         street.house("client", street="10.77.0.100"),
@@ -132,7 +144,10 @@ def _built(street: Street) -> Town:
 def _inner(name: str) -> str:
     """The second level knows no names, and no way but the first level."""
     smarthost = '[[smarthost.hosts]]\nhost = "10.78.0.3"\nport = 25\nverify = false\n'
-    return common(name, f"{name}.test") + LOOK + BEFORE.format(host="10.78.0.3", secret=SECRETS[name]) + smarthost
+    top = 'proxy_networks = ["10.78.0.3"]\nproxy_ports = [993, 995, 465]\n'
+    return (
+        common(name, f"{name}.test", top=top) + LOOK + BEFORE.format(host="10.78.0.3", secret=SECRETS[name]) + smarthost
+    )
 
 
 def message(subject: str, to: str) -> bytes:
@@ -155,11 +170,11 @@ def send(town: Town, address: str, to: str, subject: str = "") -> int:
     return town.client.inside(work)
 
 
-def inbox(house: House, account: str) -> dict[str, str]:
-    """What is in somebody's INBOX: subject to Received fields."""
+def inbox(house: House, account: str, *, by: str = "127.0.0.1") -> dict[str, str]:
+    """What is in somebody's INBOX, looked at from a house by the server at an address: subject to Received fields."""
 
     def work() -> dict[str, str]:
-        with imaplib.IMAP4_SSL("127.0.0.1", ssl_context=_trusting(), timeout=PATIENCE_S) as imap:
+        with imaplib.IMAP4_SSL(by, ssl_context=_trusting(), timeout=PATIENCE_S) as imap:
             imap.login(account, PASSWORD)
             imap.select()
             _, found = imap.search(None, "ALL")
@@ -202,11 +217,11 @@ def test_the_backup_knows_who_is_there_and_holds_mail_until_the_primary_is_back(
     wait_for(lambda: town.mx2.ask("queue", "list") == [], "nothing waits any more", PATIENCE_S)
 
 
-def submit(house: House, sender: str, to: str, subject: str) -> None:
-    """Send as one of the house's own people."""
+def submit(house: House, sender: str, to: str, subject: str, *, by: str = "127.0.0.1") -> None:
+    """Send as one of our own people, from a house by the server at an address."""
 
     def work() -> None:
-        with smtplib.SMTP("127.0.0.1", 587, timeout=PATIENCE_S) as smtp:
+        with smtplib.SMTP(by, 587, timeout=PATIENCE_S) as smtp:
             smtp.starttls(context=_trusting())
             smtp.login(sender, PASSWORD)
             assert smtp.sendmail(sender, [to], message(subject, to)) == {}
@@ -253,3 +268,30 @@ def test_the_second_level_sends_by_the_first_alone(town: Town) -> None:
 
     with pytest.raises(OSError, match="unreachable"):
         town.north.inside(dial)
+
+
+def test_people_outside_reach_their_own_inner_servers_by_the_first_level(town: Town) -> None:
+    outer = "10.77.0.3"
+    submit(town.client, "nora@north.test", "saul@south.test", "from a hotel", by=outer)
+    wait_for(lambda: "from a hotel" in inbox(town.client, "saul@south.test", by=outer), "it has arrived", PATIENCE_S)
+    received = inbox(town.client, "saul@south.test", by=outer)["from a hotel"]
+    assert "[10.77.0.100]" in received  # the inner server knows where the client was
+    assert "by north.test" in received
+
+    def pop() -> list[bytes]:
+        box = poplib.POP3_SSL(outer, context=_trusting(), timeout=PATIENCE_S)
+        box.user("saul@south.test")
+        box.pass_(PASSWORD)
+        found = [b"\r\n".join(box.retr(number + 1)[1]) for number in range(box.stat()[0])]
+        box.quit()
+        return found
+
+    assert any(b"Subject: from a hotel" in text for text in town.client.inside(pop))
+
+    def guess() -> None:
+        with imaplib.IMAP4_SSL(outer, ssl_context=_trusting(), timeout=PATIENCE_S) as imap:
+            imap.login("nora@north.test", "wrong")
+
+    with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+        town.client.inside(guess)
+    assert "peer 10.77.0.100" in town.north.log
