@@ -19,13 +19,15 @@ SHARED_ROOM = 16 << 20  # octets beyond IN_MEMORY that all messages together may
 class Spool:
     """Collects the chunks of one message. Nothing of it is left on the disk after `close`, nor after a crash."""
 
-    __slots__ = ("_borrowed", "_chunks", "_file", "_folder", "_map", "size")
+    __slots__ = ("_borrowed", "_chunks", "_file", "_folder", "_in_memory", "_map", "size")
 
     shared_room: ClassVar[int] = SHARED_ROOM  # what is left of it
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, in_memory: int = IN_MEMORY) -> None:
+        """`in_memory` octets stay in memory without taking from the shared room; with 0, nothing does at all."""
         self.size = 0  # octets written
         self._folder = folder
+        self._in_memory = in_memory
         self._chunks: list[bytes] = []
         self._file: int | None = None
         self._map: mmap.mmap | None = None
@@ -36,7 +38,7 @@ class Spool:
         self.size += len(chunk)
         if self._file is None:
             self._chunks.append(chunk)
-            if self.size > IN_MEMORY and not self._borrow(len(chunk)):
+            if self.size > self._in_memory and not (self._in_memory and self._borrow(len(chunk))):
                 self._to_file()
         else:
             self._append(self._file, chunk)

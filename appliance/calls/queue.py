@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import msgspec
 
-from appliance.calls.transfer import PIECE
+from appliance.calls.transfer import encoded
 from appliance.control import CallError
 from appliance.core import Core
 from appliance.errors import AddressError, NotFoundError, PluginError
@@ -121,9 +120,8 @@ async def export(core: Core, *, name: str) -> AsyncIterator[Any]:
         raise CallError(f"the message of {name} is gone; only this entry is left of it", kind="NotFoundError")
     async with core.store.reading(rows[0]["body_id"]) as stored:
         yield {"size": stored.size}
-        async for piece in stored.pieces():
-            for start in range(0, len(piece), PIECE):
-                yield base64.b64encode(piece[start : start + PIECE]).decode()
+        async for piece in encoded(stored):
+            yield piece
 
 
 async def hold(core: Core, *, where: Where, reason: str = "") -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from appliance.store.database import Database
 from appliance.store.mailboxes import get_mailbox, keyword_names, mailbox_id_for, normal_name, require_mailbox
 from appliance.store.messages import list_rows
 from appliance.store.model import FIRST_KEYWORD_BIT, SYSTEM_FLAGS
+from appliance.store.stored import StoredMessage
 
 BATCH_MESSAGES = 64  # written in one transaction
 BATCH_OCTETS = 4 << 20
@@ -68,19 +70,33 @@ async def export(core: Core, *, account: str, mailbox: str) -> AsyncIterator[Any
     rows, keywords = await core.store.read(survey)
     yield {"messages": len(rows), "bytes": sum(row[3] for row in rows)}
     for uid, flags, _, size, internal_at, body_id, filing_id in rows:
-        try:
-            message = await core.store.load(body_id, filing_id)
-        except NotFoundError:
-            continue  # expunged meanwhile
-        yield {
-            "uid": uid,
-            "size": size,
-            "at": internal_at,
-            "flags": [name for bit, name in enumerate(SYSTEM_FLAGS) if flags & 1 << bit],
-            "keywords": [name for n, name in enumerate(keywords) if flags & 1 << FIRST_KEYWORD_BIT + n],
-        }
-        for chunk in message.chunks(PIECE):
-            yield base64.b64encode(chunk).decode()
+        async with AsyncExitStack() as stack:
+            try:
+                if size <= PIECE:
+                    message: Message | StoredMessage = await core.store.load(body_id, filing_id)
+                else:
+                    message = await stack.enter_async_context(core.store.reading(body_id, filing_id))
+            except NotFoundError:
+                continue  # expunged meanwhile
+            yield {
+                "uid": uid,
+                "size": size,
+                "at": internal_at,
+                "flags": [name for bit, name in enumerate(SYSTEM_FLAGS) if flags & 1 << bit],
+                "keywords": [name for n, name in enumerate(keywords) if flags & 1 << FIRST_KEYWORD_BIT + n],
+            }
+            if isinstance(message, Message):
+                yield base64.b64encode(bytes(message)).decode()
+                continue
+            async for piece in encoded(message):
+                yield piece
+
+
+async def encoded(message: StoredMessage) -> AsyncIterator[str]:
+    """The octets of a stored message, in base64, as pieces that each are one line of the control socket."""
+    async for piece in message.pieces():
+        for start in range(0, len(piece), PIECE):
+            yield base64.b64encode(piece[start : start + PIECE]).decode()
 
 
 def _target(db: Database, account: str, mailbox: str) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from appliance.dispatch import HookFailedError
@@ -19,6 +21,7 @@ from appliance.mail.reply import Reply
 from appliance.queue.answers import deferred, matched
 from appliance.queue.destinations import Group
 from appliance.queue.schedule import Schedule
+from appliance.queue.shared import SharedMessages, mapped
 
 if TYPE_CHECKING:
     from appliance.dispatch import Dispatch
@@ -30,7 +33,9 @@ log = logging.getLogger(__name__)
 MAX_DELIVERY_S = 4 * 3600.0  # a transport that takes longer hangs; the largest message over a slow line does not
 CACHED_OCTETS = 32 << 20  # of messages just accepted, kept until their first attempt
 MAX_CACHED = 256 << 10  # octets of one such message; larger ones live in files that are about to go
-MAX_OCTETS = 64 << 20  # of messages loaded at once; a larger one goes alone
+MAX_OCTETS = 64 << 20  # of messages in memory at once
+LARGE = 4 << 20  # octets of a message that is not held in memory while it is delivered
+MAX_MAPPED = 256 << 20  # octets of those on the disk at once; a larger one goes alone
 
 
 class DamagedMessageError(StoreError):
@@ -77,13 +82,12 @@ class MessageCache:
 
 
 class Attempts:
-    """Delivers groups by the transports it is given, within a bound on what is in memory at once."""
+    """Delivers groups by the transports it is given, within bounds on what is in memory and mapped at once."""
 
     def __init__(self, *, store: Store, dispatch: Dispatch) -> None:
-        self._store = store
         self._dispatch = dispatch
-        self._octets = 0
-        self._room = asyncio.Event()
+        self._loaded = SharedMessages(self._twice(store.load), MAX_OCTETS)
+        self._mapped = SharedMessages(self._twice(partial(mapped, store, store.folder / "spool")), MAX_MAPPED)
         self.transports: dict[str, Transport | FilingTransport] = {}
         self.cache = MessageCache()
 
@@ -99,43 +103,53 @@ class Attempts:
 
         Raises DamagedMessageError, or StoreError if the store could not read it this time.
         """
-        message = self.cache.get(group.queued.body_id)
-        if message is not None:
+        async with self._message(group) as message:
             return message
-        try:
-            return await self._store.load(group.queued.body_id)
-        except StoreError as error:
-            if not _is_lasting(error):
+
+    @asynccontextmanager
+    async def _message(self, group: Group) -> AsyncIterator[Message]:
+        """The group's message while it is delivered: others that deliver it then use the same."""
+        queued = group.queued
+        message = self.cache.get(queued.body_id)
+        if message is not None:
+            yield message
+            return
+        async with (self._mapped if queued.size >= LARGE else self._loaded).use(queued.body_id, queued.size) as message:
+            yield message
+
+    @staticmethod
+    def _twice(load: Callable[[int], Awaitable[Message]]) -> Callable[[int], Awaitable[Message]]:
+        """Nothing is put aside for one bad moment."""
+
+        async def loaded(body_id: int) -> Message:
+            try:
+                return await load(body_id)
+            except StoreError as error:
+                if not _is_lasting(error):
+                    raise
+            try:
+                return await load(body_id)
+            except StoreError as error:
+                if _is_lasting(error):
+                    raise DamagedMessageError(str(error)) from error
                 raise
-        try:
-            return await self._store.load(group.queued.body_id)  # nothing is put aside for one bad moment
-        except StoreError as error:
-            if _is_lasting(error):
-                raise DamagedMessageError(str(error)) from error
-            raise
+
+        return loaded
 
     async def deliver(self, group: Group) -> tuple[list[Outcome], Message | None]:
         """Try once. Returns one outcome per entry, in their order, and the message as it was accepted.
 
         Raises DamagedMessageError.
         """
-        size = group.queued.size
-        while self._octets and self._octets + size > MAX_OCTETS:
-            self._room.clear()
-            await self._room.wait()
-        self._octets += size
-        try:
+        async with AsyncExitStack() as stack:
             try:
-                message = await self.load(group)
+                message = await stack.enter_async_context(self._message(group))
             except DamagedMessageError:
                 raise
             except StoreError as error:
                 log.error("%s: the queued message cannot be read: %s", group.queued.trace_id, error)
                 return self._all(group, Reply(451, "4.3.0", "the message cannot be read from the store")), None
             return await self._deliver(group, message), message
-        finally:
-            self._octets -= size
-            self._room.set()
 
     async def _deliver(self, group: Group, message: Message) -> list[Outcome]:
         transport = self.transports.get(group.route.transport)

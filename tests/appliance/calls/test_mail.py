@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import random
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from appliance.calls import transfer
+from appliance.calls import all_calls, transfer
 from appliance.control import CallError
 from appliance.mail.address import Address
 from appliance.mail.envelope import Recipient
@@ -68,6 +72,28 @@ async def test_imported_mail_comes_out_as_it_went_in(desk: Desk) -> None:
     assert {key: letters[0][key] for key in facts} == facts
     assert [letter["size"] for letter in letters] == [len(SMALL), len(LARGE), 0]
     assert b"".join(base64.b64decode(item) for item in rest if isinstance(item, str)) == SMALL + LARGE
+
+
+async def test_a_large_message_is_exported_without_being_held_in_memory(desk: Desk) -> None:
+    large = b"Subject: large\r\n\r\n" + random.Random(1).randbytes(4 << 20).hex().encode()  # 8 MiB
+    await desk.ask("mailbox.import", items((large, {})), account=ANA, mailbox="Old")
+    tracemalloc.start()
+    try:
+        exported = all_calls()["mailbox.export"].start(desk.core, _nothing(), {"account": ANA, "mailbox": "Old"})
+        total = 0
+        async for item in exported:
+            if isinstance(item, str):
+                total = zlib.crc32(base64.b64decode(item), total)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert total == zlib.crc32(large)
+    assert peak < len(large) // 4
+
+
+async def _nothing() -> AsyncIterator[Any]:
+    for item in ():
+        yield item
 
 
 async def test_batches_are_written_as_they_fill(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from appliance.errors import StoreError
 from appliance.mail.address import Address
+from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.queue import attempt
 from appliance.queue.attempt import MessageCache
+from appliance.queue.shared import SharedMessages
 from appliance.store.queue import queue_counts
 from appliance.store.queuedesk import Selection, history_of
-from tests.appliance.queue.office import ANA, office, until, working
+from tests.appliance.queue.office import ANA, OK, office, outcome, until, working
 
 
 def message(size: int) -> Message:
@@ -96,3 +104,120 @@ async def test_a_message_that_is_gone_is_put_aside_and_can_be_bounced(tmp_path: 
         assert recipient == ANA
         assert "taken the message out of the queue: its text is lost" in " ".join(text.split())
         assert place.transport.recipients == ["b@b.test"]
+
+
+@dataclass
+class TakesItsTime:
+    """Reads each message piece by piece, and half way waits until it may go on."""
+
+    name: str = "fake"
+    sums: list[int] = field(default_factory=list)
+    half_way: int = 0
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def deliver(
+        self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, route: Route
+    ) -> list[Outcome]:
+        octets = total = 0
+        waited = False
+        for piece in message.chunks():
+            octets, total = octets + len(piece), zlib.crc32(piece, total)
+            if octets > message.size // 2 and not waited:
+                waited = True
+                self.half_way += 1
+                await self.go_on.wait()
+        self.sums.append(total)
+        return [outcome(one, OK) for one in recipients]
+
+
+async def test_a_large_message_on_its_way_to_many_takes_no_memory(tmp_path: Path) -> None:
+    size = 16 << 20
+    async with office(tmp_path) as place:
+        raw = bytes(message(size))
+        expected = zlib.crc32(raw)
+        await place.queue(*(f"a@{number}.test" for number in range(20)), raw=raw)
+        del raw
+        transport = TakesItsTime()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            async with working(place, transport) as runner:
+                await until(lambda: transport.half_way == 20)
+                assert runner._attempts._mapped.octets == size  # one copy, on the disk
+                transport.go_on.set()
+                await until(lambda: len(transport.sums) == 20)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert transport.sums == [expected] * 20
+        assert peak < size // 4
+        assert runner._attempts._mapped.octets == 0
+        assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_without_room_on_the_disk_a_large_message_leaves_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "LARGE", 1000)
+    async with office(tmp_path) as place:
+        (tmp_path / "spool").write_text("no folder")  # so nothing can be put there
+        raw = bytes(message(100_000))
+        await place.queue("a@b.test", raw=raw)
+        async with working(place):
+            await until(lambda: place.transport.delivered)
+        assert place.transport.delivered == [(["a@b.test"], raw)]
+
+
+async def test_a_large_message_that_is_gone_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "LARGE", 1)
+    async with office(tmp_path) as place:
+        await place.queue("a@b.test")
+        [gone] = await place.entries()
+        await place.store.write(lambda db: db.execute("DELETE FROM body WHERE id = ?", (gone.message_id,)))
+        async with working(place):
+            await until(lambda: place.store.peek(queue_counts) == (1, 0, 0, 1))
+        assert place.transport.delivered == []
+
+
+async def test_a_copy_is_made_once_and_goes_with_the_last_who_uses_it() -> None:
+    made: list[int] = []
+    go_on = asyncio.Event()
+
+    async def load(body_id: int) -> Message:
+        made.append(body_id)
+        await go_on.wait()
+        return message(100)
+
+    shared = SharedMessages(load, 150)
+    ended: list[str] = []
+
+    async def use(name: str, body_id: int) -> None:
+        async with shared.use(body_id, 100):
+            ended.append(name)
+
+    first, second, other = (asyncio.ensure_future(use(name, body)) for name, body in (("a", 1), ("b", 1), ("c", 2)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (made, shared.octets) == ([1], 100)  # the other waits for room
+    first.cancel()
+    await asyncio.wait([first])
+    assert shared.octets == 100
+    go_on.set()
+    await asyncio.gather(second, other)
+    assert ended == ["b", "c"]
+    assert (made, shared.octets) == ([1, 2], 0)
+
+
+async def test_a_failure_reaches_all_who_wait_and_is_forgotten_with_them() -> None:
+    async def load(body_id: int) -> Message:
+        raise StoreError(f"no body {body_id}")
+
+    shared = SharedMessages(load, 1000)
+
+    async def use() -> None:
+        async with shared.use(1, 100):
+            raise AssertionError("there is nothing to use")
+
+    found = await asyncio.gather(use(), use(), return_exceptions=True)
+    assert [type(one) for one in found] == [StoreError, StoreError]
+    assert shared.octets == 0
