@@ -218,6 +218,18 @@ async def test_records_that_cannot_be_asked_for_hold_the_mail_back(tmp_path: Pat
     assert counted == {"tlsa dnssec-invalid": 1}
 
 
+async def test_records_of_an_unsigned_name_are_no_records(tmp_path: Path) -> None:
+    """The host is signed, the names below it are not: whoever answers for those proves nothing."""
+
+    async with world(tmp_path) as place:
+        server = await place.serve(GOOD.context)
+        with (tmp_path / "zone").open("a") as zone:
+            zone.write(tlsa(server.port, SELF_MADE, 3, 1, 1))
+        place.zone = type(place.zone)(tmp_path / "zone")
+        place.zone.unsigned = {f"_{server.port}._tcp.mx.b.test"}
+        assert "no DANE: mx.b.test has no TLSA records" in (await place.send()).security
+
+
 async def test_an_alias_leads_to_the_records_of_the_name_behind_it(tmp_path: Path) -> None:
     zone = ZONE.replace("mx.b.test. A 127.0.0.1", "mx.b.test. CNAME real.b.test.\nreal.b.test. A 127.0.0.1")
     outcome, _ = await sent(tmp_path, SELF_MADE, lambda port: tlsa(port, SELF_MADE, 3, 1, 1, base="real.b.test"), zone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -121,8 +122,13 @@ def test_what_we_write_we_can_read(packed: bool) -> None:
 def test_a_gzip_bomb_is_put_down_early() -> None:
     bomb = gzip.compress(bytes(64 << 20), 9)
     assert len(bomb) < 100_000
-    with pytest.raises(TlsrptError, match="unpacks to more than"):
-        read_report(bomb, packed=True)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TlsrptError, match="unpacks to more than"):
+            read_report(bomb, packed=True)
+        assert tracemalloc.get_traced_memory()[1] < 3 * protocol_tlsrpt.MAX_REPORT  # it was never unpacked whole
+    finally:
+        tracemalloc.stop()
     with pytest.raises(TlsrptError, match="compressed report has more"):
         read_report(bytes(protocol_tlsrpt.MAX_PACKED + 1), packed=True)
     with pytest.raises(TlsrptError, match="report has more"):

@@ -153,6 +153,11 @@ def test_memory_is_bounded_and_spares_the_card(monkeypatch: pytest.MonkeyPatch) 
     clock[0] += DAY_S
     seen.note("d4.test", "encrypted")
     assert seen.changes() is not None
+    seen.note("d4.test", "authenticated")
+    clock[0] += 2 * DAY_S
+    seen.note("d4.test", "encrypted")  # a connection that was let through for other reasons lowers nothing
+    assert seen.level("d4.test") == "authenticated"
+    seen.lower("d4.test", "encrypted")
     assert (seen.level("d4.test"), seen.level("d0.test")) == ("encrypted", "plain")
 
 
