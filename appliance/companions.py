@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from appliance.dispatch import Dispatch, HookFailedError
@@ -53,8 +53,10 @@ class Companions:
         self._dispatch = dispatch
         self._planner = planner
 
-    async def of(self, transaction: Transaction, message: Message, router: Router, ids: Sequence[str]) -> list[Planned]:
-        """The copies of a message that is about to be stored; `ids` are names for their ways, as many as there may be.
+    async def of(
+        self, transaction: Transaction, message: Message, router: Router, new_id: Callable[[], str]
+    ) -> list[Planned]:
+        """The copies of a message that is about to be stored; `new_id` gives a name for the way of each.
 
         Never raises for what a plugin does.
         """
@@ -66,7 +68,7 @@ class Companions:
             recipients=[one.recipient for one in reached],
             accounts=sorted({one.route.next_hop for one in reached if one.route.transport == "local"}),
         )
-        return [await self._planned(one, router, trace_id) for one, trace_id in zip(found, ids, strict=False)]
+        return [await self._planned(one, router, new_id()) for one in found]
 
     async def _planned(self, copy: Companion, router: Router, trace_id: str) -> Planned:
         session = Session(id=trace_id, role="local", helo="localhost")

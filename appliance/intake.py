@@ -66,7 +66,6 @@ _MESSAGE_ID_SHOWN = 200  # octets
 _RECODED_AT_ONCE = 1 << 16  # octets; more than that is converted in a thread
 SPARE_IDS = 100  # drawn at once
 RECIPIENTS_IN_A_ROW = 100  # of a message of our own, a list's perhaps; then others have their turn
-MAX_COPIES = 4  # that plugins may have stored together with one message
 
 FULL = Reply(452, "4.3.1", "No room for mail at present, try again later")
 FILLED_UP = Reply(452, "4.2.2", "A recipient's mailbox has just filled up, try again later")
@@ -388,8 +387,7 @@ class Intake:
         """What plugins want stored together with the message."""
         if not self._dispatch.copies_wanted:
             return ()
-        ids = [new_trace_id() for _ in range(MAX_COPIES)]
-        return await self._companions.of(transaction, message, self.router, ids)
+        return await self._companions.of(transaction, message, self.router, new_trace_id)
 
     async def _commit(
         self,
