@@ -30,6 +30,7 @@ from appliance.store.accounts import (
     set_weak_mechanisms,
 )
 from appliance.store.database import Database
+from appliance.store.holds import held_accounts
 from appliance.wire.sasl.prepare import prepare_login
 from appliance.wire.sasl.scram import SHA1
 
@@ -234,6 +235,7 @@ def _described(db: Database, account: Account) -> dict[str, Any]:
         "redirect": account.redirect,
         "redirect_keep": account.redirect_keep,
         "weak": account.weak_mechanisms,
+        "held": held_accounts(db).get(account.name, ""),
         "app_passwords": sorted({one.label for one in list_credentials(db, account.name) if one.label}),
     }
 

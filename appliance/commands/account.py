@@ -28,6 +28,7 @@ COLUMNS = (
     Column("quota_bytes", "Quota", limit_words, right=True),
     Column("enabled", "Enabled", yes_words),
     Column("weak", "Weak logins", yes_words),
+    Column("held", "Sending", lambda why: f"held: {why}" if why else "free"),
     Column("redirect", "Redirect", lambda address: address or "-"),
     Column("redirect_keep", "Keeps a copy", yes_words),
     Column("app_passwords", "App passwords", list_words),

@@ -126,6 +126,8 @@ def delete_account(db: Database, name: str) -> None:
     db.execute("DELETE FROM subscription WHERE account_id = ?", (account.id,))
     forget_private_annotations(db, account.id)
     forget_entries_for(db, account.id)
+    for table in ("account_hold", "held_message"):
+        db.execute(f"DELETE FROM {table} WHERE account_id = ?", (account.id,))
     db.execute("DELETE FROM credential WHERE account_id = ?", (account.id,))
     db.execute("DELETE FROM account WHERE id = ?", (account.id,))
     db.touch_directory()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from appliance.config import Section
 from appliance.core import Core
 from appliance.hookspecs import Service, StatusLine, hookimpl
+from appliance.mail.session import Session
 from plugins.door.callout import Callout
 from plugins.door.config import DoorConfig, OutboundConfig
 from plugins.door.door import Door
@@ -23,15 +24,21 @@ def settings() -> Sequence[Section]:
 @hookimpl
 def hooks(core: Core) -> Sequence[object]:
     door, outbound = Door(core), Outbound(core)
-    return [door, Senders(core, door.trusts), Callout(core, door.trusts), outbound, Keeping(door, outbound)]
+    return [door, Senders(core), Callout(core), outbound, Keeping(door, outbound)]
 
 
 class Keeping:
-    """What is made with the hooks and asked for later."""
+    """What concerns several of the others: the end of a session, the service, the status."""
 
     def __init__(self, door: Door, outbound: Outbound) -> None:
         self._door = door
         self._outbound = outbound
+
+    @hookimpl
+    async def smtp_disconnect(self, session: Session) -> None:
+        """Count the connection no more."""
+        self._door.leave(session)
+        self._outbound.leave(session)
 
     @hookimpl
     def services(self, core: Core) -> Sequence[Service]:

@@ -20,6 +20,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session
 from plugins.door.config import DoorConfig
+from plugins.door.door import STASH
 from plugins.door.networks import Recent
 
 if TYPE_CHECKING:
@@ -46,11 +47,8 @@ class Answer:
 class Callout:
     """The hook, and the answers of before."""
 
-    def __init__(
-        self, core: Core, trusts: Callable[[Session], bool], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, core: Core, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._core = core
-        self._trusts = trusts
         self._clock = clock
         self._answers: Recent[str, Answer] = Recent(MAX_KNOWN)
         self._running: dict[str, asyncio.Task[Answer | None]] = {}
@@ -61,7 +59,7 @@ class Callout:
     async def smtp_recipient(self, session: Session, recipient: Recipient) -> Reply | None:
         """Refuse what the next host does not know. Recipients of our own are never asked about."""
         config = self._core.settings[DoorConfig]
-        if not config.callout or session.role != "mx" or session.account is not None or self._trusts(session):
+        if STASH not in session.stash or session.account is not None or not config.callout:
             return None
         kind = await self._core.dispatch.own_recipient(recipient=recipient)
         if kind not in config.callout:

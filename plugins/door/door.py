@@ -125,14 +125,7 @@ class Door:
         return None
 
     @hookimpl
-    async def smtp_disconnect(self, session: Session) -> None:
-        """Count the peer no more."""
-        visit = session.stash.pop(STASH, None)
-        if visit is not None:
-            visit.network.open -= 1
-
-    @hookimpl
-    async def message_accepted(self, session: Session, envelope: Envelope) -> None:
+    async def message_received(self, session: Session, envelope: Envelope) -> None:
         """A peer that brings mail is known for some time; whoever only names recipients has no such merit."""
         visit = session.stash.get(STASH)
         if visit is not None:
@@ -140,6 +133,12 @@ class Door:
             self._let_pass(session.peer_ip, self._core.settings[DoorConfig])
 
     # ── what stands behind them ───────────────────────────────────────────────────────────────────────────────────
+
+    def leave(self, session: Session) -> None:
+        """Count the peer no more."""
+        visit = session.stash.pop(STASH, None)
+        if visit is not None:
+            visit.network.open -= 1
 
     @property
     def stressed(self) -> bool:

@@ -59,7 +59,7 @@ class Outbound:
         limit = self._core.settings[OutboundConfig].connections
         if 0 < limit <= self._open[account]:
             return TOO_MANY_SESSIONS
-        self._leave(session)
+        self.leave(session)
         session.stash[STASH] = account
         self._open[account] += 1
         return None
@@ -68,11 +68,6 @@ class Outbound:
     async def smtp_refused(self, session: Session, reply: Reply) -> Reply | None:
         """A client that has too many connections must not keep this one."""
         return reply if reply is TOO_MANY_SESSIONS else None
-
-    @hookimpl
-    async def smtp_disconnect(self, session: Session) -> None:
-        """Count the connection no more."""
-        self._leave(session)
 
     @hookimpl
     async def message_received(self, session: Session, envelope: Envelope) -> None:
@@ -108,7 +103,8 @@ class Outbound:
 
     # ── what stands behind them ───────────────────────────────────────────────────────────────────────────────────
 
-    def _leave(self, session: Session) -> None:
+    def leave(self, session: Session) -> None:
+        """Count a connection no more."""
         account = session.stash.pop(STASH, None)
         if account is not None:
             self._open[account] -= 1

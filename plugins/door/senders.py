@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from appliance.core import Core
 from appliance.dispatch import HookFailedError
 from appliance.hookspecs import hookimpl
@@ -12,7 +10,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session
 from plugins.door.config import DoorConfig
-from plugins.door.door import UNKNOWN_RECIPIENT
+from plugins.door.door import STASH, UNKNOWN_RECIPIENT
 
 NOBODY = Reply(550, "5.1.0", "The sender is of a domain of ours, and there is no such address here")
 LOG_IN = Reply(550, "5.7.1", "Log in to send in the name of this domain")
@@ -21,21 +19,20 @@ LOG_IN = Reply(550, "5.7.1", "Log in to send in the name of this domain")
 class Senders:
     """Looks at MAIL FROM of strangers. Whoever has logged in is judged by the SMTP role's `sender_check`."""
 
-    def __init__(self, core: Core, trusts: Callable[[Session], bool]) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._trusts = trusts
 
     @hookimpl
     async def smtp_sender(self, session: Session, envelope: Envelope) -> Reply | None:
         """Refuse by the settings `own_senders` and `unknown_own_senders`."""
         sender, config = envelope.sender, self._core.settings[DoorConfig]
-        if session.role != "mx" or session.account is not None or sender is None:
-            return None
+        if STASH not in session.stash or session.account is not None or sender is None:
+            return None  # it is none of a stranger
         if config.own_senders == config.unknown_own_senders == "accept":
             return None
         try:
             ours = await self._core.dispatch.own_recipient(recipient=Recipient(sender)) == "local"
-            if not ours or self._trusts(session):
+            if not ours:
                 return None
             if config.own_senders == "refuse":
                 return LOG_IN

@@ -52,6 +52,8 @@ async def test_a_hold_is_told_and_outlives_the_process(desk: Desk) -> None:
     (line,) = [line for line in await desk.ask("status") if line[0] == "Held"]
     assert line[1].startswith("mail of ana@palomar.test is held: 412 messages in an hour; see `palomar account release")
     assert line[2] == "warning"
+    assert (await desk.ask("account.show", name=ANA))["held"] == "412 messages in an hour"
+    assert (await desk.ask("account.show", name=LUIS))["held"] == ""
     desk.core.store.directory.invalidate()
     assert desk.core.store.directory.held(ANA) == "412 messages in an hour"
     await desk.ask("account.delete", name=ANA)

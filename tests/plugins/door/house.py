@@ -17,6 +17,7 @@ from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
 from appliance.mail.reply import Reply
 from appliance.stress import Stress
+from plugins.door import Keeping
 from plugins.door.callout import Callout
 from plugins.door.config import DoorConfig, OutboundConfig
 from plugins.door.door import Door
@@ -83,9 +84,9 @@ class DoorPlugin:
     @hookimpl
     def hooks(self, core: Core) -> Sequence[object]:
         self.door = Door(core, clock=self._clock, sleep=self._clock.sleep)
-        self.callout = Callout(core, self.door.trusts, clock=self._clock)
+        self.callout = Callout(core, clock=self._clock)
         self.outbound = Outbound(core)
-        return [self.door, Senders(core, self.door.trusts), self.callout, self.outbound]
+        return [self.door, Senders(core), self.callout, self.outbound, Keeping(self.door, self.outbound)]
 
 
 class House:

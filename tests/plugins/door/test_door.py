@@ -93,7 +93,7 @@ async def test_connections_of_a_network_at_the_same_time(tmp_path: Path) -> None
         answers = [await here.door.smtp_connect(session) for session in sessions]
         assert [answer and answer.code for answer in answers] == [None, None, 421, 421]
         for session in sessions[1:]:
-            await here.door.smtp_disconnect(session)
+            here.door.leave(session)
         assert await here.door.smtp_connect(Session("s9", "mx", peer_ip="2001:db8:1::9")) is None
 
 
@@ -200,10 +200,10 @@ async def test_an_attack_from_a_hundred_thousand_networks(tmp_path: Path) -> Non
             peer = f"{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.7"
             session = Session("s", "mx", peer_ip=peer, quiet=hasty if number % 2 else silent)
             await door.smtp_connect(session)
-            await door.smtp_disconnect(session)
+            door.leave(session)
             if number % 5000 == 0:
                 assert await door.smtp_connect(known) is None
-                await door.smtp_disconnect(known)
+                door.leave(known)
         assert _sizes(door) == (MAX_NETWORKS, MAX_PASSES)
 
 

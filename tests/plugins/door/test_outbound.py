@@ -204,10 +204,10 @@ async def test_connections_of_an_account(tmp_path: Path) -> None:
         assert refusal is not None
         assert await outbound.smtp_refused(sessions[2], refusal) == refusal
         assert await outbound.smtp_refused(sessions[2], Reply(550, "5.7.1", "No")) is None
-        await outbound.smtp_disconnect(sessions[0])
+        outbound.leave(sessions[0])
         assert await outbound.smtp_sender(sessions[2]) is None
         for session in sessions:
-            await outbound.smtp_disconnect(session)
+            outbound.leave(session)
         assert outbound._open == {}
 
 

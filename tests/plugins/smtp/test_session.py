@@ -17,6 +17,7 @@ from appliance.mail.session import Session, TlsInfo
 from appliance.routing import MAX_ALIAS_DEPTH
 from appliance.spool import Spool
 from appliance.stress import Stress
+from plugins import smtp
 from plugins.smtp import transaction
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.ports import PORTS, listeners
@@ -259,6 +260,18 @@ async def test_under_stress_strangers_get_less(tmp_path: Path) -> None:
     await run_session(core, connection, "mx", stressed(core))
     assert set(connection.timeouts) == {7.0}
     assert len(core.intake.taken) == 1
+
+
+async def test_stress_is_told_in_the_status(tmp_path: Path) -> None:
+    core = FakeCore(tmp_path)
+    running = listeners(core.core, [])
+    core.core.listeners = running
+    assert smtp.status(core.core) == []
+    enter = SmtpConfig().max_connections * SmtpConfig().stress_percent // 100
+    running[0].stress.note(enter - 1)
+    assert smtp.status(core.core) == []
+    running[0].stress.note(enter)
+    assert smtp.status(core.core) == [("Stress", "smtp is nearly full, with 0 connections: it hurries", "warning")]
 
 
 async def test_under_stress_a_login_keeps_its_time(tmp_path: Path) -> None:
