@@ -74,7 +74,13 @@ _NAMED = (
     ),
     _Named("shell history", "tells of the build", ("*_history", "*/.lesshst", "*/.python_history", "*/.cache/*")),
     _Named("setup code", "every card would have the same", ("*setup-code*",)),
-    _Named("key", "a key store is one machine's", ("*.p12", "*.pfx", "*.jks", "*/.gnupg/*", "*/dkim/*", "identity/*")),
+    _Named(
+        "key",
+        "a key store is one machine's",
+        ("*.p12", "*.pfx", "*.jks", "*/.gnupg/*", "*/dkim/*", "identity/*"),
+        # The role that signs.
+        exempt=tuple(f"usr/lib/palomar/plugins/*.{suffix}" for suffix in ("py", "pyc", "md")),
+    ),
 )
 
 _BOOT_NAMED = (
