@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from appliance.config import CoreConfig
 from appliance.dispatch import HookFailedError
-from appliance.errors import AddressError, StoreError
+from appliance.errors import AddressError, NotFoundError, StoreError
 from appliance.hookspecs import hookimpl
 from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome
+from appliance.mail.edited import Edited
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.received import date_field, message_id
@@ -47,6 +48,7 @@ class Outbound:
         self._accounts: Recent[str, str] = Recent(MAX_SENDERS)  # sender address → account
         self._open: Counter[str] = Counter()
         self._tripping: dict[str, asyncio.Task[None]] = {}
+        self._elsewhere: Recent[str, str] = Recent(MAX_ACCOUNTS)  # tripped accounts of another back end, and why
 
     # ── the hooks ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -70,21 +72,18 @@ class Outbound:
         return reply if reply is TOO_MANY_SESSIONS else None
 
     @hookimpl
-    async def message_received(self, session: Session, envelope: Envelope) -> None:
-        """Count a message; when it is the one too many, its account's mail is held from this one on."""
+    async def message_received(self, session: Session, envelope: Envelope, message: Message) -> Edited | None:
+        """Count a message; when it is the one too many, its account's mail is held from this one on.
+
+        The intake sees to that; but an account of another back end can be held by name only as long as we run.
+        """
         account = session.account
         if account is None or self._core.store.directory.held(account):
-            return
-        outside = await self._outside(envelope)
-        if not outside:
-            return
-        usage, now = self._usage(account), self._core.now()
-        new = sum([usage.destination(_hash(recipient.address), now) for recipient in outside])
-        usage.add(now, messages=1, recipients=len(outside), new=new)
-        self.touched.add(account)
-        if envelope.sender is not None:
-            self._accounts.put(envelope.sender.key, account)
-        await self._judge(account, usage)
+            return None
+        if self._elsewhere.get(account) is None:
+            await self._count(account, envelope)
+        why = self._elsewhere.get(account)
+        return Edited(message, envelope.sender, envelope.recipients, quarantine=why) if why else None
 
     @hookimpl
     async def delivery_settled(self, envelope: Envelope, outcome: Outcome) -> None:
@@ -110,6 +109,18 @@ class Outbound:
             self._open[account] -= 1
             if self._open[account] <= 0:
                 del self._open[account]
+
+    async def _count(self, account: str, envelope: Envelope) -> None:
+        outside = await self._outside(envelope)
+        if not outside:
+            return
+        usage, now = self._usage(account), self._core.now()
+        new = sum([usage.destination(_hash(recipient.address), now) for recipient in outside])
+        usage.add(now, messages=1, recipients=len(outside), new=new)
+        self.touched.add(account)
+        if envelope.sender is not None:
+            self._accounts.put(envelope.sender.key, account)
+        await self._judge(account, usage)
 
     def _usage(self, account: str) -> Usage:
         return self.usage.entry(account, Usage)
@@ -144,7 +155,11 @@ class Outbound:
             await self._alarm(account, why)
         except (StoreError, HookFailedError) as error:
             log.error("the alarm about %s could not be sent: %s", account, error)
-        await self._core.store.write(lambda db: hold_account(db, account, why))
+        try:
+            await self._core.store.write(lambda db: hold_account(db, account, why))
+        except NotFoundError:
+            log.warning("%s has no mailbox here: what was held is released by `palomar queue release`", account)
+            self._elsewhere.put(account, f"{account} sent {why}")
         self._usage(account).forget()
         self.touched.add(account)
 

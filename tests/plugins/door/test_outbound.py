@@ -20,7 +20,8 @@ from appliance.store.holds import end_hold, held_accounts
 from plugins.door.config import OutboundConfig
 from plugins.door.ledger import Ledger
 from plugins.door.outbound import Outbound
-from plugins.door.usage import Usage
+from plugins.door.usage import Slot, Usage
+from tests.appliance.office import MESSAGE
 from tests.plugins.door.house import ANA, LUIS, House, house
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -83,7 +84,7 @@ async def test_the_hold_outlives_a_restart_and_a_release_begins_anew(tmp_path: P
             await send(here)
         restarted = Outbound(here.office.core)
         for _ in range(9):
-            await restarted.message_received(session(), to_friends(1))
+            await restarted.message_received(session(), to_friends(1), MESSAGE)
         await send(here)
         assert (await states(here))[5:] == [1, 1]
         assert len(await alarms(here)) == 1
@@ -190,6 +191,38 @@ async def test_the_alarm_comes_even_when_mail_cannot_be_stored(
     assert "the alarm about ana@palomar.test could not be sent: no room" in caplog.text
 
 
+async def test_an_account_of_another_back_end_is_held_too_while_we_run(tmp_path: Path) -> None:
+    async with house(tmp_path, outbound=OutboundConfig(**LIMITS)) as here:
+        for _ in range(8):
+            await send(here, "remote@palomar.test")
+        await send(here)
+        assert await states(here) == [0] * 5 + [1] * 3 + [0]
+        assert len(await alarms(here)) == 1
+
+
+# ── windows ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_windows_slide() -> None:
+    usage = Usage()
+    for minute in range(0, 120, 10):
+        usage.add(60.0 * minute, messages=1, recipients=2)
+    assert (usage.hour(7140).messages, usage.day(7140).messages) == (6, 12)
+    assert (usage.hour(7140 + HOUR_S).messages, usage.day(7140 + HOUR_S).recipients) == (0, 24)
+    assert usage.day(DAY_S + HOUR_S - 1).messages == 6
+    assert usage.day(3 * DAY_S) == Slot(0)
+
+
+def test_a_clock_that_jumps_neither_forgets_nor_multiplies() -> None:
+    usage = Usage()
+    usage.add(100 * DAY_S, messages=3)
+    usage.add(1.0, messages=2)  # the clock was set back: it counts as what came last
+    assert usage.hour(100 * DAY_S).messages == 5
+    assert usage.day(1.0).messages == 5
+    usage.add(500 * DAY_S, messages=1)
+    assert usage.day(500 * DAY_S).messages == 1
+
+
 # ── connections ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -225,7 +258,7 @@ async def test_what_was_counted_outlives_a_restart(tmp_path: Path) -> None:
         core, outbound = here.office.core, here.plugin.outbound
         ledger = Ledger(core, outbound)
         for number in range(6):
-            await outbound.message_received(session(), to_friends(1, number % 4))
+            await outbound.message_received(session(), to_friends(1, number % 4), MESSAGE)
             await ledger.flush()
             here.clock.at += 2 * HOUR_S
         await settle(here, ANA, "failed", "delivered")
