@@ -94,6 +94,18 @@ def host_name(name: str, text: str) -> Iterator[Problem]:
         yield from domain_name(name, text)
 
 
+def source_address_problems(name: str, addresses: Sequence[str]) -> Iterator[Problem]:
+    """Check that the setting `name` holds addresses to connect from: of each IP version one at most."""
+    versions = []
+    for text in addresses:
+        try:
+            versions.append(ipaddress.ip_address(text).version)
+        except ValueError:
+            yield Problem(name, f"{text!r} is no IP address.", "Names are not looked up here.")
+    if len(versions) != len(set(versions)):
+        yield Problem(name, "two addresses are of one kind.", "Keep one IPv4 and one IPv6 address.")
+
+
 def number(value: float) -> str:
     """A number as it is written in the file: without an exponent, and without a fraction of zero."""
     return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)

@@ -24,6 +24,7 @@ class Terms:
     ca_file: Path | None = None
     certificate: Path | None = None  # of ours, for hosts that ask for one
     key: Path | None = None
+    trust: Path | None = None  # authorities besides the system's, where there is no `ca_file`
     verify: bool = True
 
 
@@ -35,7 +36,7 @@ class PinnedContexts:
 
     def context(self, terms: Terms) -> ssl.SSLContext:
         """The context for connections on these terms. Raises OSError and ssl.SSLError when a file is of no use."""
-        files = [file for file in (terms.ca_file, terms.certificate, terms.key) if file is not None]
+        files = [file for file in (terms.ca_file, terms.certificate, terms.key, terms.trust) if file is not None]
         mark = tuple(file.stat().st_mtime_ns for file in files)
         known = self._made.get(terms)
         if known is not None and known[0] == mark:
@@ -56,6 +57,8 @@ def _context(terms: Terms) -> ssl.SSLContext:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     else:
         context.load_default_certs()
+        if terms.trust is not None:
+            context.load_verify_locations(cafile=terms.trust)
     if not terms.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

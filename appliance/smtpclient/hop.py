@@ -58,10 +58,13 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """User name and password for AUTH."""
+    """What AUTH needs: a user name with a password or a bearer token, or neither of them where the certificate of ours
+    that TLS has shown is the login (EXTERNAL).
+    """
 
-    username: str
-    password: str = field(repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

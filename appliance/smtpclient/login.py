@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from appliance.mail.reply import Reply
 from appliance.smtpclient.binding import server_end_point
 from appliance.smtpclient.hop import HopError, Login
-from appliance.wire.sasl.client import choose, client
+from appliance.wire.sasl.client import BearerClient, ExternalClient, choose, choose_token, client
 from appliance.wire.sasl.errors import SaslServerError
 
 if TYPE_CHECKING:
@@ -28,29 +28,48 @@ async def log_in(smtp: SmtpClient, login: Login) -> None:
     waits for that instead of bouncing.
     """
     offered = smtp.machine.extensions.get("AUTH", "").upper().split()
+    if not login.username and "EXTERNAL" not in offered:
+        return  # the certificate that TLS has shown is all there is; such hosts may want to hear no more
     certificate = smtp.connection.peer_certificate()
     binding = server_end_point(certificate) if certificate else b""
     refusal = Reply(454, "4.7.0", _nothing_fits(offered, smtp.private))
-    while (mechanism := choose(offered, private=smtp.private, bound=bool(binding))) is not None:
+    while (mechanism := _chosen(login, offered, private=smtp.private, bound=bool(binding))) is not None:
         try:
-            exchange = client(
-                mechanism,
-                login.username,
-                login.password,
-                nonce=secrets.token_urlsafe(24).encode(),
-                binding=binding,
-                plus_offered=any(name.endswith("-PLUS") for name in offered),
-            )
+            exchange = _begun(smtp, login, mechanism, offered, binding)
         except ValueError as error:
             raise _failed(smtp, Reply(454, "4.7.0", f"user name or password cannot be sent: {error}")) from error
         reply = await _exchange(smtp, mechanism, exchange)
         if reply.positive:
             return
-        refusal = Reply(454, "4.7.8", f"AUTH {mechanism} as {login.username} refused: {reply}")
+        who = f" as {login.username}" if login.username else ""
+        refusal = Reply(454, "4.7.8", f"AUTH {mechanism}{who} refused: {reply}")
         if reply.code not in _UNKNOWN_MECHANISM:
             break
         offered.remove(mechanism)
     raise _failed(smtp, refusal)
+
+
+def _chosen(login: Login, offered: list[str], *, private: bool, bound: bool) -> str | None:
+    if login.token:
+        return choose_token(offered, private=private)
+    if not login.username:
+        return next((name for name in offered if name == "EXTERNAL"), None)
+    return choose(offered, private=private, bound=bound)
+
+
+def _begun(smtp: SmtpClient, login: Login, mechanism: str, offered: list[str], binding: bytes) -> ClientMechanism:
+    if login.token:
+        return BearerClient(mechanism, login.username, login.token, host=smtp.hop.host, port=smtp.hop.port)
+    if not login.username:
+        return ExternalClient()
+    return client(
+        mechanism,
+        login.username,
+        login.password,
+        nonce=secrets.token_urlsafe(24).encode(),
+        binding=binding,
+        plus_offered=any(name.endswith("-PLUS") for name in offered),
+    )
 
 
 async def _exchange(smtp: SmtpClient, mechanism: str, exchange: ClientMechanism) -> Reply:

@@ -197,7 +197,10 @@ class ProxySession:
         port = {"imap": server.imap_port, "pop3": server.pop3_port}.get(self._kind, server.submission_port)
         check = bool(server.fingerprints) or not server.verify
         try:
-            context = self._shared.contexts.context(Terms(ca_file=server.ca_file, verify=not check))
+            if server.ca_file is None:
+                context = self._core.certificates.client_context(not check)
+            else:
+                context = self._shared.contexts.context(Terms(ca_file=server.ca_file, verify=not check))
             addresses = await self._core.resolver.addresses(server.host)
         except (OSError, ssl.SSLError, DnsError) as error:
             raise InnerError(str(error)) from error

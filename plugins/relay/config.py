@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from appliance.config import domain_name, setting, within
+from appliance.config import domain_name, setting, source_address_problems, within
 from appliance.document import dotted
 from appliance.errors import Problem
 from appliance.smtpclient import TlsPolicy
@@ -50,7 +49,7 @@ class RelayConfig:
             yield from domain_name("own_name", self.own_name)
         for name in self.tls_by_domain:
             yield from domain_name(dotted("tls_by_domain", name), name)
-        yield from self._source_problems()
+        yield from source_address_problems("source_addresses", self.source_addresses)
         yield from within(self, 1, 65_535, "port")
         yield from within(self, 1, 100, "deliveries_per_destination")
         yield from within(self, 1, 10_000, "messages_per_connection")
@@ -60,13 +59,3 @@ class RelayConfig:
         yield from within(self, 0.01, 365, "backup_max_age_days", unit="days")
         yield from within(self, 0, 24 * self.backup_max_age_days, "backup_warn_after_hours", unit="hours")
         yield from within(self, 0, 86_400, "backup_probe", unit="s")
-
-    def _source_problems(self) -> Iterator[Problem]:
-        versions = []
-        for text in self.source_addresses:
-            try:
-                versions.append(ipaddress.ip_address(text).version)
-            except ValueError:
-                yield Problem("source_addresses", f"{text!r} is no IP address.", "Names are not looked up here.")
-        if len(versions) != len(set(versions)):
-            yield Problem("source_addresses", "two addresses are of one kind.", "Keep one IPv4 and one IPv6 address.")

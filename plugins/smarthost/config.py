@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from appliance.config import domain_name, host_name, setting, within
+from appliance.config import domain_name, host_name, setting, source_address_problems, within
 from appliance.document import dotted
 from appliance.errors import Problem
 from appliance.mail.address import Address
 from appliance.mail.selector import selector_problem, selects
+from appliance.pinning import fingerprint_problem
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314 section 3.3
 
@@ -33,9 +35,24 @@ class SmartHost:
     ca_file: Path | None = setting(
         None, "Trust the certificates in this PEM file only, instead of the system's; for a host with one of its own."
     )
+    fingerprints: tuple[str, ...] = setting(
+        (), "SHA-256 fingerprints of its certificate; with one, no other is taken, and authorities have no say."
+    )
+    certificate: Path | None = setting(
+        None,
+        "PEM file of a certificate of ours, shown to a host that asks; without username it is the login (EXTERNAL).",
+    )
+    key: Path | None = setting(None, "PEM file of that certificate's private key, without a password.")
     username: str = setting("", "User name for AUTH; empty sends without logging in.")
     password: str = setting("", "Password for AUTH.", secret=True)
     password_file: Path | None = setting(None, "File whose first line is the password, instead of password.")
+    oauth: str = setting("", "Name of the table [smarthost.oauth.NAME] whose tokens log in, instead of a password.")
+    own_name: str = setting("", "Our name in EHLO to it; empty takes that of [smarthost].")
+    source_addresses: tuple[str, ...] = setting(
+        (), "Addresses of this machine to connect from, at most one IPv4 and one IPv6; empty leaves it to the system."
+    )
+    group: str = setting("", "Hosts with the same word here share mail: that of the first of them that takes it.")
+    weight: int = setting(1, "Its share of the group's mail, beside those of the others.")
     deliveries: int = setting(5, "Deliveries, and so connections, to it at once.")
     fallback: str = setting("", "Name of the host to use while this one cannot be used.")
 
@@ -43,7 +60,11 @@ class SmartHost:
         """What cannot be, and what contradicts itself."""
         yield from host_name("host", self.host)
         yield from within(self, 1, 65_535, "port")
-        yield from within(self, 1, 100, "deliveries")
+        yield from within(self, 1, 100, "deliveries", "weight")
+        yield from fingerprint_problem("fingerprints", self.fingerprints)
+        yield from source_address_problems("source_addresses", self.source_addresses)
+        if self.own_name:
+            yield from domain_name("own_name", self.own_name)
         for name, selectors in (("senders", self.senders), ("recipients", self.recipients)):
             for selector in selectors:
                 yield from selector_problem(name, selector)
@@ -56,13 +77,23 @@ class SmartHost:
         has_password = bool(self.password) or self.password_file is not None
         if self.password and self.password_file is not None:
             yield Problem("password", "and password_file are both set.", "Take one of them out.")
-        if self.username and not has_password:
-            yield Problem("password", "is missing: username needs it.", "Add it, or a password_file.")
+        if self.username and not has_password and not self.oauth:
+            yield Problem("password", "is missing: username needs it.", "Add it, or a password_file, or oauth.")
+        if self.oauth and has_password:
+            yield Problem("oauth", "and a password are both set.", "Take one of them out.")
+        if self.oauth and not self.username:
+            yield Problem("username", "is missing: oauth needs it.", "Write the mailbox that the tokens are for.")
+        if (self.certificate is None) != (self.key is None):
+            missing = "key" if self.key is None else "certificate"
+            yield Problem(missing, "is missing: certificate and key go together.", "Name the files of both.")
+        if self.tls == "off" and (self.fingerprints or self.certificate or self.oauth):
+            text = "must not be off where a certificate or a token has to prove something."
+            yield Problem("tls", text, "Take it out: required is the default.")
         if has_password and not self.username:
             yield Problem("username", "is missing: there is a password.", "Add it, or take the password out.")
 
     @property
-    def key(self) -> str:
+    def label(self) -> str:
         """What routes and `fallback` call it."""
         return self.name or self.host
 
@@ -84,6 +115,34 @@ class SmartHost:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OAuthClient:
+    """[smarthost.oauth.NAME]: what a provider gave us to get access tokens with (RFC 6749 section 6)."""
+
+    token_url: str = setting("", "Where a refresh token is exchanged for an access token: an https address.")
+    client_id: str = setting("", "What the provider calls this client.")
+    client_secret: str = setting("", "The client's own secret, if it has one.", secret=True)
+    client_secret_file: Path | None = setting(None, "File whose first line is that secret, instead of client_secret.")
+    refresh_token: str = setting("", "The refresh token.", secret=True)
+    refresh_token_file: Path | None = setting(
+        None, "File whose first line is the refresh token, instead; a new one from the provider is written there."
+    )
+    scope: str = setting("", "Scopes to ask for; empty asks for those that were granted.")
+
+    def problems(self) -> Iterator[Problem]:
+        """What is missing, and what contradicts itself."""
+        if not self.token_url.startswith("https://") or not urlsplit(self.token_url).hostname:
+            remedy = 'Write it like "https://oauth2.provider.example/token".'
+            yield Problem("token_url", f"{self.token_url!r} is no https address.", remedy)
+        if not self.client_id:
+            yield Problem("client_id", "must be set.", "The provider gives it when the client is registered.")
+        for name in ("client_secret", "refresh_token"):
+            if getattr(self, name) and getattr(self, f"{name}_file") is not None:
+                yield Problem(name, f"and {name}_file are both set.", "Take one of them out.")
+        if not self.refresh_token and self.refresh_token_file is None:
+            yield Problem("refresh_token", "is missing.", "Add it, or a refresh_token_file.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SmarthostConfig:
     """[smarthost]"""
 
@@ -91,55 +150,64 @@ class SmarthostConfig:
         (), "The smart hosts. Mail goes by the first that takes it, and by its mail exchangers if none does."
     )
     own_name: str = setting("", "Our name in EHLO; empty takes hostname.")
+    oauth: dict[str, OAuthClient] = setting({}, "Where access tokens come from, by names that hosts refer to.")
 
     def problems(self) -> Iterator[Problem]:
         """Names that are none, and hosts that cannot stand together."""
         if self.own_name:
             yield from domain_name("own_name", self.own_name)
-        keys = [host.key for host in self.hosts]
+        keys = [host.label for host in self.hosts]
         for place, host in enumerate(self.hosts):
-            if host.key in keys[:place]:
-                text = f"another host is called {host.key!r} too."
+            if host.label in keys[:place]:
+                text = f"another host is called {host.label!r} too."
                 yield Problem(dotted("hosts", place), text, "Give each a name of its own.")
+            if host.oauth and host.oauth not in self.oauth:
+                text = f"there is no table [smarthost.oauth.{host.oauth}]."
+                yield Problem(dotted("hosts", place, "oauth"), text, "Add it: token_url, client_id, refresh_token.")
             yield from self._fallback_problems(place, host)
         yield from self._never_used()
 
     def _fallback_problems(self, place: int, host: SmartHost) -> Iterator[Problem]:
         name = dotted("hosts", place, "fallback")
-        seen = [host.key]
+        seen = [host.label]
         while host.fallback:
             following = self.named(host.fallback)
             if following is None:
                 if len(seen) == 1:  # else it is told of the host that names it
                     yield Problem(name, f"no smart host is called {host.fallback!r}.", f"There are: {self._keys()}.")
                 return
-            if following.key in seen:
-                if following.key == seen[0]:
+            if following.label in seen:
+                if following.label == seen[0]:
                     text = f"the fallbacks of {seen[0]!r} lead back to it."
                     yield Problem(name, text, "Let the last of them have none.")
                 return
-            seen.append(following.key)
+            seen.append(following.label)
             host = following
 
     def _never_used(self) -> Iterator[Problem]:
         first = next((place for place, host in enumerate(self.hosts) if host.takes_all), len(self.hosts))
         for place, host in enumerate(self.hosts[first + 1 :], first + 1):
-            if not any(other.fallback == host.key for other in self.hosts):
-                text = f"{host.key!r} would never be used: {self.hosts[first].key!r} before it takes all mail."
+            shares = host.group and any(other.group == host.group for other in self.hosts[: first + 1])
+            if not shares and not any(other.fallback == host.label for other in self.hosts):
+                text = f"{host.label!r} would never be used: {self.hosts[first].label!r} before it takes all mail."
                 yield Problem(dotted("hosts", place), text, "Put it first, or make it a fallback.")
 
     def _keys(self) -> str:
-        return ", ".join(host.key for host in self.hosts)
+        return ", ".join(host.label for host in self.hosts)
 
     def named(self, name: str) -> SmartHost | None:
         """The host of that name."""
-        return next((host for host in self.hosts if host.key == name), None)
+        return next((host for host in self.hosts if host.label == name), None)
 
-    def chain(self, name: str) -> list[SmartHost]:
-        """The host of that name and its fallbacks, in the order in which they are tried."""
-        found = []
+    def chain(self, name: str) -> list[list[SmartHost]]:
+        """The host of that name with those of its group, and behind it their fallbacks, as they are to be tried."""
+        found: list[list[SmartHost]] = []
+        seen: set[str] = set()
         host = self.named(name)
-        while host is not None:
-            found.append(host)
-            host = self.named(host.fallback) if host.fallback else None
+        while host is not None and host.label not in seen:
+            group = [one for one in self.hosts if one is host or (host.group and one.group == host.group)]
+            found.append([one for one in group if one.label not in seen])
+            seen |= {one.label for one in group}
+            following = next((one.fallback for one in group if one.fallback and one.fallback not in seen), "")
+            host = self.named(following)
         return found

@@ -24,4 +24,4 @@ class Routes:
             return None
         if await self._core.dispatch.own_recipient(recipient=recipient) == "backup":
             return None  # a backup's mail is for the domain's own primary; a provider would send it back to us
-        return Route("smarthost", host.key)
+        return Route("smarthost", host.label)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from pathlib import Path
+from dataclasses import replace
+from random import Random
 
 from appliance.config import CoreConfig
 from appliance.core import Core
 from appliance.dns import DnsError, NoSuchDomainError
+from appliance.https import Answer, Request, ask
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
+from appliance.pinning import PinnedContexts, Terms, pinned
 from appliance.smtpclient import Contexts, Hop, HopError, Login, SmtpClient, SmtpPool, TlsPolicy, outcomes_of, reach
 from appliance.smtpclient.demand import demands_tls, no_secured_way
+from appliance.tls import TlsConfig
+from plugins.smarthost.balance import Resting, in_order
 from plugins.smarthost.config import SmartHost, SmarthostConfig
+from plugins.smarthost.tokens import TokenError, Tokens
 
 
 class SmarthostTransport:
@@ -24,15 +31,19 @@ class SmarthostTransport:
 
     name = "smarthost"
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, *, random: Random | None = None) -> None:
+        """`random` draws the hosts of a group."""
         self._core = core
         self._pool = SmtpPool()
-        self._pinned: dict[tuple[Path, int, bool], ssl.SSLContext] = {}
+        self._made = PinnedContexts()
+        self._resting = Resting()
+        self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
+        self._tokens = Tokens(self._ask, time.monotonic)
 
     def deliveries(self, route: Route) -> int:
-        """How many deliveries may go to one host at once."""
-        host = self._core.settings[SmarthostConfig].named(route.next_hop)
-        return host.deliveries if host is not None else 1
+        """How many deliveries may go to one host, or to all of its group, at once."""
+        chain = self._core.settings[SmarthostConfig].chain(route.next_hop)
+        return sum(host.deliveries for host in chain[0]) if chain else 1
 
     async def deliver(
         self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, route: Route
@@ -43,8 +54,9 @@ class SmarthostTransport:
             if not chain:
                 raise _refused(route.next_hop, "4.3.5", f"[smarthost] has no host {route.next_hop!r} any more")
             demand = demands_tls(envelope)
-            key = (tuple(chain), demand)
-            return await self._pool.deliver(key, lambda: self._clients(chain, demand), envelope, recipients, message)
+            hosts = in_order(chain, self._resting.rests, self._random)
+            key = (tuple(hosts), demand)
+            return await self._pool.deliver(key, lambda: self._clients(hosts, demand), envelope, recipients, message)
         except HopError as error:
             return outcomes_of(error, recipients)
 
@@ -52,48 +64,74 @@ class SmarthostTransport:
         """End the connections that are kept."""
         await self._pool.close()
 
-    async def _clients(self, chain: Sequence[SmartHost], demand: bool) -> AsyncGenerator[SmtpClient, None]:
-        """Connections to the hosts of a chain, one after the other. Raises HopError at the end."""
-        failures: list[HopError] = []
-        for host in chain:
+    async def _clients(self, hosts: Sequence[SmartHost], demand: bool) -> AsyncGenerator[SmtpClient, None]:
+        """Connections to the hosts, one after the other. Raises HopError at the end."""
+        failures: dict[str, HopError] = {}
+        for host in hosts:
             try:
                 addresses = await self._addresses(host)
-                async with aclosing(reach(self._hop(host, demand), addresses, self._contexts(host))) as clients:
+                hop = replace(self._hop(host, demand), login=await self._login(host))
+                async with aclosing(reach(hop, addresses, self._contexts(host))) as clients:
                     async for client in clients:
+                        self._resting.answered(host.label)
                         yield client
             except HopError as error:
-                failures.append(error)
+                self._resting.failed(host.label)
+                if host.oauth and error.reply.enhanced == "4.7.8":
+                    self._tokens.refused(host.oauth)
+                failures[host.label] = error
         if failures and demand:
-            raise no_secured_way(failures)
+            raise no_secured_way(list(failures.values()))
         if failures:
-            raise failures[0]  # the host that should have done it matters most to whoever reads this
+            # Whoever reads this wants to know of the host that should have done it, though it was asked last.
+            listed = [host.label for host in self._core.settings[SmarthostConfig].hosts]
+            raise min(failures.items(), key=lambda one: listed.index(one[0]) if one[0] in listed else 0)[1]
 
     async def _addresses(self, host: SmartHost) -> list[str]:
         """Where the host is. A name that is not there is our mistake or a passing one, so mail waits."""
         try:
             addresses = await self._core.resolver.addresses(host.host)
         except NoSuchDomainError as error:
-            raise _refused(host.key, "4.4.4", f"there is no host {host.host}") from error
+            raise _refused(host.label, "4.4.4", f"there is no host {host.host}") from error
         except DnsError as error:
-            raise _refused(host.key, "4.4.3", f"addresses of {host.host}: {error}") from error
+            raise _refused(host.label, "4.4.3", f"addresses of {host.host}: {error}") from error
         if not addresses:
-            raise _refused(host.key, "4.4.4", f"{host.host} has no address")
+            raise _refused(host.label, "4.4.4", f"{host.host} has no address")
         return addresses
 
     def _hop(self, host: SmartHost, demand: bool) -> Hop:
         """The terms for a host. `demand`: the message goes by secured ways or not at all (RFC 8689)."""
         settings = self._core.settings
-        policy: TlsPolicy = "verified" if demand or (host.tls == "required" and host.verify) else host.tls
+        verified = demand or host.fingerprints or (host.tls == "required" and host.verify)
+        policy: TlsPolicy = "verified" if verified else host.tls
         return Hop(
             host=host.host,
             port=host.port,
-            own_name=settings[SmarthostConfig].own_name or settings[CoreConfig].hostname,
+            own_name=host.own_name or settings[SmarthostConfig].own_name or settings[CoreConfig].hostname,
             tls=policy,
             implicit_tls=host.speaks_tls_first,
             proven=True,  # an administrator wrote it down
             require_tls=demand,
-            login=Login(host.username, self._password(host)) if host.username else None,
+            check=pinned(host.fingerprints) if host.fingerprints else None,
+            local_addresses=host.source_addresses,
         )
+
+    async def _login(self, host: SmartHost) -> Login | None:
+        """What logs in: a password, an access token, our certificate, or nothing. Raises HopError."""
+        if host.oauth:
+            client = self._core.settings[SmarthostConfig].oauth.get(host.oauth)
+            if client is None:
+                raise _refused(host.label, "4.3.5", f"there is no [smarthost.oauth.{host.oauth}] any more")
+            try:
+                return Login(host.username, token=await self._tokens.token(host.oauth, client))
+            except TokenError as error:
+                raise _refused(host.label, "4.7.0", f"no access token for {host.label}: {error}") from error
+        if host.username:
+            return Login(host.username, self._password(host))
+        return Login() if host.certificate is not None else None
+
+    async def _ask(self, request: Request) -> Answer:
+        return await ask(request, self._core.resolver, self._core.certificates.client_context(True))
 
     def _password(self, host: SmartHost) -> str:
         """The password; a file is read anew for every connection, so that it can be changed without a restart."""
@@ -102,40 +140,26 @@ class SmarthostTransport:
         try:
             password = host.password_file.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
         except (OSError, UnicodeDecodeError) as error:
-            raise _refused(host.key, "4.3.5", f"password_file of {host.key}: {error}") from error
+            raise _refused(host.label, "4.3.5", f"password_file of {host.label}: {error}") from error
         if not password:
-            raise _refused(host.key, "4.3.5", f"password_file of {host.key}: its first line is empty")
+            raise _refused(host.label, "4.3.5", f"password_file of {host.label}: its first line is empty")
         return password
 
     def _contexts(self, host: SmartHost) -> Contexts:
-        """TLS contexts for the host: the appliance's own, or one that trusts only `ca_file`."""
-        ca_file = host.ca_file
-        if ca_file is None:
+        """TLS contexts for the host: the appliance's own, or those that `ca_file` and `certificate` make."""
+        if host.ca_file is None and host.certificate is None:
             return self._core.certificates.client_context
+        trust = self._core.settings[TlsConfig].trust if host.ca_file is None else None
 
-        def pinned(verify: bool) -> ssl.SSLContext:
+        def context(verify: bool) -> ssl.SSLContext:
             try:
-                key = (ca_file, ca_file.stat().st_mtime_ns, verify)
-                if key not in self._pinned:
-                    self._pinned.clear()  # a changed file: nothing of the old one is wanted
-                    self._pinned[key] = _pinned_context(ca_file, verify=verify)
+                terms = Terms(host.ca_file, host.certificate, host.key, trust, verify=verify)
+                return self._made.context(terms)
             except (OSError, ssl.SSLError) as error:
-                raise _refused(host.key, "4.3.5", f"ca_file of {host.key}: {error}") from error
-            return self._pinned[key]
+                files = "ca_file" if host.certificate is None else "ca_file, certificate or key"
+                raise _refused(host.label, "4.3.5", f"{files} of {host.label}: {error}") from error
 
-        return pinned
-
-
-def _pinned_context(ca_file: Path, *, verify: bool) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cafile=ca_file)
-    # The file may hold the host's own certificate instead of an authority's: then that one is the anchor.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+        return context
 
 
 def _refused(peer: str, enhanced: str, text: str) -> HopError:

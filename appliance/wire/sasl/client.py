@@ -43,6 +43,12 @@ def choose(offered: Iterable[str], *, private: bool, bound: bool = False) -> str
     return next((name for name in wanted if name in names), None)
 
 
+def choose_token(offered: Iterable[str], *, private: bool) -> str | None:
+    """The best mechanism that takes a bearer token, or None. A token never goes out in clear."""
+    names = {name.upper() for name in offered} if private else set()
+    return next((name for name in ("OAUTHBEARER", "XOAUTH2") if name in names), None)
+
+
 def client(
     mechanism: str,
     login: str,
@@ -87,6 +93,53 @@ class PlainClient:
             raise SaslServerError("PLAIN has no second challenge")
         self.done = True
         return self._message
+
+
+class BearerClient:
+    """OAUTHBEARER (RFC 7628 section 3.1) and XOAUTH2: a token instead of a password."""
+
+    __slots__ = ("_apology", "_message", "done", "fault")
+
+    def __init__(self, mechanism: str, login: str, token: str, *, host: str = "", port: int = 0) -> None:
+        """Raises ValueError for a name or token that holds what separates the fields."""
+        if not token.isascii() or not token.isprintable() or any(ord(one) < 32 for one in login):
+            raise ValueError("a name or token that cannot be sent")
+        if mechanism == "XOAUTH2":
+            self._message = f"user={login}\1auth=Bearer {token}\1\1".encode()
+            self._apology = b""
+        else:
+            name = login.replace("=", "=3D").replace(",", "=2C")
+            where = f"host={host}\1port={port}\1" if host else ""
+            self._message = f"n,a={name},\1{where}auth=Bearer {token}\1\1".encode()
+            self._apology = b"\1"  # RFC 7628 section 3.2.3
+        self.done = False
+        self.fault = b""  # what the server said of a token that it does not take
+
+    def step(self, challenge: bytes | None) -> bytes | None:
+        """See `ClientMechanism.step`."""
+        if not self.done:
+            self.done = True
+            return self._message
+        if self.fault:
+            raise SaslServerError("the server goes on about a token that it has refused")
+        self.fault = challenge or b"{}"
+        return self._apology
+
+
+class ExternalClient:
+    """EXTERNAL (RFC 4422 appendix A): who we are, TLS has told; the empty message asks to be that one."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def step(self, challenge: bytes | None) -> bytes | None:
+        """See `ClientMechanism.step`."""
+        if self.done:
+            raise SaslServerError("EXTERNAL has no second challenge")
+        self.done = True
+        return b""
 
 
 class LoginClient:

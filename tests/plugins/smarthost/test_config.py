@@ -12,7 +12,7 @@ from appliance.errors import ConfigError
 from appliance.mail.address import Address
 from appliance.settings import settings_from
 from appliance.smtpclient import Login
-from plugins.smarthost.config import SmartHost, SmarthostConfig
+from plugins.smarthost.config import OAuthClient, SmartHost, SmarthostConfig
 
 ANA = Address.parse("ana@office.test")
 
@@ -86,8 +86,64 @@ def test_hosts_that_contradict_each_other_are_refused(hosts: list[SmartHost], wo
 
 def test_a_chain_of_fallbacks() -> None:
     config = SmarthostConfig(hosts=(host(name="a", fallback="b"), host(name="b", fallback="c"), host(name="c")))
-    assert [one.key for one in config.chain("a")] == ["a", "b", "c"]
+    assert [[one.label for one in group] for group in config.chain("a")] == [["a"], ["b"], ["c"]]
     assert config.chain("gone") == []
+
+
+def test_a_group_and_its_fallbacks() -> None:
+    config = SmarthostConfig(
+        hosts=(
+            host(name="a", group="both", fallback="c"),
+            host(name="b", group="both", fallback="a"),
+            host(name="c", group="spare"),
+            host(name="d", group="spare"),
+        )
+    )
+    assert [[one.label for one in group] for group in config.chain("a")] == [["a", "b"], ["c", "d"]]
+    assert [problem.setting for problem in config.problems()] == ["hosts[3]"]  # a fallback names c only
+
+
+OAUTH = {"token_url": "https://id.isp.test/token", "client_id": "palomar", "refresh_token": "r"}
+
+
+@pytest.mark.parametrize(
+    ("oauth", "words"),
+    [
+        ({"token_url": "http://id.isp.test/token"}, "token_url 'http://id.isp.test/token' is no https address."),
+        ({"client_id": ""}, "client_id must be set."),
+        ({"refresh_token": ""}, "refresh_token is missing."),
+        ({"refresh_token_file": Path("x")}, "refresh_token and refresh_token_file are both set."),
+        ({"client_secret": "x", "client_secret_file": Path("x")}, "client_secret and client_secret_file are both set."),
+    ],
+)
+def test_bad_tokens_are_refused(oauth: dict[str, object], words: str) -> None:
+    assert list(OAuthClient(**OAUTH).problems()) == []  # type: ignore[arg-type]
+    (problem,) = OAuthClient(**{**OAUTH, **oauth}).problems()  # type: ignore[arg-type]
+    assert f"{problem.setting} {problem.text}" == words
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"oauth": "isp", "username": "ana", "password": "x"}, "oauth and a password are both set."),
+        ({"oauth": "isp"}, "username is missing: oauth needs it."),
+        ({"certificate": Path("x")}, "key is missing"),
+        ({"key": Path("x")}, "certificate is missing"),
+        ({"fingerprints": ("x",)}, "fingerprints 'x' is no SHA-256 fingerprint"),
+        ({"tls": "off", "oauth": "isp", "username": "ana"}, "tls must not be off"),
+        ({"weight": 0}, "weight must be within"),
+        ({"own_name": "-"}, "own_name '-' is no domain name"),
+        ({"source_addresses": ("x",)}, "source_addresses 'x' is no IP address."),
+    ],
+)
+def test_bad_ways_to_log_in_are_refused(settings: dict[str, object], words: str) -> None:
+    (problem,) = host(**settings).problems()
+    assert f"{problem.setting} {problem.text}".startswith(words)
+
+
+def test_tokens_that_nobody_configured_are_refused() -> None:
+    (problem,) = SmarthostConfig(hosts=(host(username="ana", oauth="isp"),)).problems()
+    assert problem.setting == "hosts[0].oauth"
 
 
 def test_tls_comes_first_on_its_port() -> None:
@@ -102,7 +158,7 @@ def test_the_table_in_the_file(tmp_path: Path) -> None:
     section = Section("smarthost", SmarthostConfig)
     file.write_text('[[smarthost.hosts]]\nhost = "smtp.isp.test"\nusername = "ana"\npassword_file = "secret"\n')
     (found,) = settings_from(Document.read(file), [section])[SmarthostConfig].hosts
-    assert (found.key, found.port, found.tls, found.verify) == ("smtp.isp.test", 587, "required", True)
+    assert (found.label, found.port, found.tls, found.verify) == ("smtp.isp.test", 587, "required", True)
     assert found.password_file == tmp_path / "secret"
     file.write_text('[[smarthost.hosts]]\nhost = "smtp.isp.test"\ntls = "maybe"\n')
     with pytest.raises(ConfigError, match="must be one of 'required', 'opportunistic', 'off'"):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,16 +13,19 @@ from typing import Literal
 
 import pytest
 
+from appliance.config import CoreConfig, Settings
 from appliance.hookspecs import hookimpl
+from appliance.https import Answer, Request
 from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
-from plugins.smarthost.config import SmartHost, SmarthostConfig
+from plugins.smarthost.config import OAuthClient, SmartHost, SmarthostConfig
 from plugins.smarthost.routes import Routes
+from plugins.smarthost.tokens import Tokens
 from plugins.smarthost.transport import SmarthostTransport
 from tests.appliance.smtpclient.fake_core import make_core
-from tests.appliance.smtpclient.fake_server import FULL, Authority, FakeServer, always, running
+from tests.appliance.smtpclient.fake_server import FULL, Authority, FakeServer, Script, always, running
 
 MESSAGE = Message.parse(b"Subject: hello\r\n\r\nbody\r\n")
 ZONE = "smtp.isp.test. A 127.0.0.1\nother.test. A 127.0.0.1"
@@ -232,3 +239,112 @@ async def test_a_message_that_demands_tls_goes_by_a_proven_host_or_back(
         outcome = await sender.send(require_tls=True)
         assert (outcome.status, outcome.reply.enhanced) == (status, enhanced)
     assert len(server.messages) == 1 + (status == "delivered")
+
+
+def fingerprint(server: FakeServer) -> str:
+    """Of the certificate that a fake server's context shows."""
+    client, incoming, outgoing = ssl.create_default_context(), ssl.MemoryBIO(), ssl.MemoryBIO()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    assert server.tls is not None
+    near, far = client.wrap_bio(incoming, outgoing), server.tls.wrap_bio(outgoing, incoming, server_side=True)
+    for side in (near, far, near, far):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return hashlib.sha256(near.getpeercert(binary_form=True) or b"").hexdigest()
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_a_pinned_fingerprint_needs_no_authority_and_takes_no_other(tmp_path: Path, implicit: bool) -> None:
+    server = FakeServer(OFFER, tls=Authority().server("another.name"), implicit_tls=implicit)
+    async with running(server):
+        right = fingerprint(server)
+        for pin, status in ((right, "delivered"), (right.upper(), "delivered"), ("ab" * 32, "deferred")):
+            terms = {"fingerprints": (pin,), "implicit_tls": implicit, "tls": "opportunistic"}
+            async with sending(tmp_path, host(server, **terms)) as sender:
+                outcome = await sender.send()
+            assert outcome.status == status
+    assert "pinned" in outcome.reply.text
+    assert [message.tls for message in server.messages] == [True, True]
+
+
+def taking(mechanism: str, message: bytes) -> Script:
+    """A server that takes this login only."""
+
+    def script(verb: str, argument: str) -> str | None:
+        if verb != "AUTH":
+            return None
+        right = argument == f"{mechanism} {base64.b64encode(message).decode() or '='}"
+        return "235 2.7.0 welcome" if right else "535 5.7.8 no"
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("offer", "message"),
+    [
+        ("XOAUTH2", b"user=ana\x01auth=Bearer token\x01\x01"),
+        ("PLAIN OAUTHBEARER XOAUTH2", b"n,a=ana,\x01host=smtp.isp.test\x01port=%d\x01auth=Bearer token\x01\x01"),
+    ],
+)
+async def test_a_token_logs_in(tmp_path: Path, offer: str, message: bytes) -> None:
+    authority = Authority()
+    server = FakeServer((*FULL, "STARTTLS", f"AUTH {offer}"), tls=authority.server("smtp.isp.test"))
+    async with running(server):
+        best = offer.split()[-1] if "OAUTHBEARER" not in offer else "OAUTHBEARER"
+        server.script = taking(best, message % server.port if b"%d" in message else message)
+        client = OAuthClient(token_url="https://id.isp.test/", client_id="p", refresh_token="r")
+        async with sending(tmp_path, host(server, username="ana", oauth="isp"), authority=authority) as sender:
+            assert (await sender.send()).reply.text == "there is no [smarthost.oauth.isp] any more"
+            hosts = sender.core.settings[SmarthostConfig].hosts
+            sender.core.settings = Settings.of(CoreConfig(), SmarthostConfig(hosts=hosts, oauth={"isp": client}))
+            asked: list[Request] = []
+
+            async def ask(request: Request) -> Answer:
+                asked.append(request)
+                return Answer(200, {}, b'{"access_token":"%s"}' % (b"old" if len(asked) == 1 else b"token"))
+
+            sender.transport._tokens = Tokens(ask, lambda: 0.0)
+            assert (await sender.send()).reply.enhanced == "4.7.8"  # revoked; the next one is a new one
+            assert [(await sender.send()).status for _ in range(2)] == ["delivered", "delivered"]
+            assert len(asked) == 2
+
+
+async def test_our_certificate_logs_in(tmp_path: Path) -> None:
+    authority = Authority()
+    ours = authority.ca.issue_cert("office.test")
+    ours.cert_chain_pems[0].write_to_path(str(tmp_path / "ours.pem"))
+    ours.private_key_pem.write_to_path(str(tmp_path / "ours.key"))
+    authority.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = authority.server("smtp.isp.test")
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.ca.configure_trust(context)
+    files = {"certificate": tmp_path / "ours.pem", "key": tmp_path / "ours.key", "ca_file": tmp_path / "ca.pem"}
+    server = FakeServer((*FULL, "STARTTLS", "AUTH PLAIN EXTERNAL"), tls=context, script=taking("EXTERNAL", b""))
+    async with running(server):
+        async with sending(tmp_path, host(server, **files), authority=authority) as sender:
+            assert (await sender.send()).status == "delivered"
+        server.extensions = (*FULL, "STARTTLS")  # the certificate itself is enough for this one
+        async with sending(tmp_path, host(server, **files), authority=authority) as sender:
+            assert (await sender.send()).status == "delivered"
+        async with sending(tmp_path, host(server), authority=authority) as sender:
+            assert (await sender.send()).status == "deferred"
+
+
+async def test_a_group_shares_mail_and_one_that_failed_is_not_asked_first_again(tmp_path: Path) -> None:
+    async with running(FakeServer()) as one, running(FakeServer()) as other:
+        first = host(one, tls="off", group="both", own_name="first.office.test", source_addresses=("127.0.0.9",))
+        second = host(other, name="second", host="other.test", tls="off", group="both", weight=2)
+        async with sending(tmp_path, first, second) as sender:
+            assert sender.transport.deliveries(Route("smarthost", "isp")) == 10
+            for _ in range(12):
+                assert (await sender.send()).status == "delivered"
+            assert min(len(one.messages), len(other.messages)) >= 1
+            assert one.commands[0] == "EHLO first.office.test"
+            assert other.commands[0] == "EHLO me.test"
+            await sender.transport.close()
+            one.script = always(CONNECT="421 busy")
+            before = len(one.sessions)
+            for _ in range(6):
+                assert (await sender.send()).status == "delivered"
+                await sender.transport.close()
+            assert len(one.sessions) - before <= 1

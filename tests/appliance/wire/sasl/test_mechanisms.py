@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.wire.sasl.client import choose, client
+from appliance.wire.sasl.client import BearerClient, ExternalClient, choose, choose_token, client
 from appliance.wire.sasl.errors import SaslError, SaslServerError
 from appliance.wire.sasl.server import (
     CheckPassword,
@@ -142,3 +142,35 @@ def test_a_client_refuses_nul_in_names_and_passwords() -> None:
 )
 def test_the_best_mechanism_is_chosen(offered: str, private: bool, bound: bool, best: str | None) -> None:
     assert choose(offered.split(), private=private, bound=bound) == best
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "message", "apology"),
+    [
+        ("OAUTHBEARER", b"n,a=a=2Cb=3D,\x01host=h.test\x01port=587\x01auth=Bearer t0k\x01\x01", b"\x01"),
+        ("XOAUTH2", b"user=a,b=\x01auth=Bearer t0k\x01\x01", b""),
+    ],
+)
+def test_a_token_and_what_follows_its_refusal(mechanism: str, message: bytes, apology: bytes) -> None:
+    exchange = BearerClient(mechanism, "a,b=", "t0k", host="h.test", port=587)
+    assert exchange.step(None) == message
+    assert exchange.done
+    assert exchange.step(b'{"status":"invalid_token"}') == apology
+    with pytest.raises(SaslServerError):
+        exchange.step(b"again")
+
+
+@pytest.mark.parametrize(("login", "token"), [("a\1b", "t"), ("a", "t\1"), ("a", "t\r\n"), ("a", "é")])
+def test_no_token_brings_fields_of_its_own(login: str, token: str) -> None:
+    with pytest.raises(ValueError, match="cannot be sent"):
+        BearerClient("XOAUTH2", login, token)
+
+
+def test_tokens_and_external() -> None:
+    assert choose_token(["plain", "xoauth2", "OAuthBearer"], private=True) == "OAUTHBEARER"
+    assert choose_token(["XOAUTH2"], private=False) is None
+    assert choose_token(["PLAIN"], private=True) is None
+    exchange = ExternalClient()
+    assert (exchange.step(None), exchange.done) == (b"", True)
+    with pytest.raises(SaslServerError):
+        exchange.step(b"more")
