@@ -16,6 +16,7 @@ from appliance.hookspecs import hookimpl
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
 from appliance.mail.reply import Reply
+from appliance.smtpclient import HopError
 from appliance.stress import Stress
 from plugins.door import Keeping
 from plugins.door.callout import Callout
@@ -51,7 +52,10 @@ class Clock:
 
 
 class FakeQueue:
-    """A queue whose next hops answer by address: unknown@ is not known, busy@ cannot be asked, closed@ not at all."""
+    """A queue whose next hops answer by address: unknown@ is not known, busy@ cannot be asked, closed@ not at all.
+
+    Who asks for shy@ is not let ask.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -60,6 +64,8 @@ class FakeQueue:
     async def call_out(self, recipient: Recipient, route: Any) -> Reply:
         self.asked.append(str(recipient.address))
         local = recipient.address.local
+        if local == "shy":
+            raise HopError(Reply(550, "5.7.1", "no null senders here"), peer="inner.test")
         if local == "closed":
             raise HookFailedError("a plugin failed", Reply(451, "4.3.0", "no"))
         if self.down or local == "busy":

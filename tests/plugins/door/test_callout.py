@@ -61,6 +61,17 @@ async def test_a_host_that_cannot_be_asked(tmp_path: Path) -> None:
         assert await said(here, "busy") == ["250"]
 
 
+async def test_what_is_no_answer_about_a_recipient_is_not_remembered(tmp_path: Path) -> None:
+    """Nobody can teach the cache by an answer to something else, or by another way to write an address."""
+    async with relaying(tmp_path) as here:
+        assert await said(here, "shy", "shy") == ["250", "250"]
+        assert here.queue.asked == ["shy@inner.test"] * 2
+        assert await said(here, "unknown", "Unknown", '"unknown"', "unknown", domain="INNER.test") == [
+            "550", "250", "550", "550",
+        ]  # fmt: skip
+        assert here.queue.asked[2:] == ["unknown@inner.test", "Unknown@inner.test"]
+
+
 async def test_how_long_answers_last(tmp_path: Path) -> None:
     async with relaying(tmp_path) as here:
         assert await said(here, "ana", "unknown") == ["250", "550"]
