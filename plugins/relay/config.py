@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from appliance.config import domain_name, setting, source_address_problems, within
 from appliance.document import dotted
 from appliance.errors import Problem
+from appliance.mail.address import Address
+from appliance.mail.selector import selector_problem, selects
 from appliance.smtpclient import TlsPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """[[relay.identities]]: who we are for some mail: the name in EHLO, and the address that it comes from."""
+
+    senders: tuple[str, ...] = setting((), 'For mail from these addresses, domains or subdomains ("*.office.test").')
+    recipients: tuple[str, ...] = setting((), "For mail to these addresses, domains or subdomains.")
+    own_name: str = setting("", "Our name in EHLO; empty takes that of [relay].")
+    source_addresses: tuple[str, ...] = setting(
+        (), "Addresses of this machine to connect from, at most one IPv4 and one IPv6; empty takes those of [relay]."
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        """Selectors, names and addresses that are none."""
+        for name in ("senders", "recipients"):
+            for selector in getattr(self, name):
+                yield from selector_problem(name, selector)
+        if self.own_name:
+            yield from domain_name("own_name", self.own_name)
+        yield from source_address_problems("source_addresses", self.source_addresses)
+
+    def takes(self, sender: Address | None, recipients: Iterable[Address]) -> bool:
+        """Whether a delivery is made under it; one from the null sender only where no senders are named."""
+        if self.senders and (sender is None or not any(selects(one, sender) for one in self.senders)):
+            return False
+        return not self.recipients or all(any(selects(one, to) for one in self.recipients) for to in recipients)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +49,9 @@ class RelayConfig:
     port: int = setting(25, "Port of the mail exchangers. Change it only for tests.")
     source_addresses: tuple[str, ...] = setting(
         (), "Addresses of this machine to connect from, at most one IPv4 and one IPv6; empty leaves it to the system."
+    )
+    identities: tuple[Identity, ...] = setting(
+        (), "Other names and addresses of ours for some mail; the first that takes it counts."
     )
     families: Literal["both", "ipv4", "ipv6"] = setting("both", "Which addresses of mail exchangers are used.")
     tls: TlsPolicy = setting(

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from random import Random
 from typing import Literal, get_args
 
@@ -20,7 +21,7 @@ from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.smtpclient import Contexts, Hop, HopError, SmtpClient, SmtpPool, Timeouts, TlsPolicy, outcomes_of, reach
 from appliance.smtpclient.demand import demands_tls, no_secured_way
-from plugins.relay.config import RelayConfig
+from plugins.relay.config import Identity, RelayConfig
 from plugins.relay.exchangers import in_order, interleaved, same_host
 
 Wish = Literal["", "require", "waive"]
@@ -58,10 +59,11 @@ class RelayTransport:
         """See `hookspecs.Transport.deliver`."""
         policy = self._policy(route)
         wish: Wish = "require" if demands_tls(envelope) else "waive" if envelope.tls_optional else ""
-        key = (route.next_hop, policy, wish)
+        identity = self._identity(envelope, recipients)
+        key = (route.next_hop, policy, wish, identity)
         try:
             return await self._pool.deliver(
-                key, lambda: self._clients(route.next_hop, policy, wish), envelope, recipients, message
+                key, lambda: self._clients(route.next_hop, policy, wish, identity), envelope, recipients, message
             )
         except HopError as error:
             return outcomes_of(error, recipients)
@@ -80,6 +82,13 @@ class RelayTransport:
         """End the connections that are kept."""
         await self._pool.close()
 
+    def _identity(self, envelope: Envelope, recipients: Sequence[Recipient]) -> Identity | None:
+        identities = self._core.settings[RelayConfig].identities
+        if not identities:
+            return None
+        to = [recipient.address for recipient in recipients]
+        return next((one for one in identities if one.takes(envelope.sender, to)), None)
+
     def _policy(self, route: Route) -> TlsPolicy:
         config = self._core.settings[RelayConfig]
         for policy in get_args(TlsPolicy):
@@ -87,7 +96,9 @@ class RelayTransport:
                 return policy  # type: ignore[no-any-return]
         return config.tls_by_domain.get(route.next_hop, config.tls)
 
-    async def _clients(self, domain: str, policy: TlsPolicy, wish: Wish = "") -> AsyncGenerator[SmtpClient, None]:
+    async def _clients(
+        self, domain: str, policy: TlsPolicy, wish: Wish = "", identity: Identity | None = None
+    ) -> AsyncGenerator[SmtpClient, None]:
         """Connections to the domain's exchangers, best first. Raises HopError when there is none to try any more."""
         failures: list[HopError] = []
         addressed = False
@@ -98,7 +109,8 @@ class RelayTransport:
                 if not addresses:
                     continue
                 addressed = True
-                hop = await self._terms(self._hop(host, policy, wish, named=domain.startswith("[")), host, protection)
+                own = self._hop(host, policy, wish, named=domain.startswith("["))
+                hop = await self._terms(_as(identity, own), host, protection)
                 async with aclosing(reach(hop, addresses, self._contexts, observer=protection)) as clients:
                     async for client in clients:
                         self._refuse_own(client, domain)
@@ -193,6 +205,14 @@ class RelayTransport:
     @property
     def _contexts(self) -> Contexts:
         return self._core.certificates.client_context
+
+
+def _as(identity: Identity | None, hop: Hop) -> Hop:
+    """The terms under another name and from other addresses of ours."""
+    if identity is None:
+        return hop
+    name, addresses = identity.own_name or hop.own_name, identity.source_addresses or hop.local_addresses
+    return replace(hop, own_name=name, local_addresses=addresses)
 
 
 def _unproven(name: str) -> Reply:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from appliance.config import CoreConfig, Settings
 from appliance.loading import load
 from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
-from plugins.relay.config import RelayConfig
+from plugins.relay.config import Identity, RelayConfig
 from plugins.relay.transport import RelayTransport
 from tests.appliance.smtpclient.fake_core import make_core
 from tests.appliance.smtpclient.fake_server import FULL, Authority, FakeServer, Script, always, running
@@ -240,3 +242,35 @@ async def test_a_notice_about_a_message_that_demanded_tls_goes_where_it_can(tmp_
             [outcome] = await place.relay.deliver(Envelope(sender, require_tls=True), to, MESSAGE, route)
             assert outcome.status == status
         assert "REQUIRETLS" not in server.messages[-1].mail
+
+
+async def test_some_mail_leaves_under_another_name_and_address(tmp_path: Path) -> None:
+    shop = Identity(senders=("shop.test",), own_name="shop.me.test", source_addresses=("127.0.0.5",))
+    partner = Identity(recipients=("*.partner.test", "b.test"), own_name="partner.me.test")
+    async with world(tmp_path, ZONE) as place:
+        server = await place.serve("127.0.0.1")
+        await place.send("b.test", identities=(shop,))
+        assert place.relay is not None
+        config = place.relay._core.settings[RelayConfig]
+        for sender, identities in (
+            ("ana@shop.test", (shop, partner)),
+            ("ana@me.test", (shop, partner)),
+            (None, (shop,)),
+        ):
+            core = place.relay._core
+            core.settings = Settings.of(CoreConfig(hostname="me.test"), replace(config, identities=identities))
+            envelope = Envelope(Address.parse(sender) if sender else None)
+            recipient = Recipient(Address("a", "b.test"))
+            (outcome,) = await place.relay.deliver(envelope, [recipient], MESSAGE, Route("relay", "b.test"))
+            assert outcome.status == "delivered"
+        hellos = [line for line in server.commands if line.startswith("EHLO")]
+        assert hellos == [
+            "EHLO me.test",
+            "EHLO shop.me.test",
+            "EHLO partner.me.test",
+        ]  # the last by the first's connection
+
+
+def test_identities_that_are_none() -> None:
+    made = Identity(senders=("a b",), recipients=("-",), own_name="-", source_addresses=("x",))
+    assert [problem.setting for problem in made.problems()] == ["senders", "recipients", "own_name", "source_addresses"]
