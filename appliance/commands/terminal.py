@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+LATEST = 1 << 35  # epoch seconds
 GAP = "  "  # between the columns of a plain table
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -129,9 +130,11 @@ def limit_words(octets: int) -> str:
 
 
 def time_words(at: float) -> str:
-    """Epoch seconds as local date and time, `-` for 0."""
+    """Epoch seconds as local date and time, `-` for 0; what no calendar holds as the number that it is."""
     if not at:
         return "-"
+    if not 0 < at < LATEST:
+        return str(at)
     return datetime.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -57,6 +57,7 @@ _PAIRS = (
 )
 _TLS_OPTIONAL = 2  # queued.require_tls of a message that must not fail for want of TLS
 _MOST_ATTEMPTS = 1_000_000
+_LATEST = 1 << 35  # epoch seconds: the year 3058
 _LONGEST_WAIT_S = 10 * 366 * 86400
 
 
@@ -402,6 +403,8 @@ def _queued(row: Sequence[Any]) -> QueuedMessage:
     _check(ret in _RETS, "ret", ret)
     _check(body in _BODIES, "body", body)
     _check(size >= 0, "size", size)
+    _check(body_id == number, "body_id", body_id)  # else somebody would get what is another's
+    _check(0 <= created_at <= _LATEST, "created_at", created_at)
     _check(-MAX_PRIORITY <= (priority or 0) <= MAX_PRIORITY, "priority", priority)
     return QueuedMessage(
         id=number,
@@ -428,6 +431,7 @@ def _entry(row: Sequence[Any]) -> QueueEntry:
     number, held, attempts, waited, tried_at, next_at, warned, address, notify, orcpt, *way, reply, via = row
     _check(0 <= attempts <= _MOST_ATTEMPTS, "attempts", attempts)
     _check(0 <= waited <= _LONGEST_WAIT_S, "waited_s", waited)
+    _check(0 <= tried_at <= _LATEST, "tried_at", tried_at)
     _check(way[0] != "", "transport", way[0])
     wanted = frozenset(notify.split(",")) if notify else frozenset[str]()
     _check(wanted <= _NOTIFY, "notify", notify)

@@ -116,7 +116,7 @@ def chosen_ids(db: sqlite3.Connection, chosen: Selection, now: int) -> list[int]
 
 def count(db: sqlite3.Connection, chosen: Selection, now: int) -> int:
     """How many entries are meant."""
-    if chosen.everything:
+    if chosen == Selection():
         return int(db.execute("SELECT count(*) FROM queue_entry").fetchone()[0])
     condition, values = _condition(chosen, now)
     return int(db.execute(f"SELECT count(*) FROM {_FROM} WHERE {condition}", values).fetchone()[0])
