@@ -229,6 +229,7 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
         if found := await demo.problems(core):
             raise ConfigError(found)
         services: list[Service] = [service for _, service in core.dispatch.gather("services", core=core)]
+        calls = all_calls(core.dispatch)
         core.listeners = listeners = [service for service in services if isinstance(service, Listener)]
         try:
             _open_all(listeners)
@@ -241,7 +242,7 @@ async def run(loaded: Loaded, *, also: Sequence[Service] = ()) -> int:
         if spare := close_spare({listener.name for listener in listeners}):
             log.info("no role serves %s, which systemd opened: closed", ", ".join(spare))
         data = core.settings[CoreConfig].data
-        control = ControlServer(core, all_calls(core.dispatch), data)
+        control = ControlServer(core, calls, data)
         parts: list[Service] = [core.trace, core.certificates, core.queue, *services, control, *also]
         supervisor = Supervisor(parts, notifier=Notifier())
         supervisor.on_reload(lambda: _reload(core, loaded, listeners))

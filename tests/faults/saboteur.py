@@ -14,7 +14,7 @@ HANGS_S = 30.0
 
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "rule_combine")}
 AWAITED = [name for name, spec in HOOKS.items() if inspect.iscoroutinefunction(spec)]
-BY_HARDWARE = {"network_changed"}  # nothing else brings it about
+BY_OTHERS = {"network_changed", "known_recipients"}  # what hardware, or a server behind us, brings about
 AT_START = [name for name in HOOKS if name not in AWAITED]
 
 _HEAD = '''
@@ -23,6 +23,7 @@ import asyncio, json, sys
 from pathlib import Path
 from appliance import hookspecs
 from appliance.hookspecs import hookimpl
+from appliance.mail.finding import Finding
 from appliance.mail.reply import Reply
 
 ORDERS = Path(__file__).with_name("orders.json")
@@ -32,7 +33,7 @@ NONSENSE = {"number": 42, "text": "yes", "mixed list": [None, 7], "object": obje
 async def misbehave(hook):
     orders = json.loads(ORDERS.read_text())
     if orders.get("hook") != hook:
-        return None
+        return [Finding("calm", "neutral")] if hook == "score_message" else None
     return await asyncio.sleep(0, spoil(orders["how"])) if orders["how"] != "hang" else await asyncio.sleep(HANGS)
 
 def spoil(how):

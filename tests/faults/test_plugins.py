@@ -16,9 +16,10 @@ import pytest
 from tests.e2e.appliance_process import ACCOUNTS, PASSWORD, answers, wait_for
 from tests.faults.nexthop import NextHop
 from tests.faults.peer import PORTS, Peer, deliver, greeted, imap, last_number, pop3, smtp
-from tests.faults.saboteur import AT_START, AWAITED, BY_HARDWARE, NAME, Saboteur
+from tests.faults.saboteur import AT_START, AWAITED, BY_OTHERS, NAME, Saboteur
 from tests.faults.target import Target
 
+LATER = {"web_pages", "commands", "status", "dns_records"}  # asked when somebody wants to know
 WAYS = ("raise", "hang", "exit", "cancel", "number", "text", "mixed list", "object")
 ANA, LUIS = ACCOUNTS
 TEXT = "Subject: {}\r\n\r\ntext\r\n"
@@ -43,8 +44,9 @@ def _target(folder: Path, saboteur: Saboteur, port: int) -> Target:
         folder,
         top=f'plugin_folder = "{saboteur.folder}"\n'
         f'plugins = ["{NAME}", "mda", "smtp", "imap4", "pop3", "smarthost", "relay"]\n',
-        zone="outside MX 10 mx.outside\nmx.outside A 127.0.0.1\n",
-        tables={"relay": f"port = {port}\ntls = 'off'\n", "auth": "failure_delay = 0.0\n"},
+        zone="outside MX 10 mx.outside\nmx.outside A 127.0.0.1\n"
+        + "".join(f"guarded{n} MX 10 mx.guarded{n}\nmx.guarded{n} A 127.0.0.1\n" for n in range(len(WAYS))),
+        tables={"relay": f"port = {port}\n", "auth": "failure_delay = 0.0\n"},
     )
 
 
@@ -167,9 +169,10 @@ def test_on_the_accept_path(scene: Scene, how: str) -> None:
         before = last_number(reader)
         for hook in ("message_received", "file_message"):
             scene.spoiled(hook, how, deferred)
-        for hook in ("authenticate_message", "score_message"):
+        harmless = ("authenticate_message", "score_message", "score_recipient", "judge_recipient", "copies")
+        for hook in harmless:
             scene.spoiled(hook, how, taken)
-        assert last_number(reader) == before + 6  # two taken, and one after each
+        assert last_number(reader) == before + 2 + 2 * len(harmless)  # those taken, and one after each
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -211,23 +214,29 @@ def test_one_who_cannot_be_served_now_is_served_later(scene: Scene, hop: NextHop
 
 @pytest.mark.parametrize("how", WAYS)
 def test_nothing_leaves_in_clear_by_accident(scene: Scene, hop: NextHop, how: str) -> None:
-    """What encrypts has failed: the message waits."""
-    before = len(hop.messages)
+    """What encrypts, chooses the sender, or says what TLS must be has failed: the message waits."""
+    guarded = f"guarded{WAYS.index(how)}"  # nothing was sent there before, so there is no connection to use again
+    for hook, domain in (
+        ("transform_outbound", "outside"),
+        ("outbound_sender", "outside"),
+        ("protect_domain", guarded),
+    ):
+        before = len(hop.messages)
 
-    def sent() -> None:
-        with smtp(scene.shop, "submission") as peer:
-            peer.say(f"MAIL FROM:<{ANA}>")
-            peer.say("RCPT TO:<friend@outside.test>")
-            peer.say("DATA")
-            peer.send(TEXT.format(f"secret {how}").encode() + b".\r\n")
-            assert peer.reply().startswith(b"250 ")
-        wait_for(lambda: any(entry["attempts"] for entry in scene.shop.queued), "an attempt")
+        def sent(domain: str = domain) -> None:
+            with smtp(scene.shop, "submission") as peer:
+                peer.say(f"MAIL FROM:<{ANA}>")
+                peer.say(f"RCPT TO:<friend@{domain}.test>")
+                peer.say("DATA")
+                peer.send(TEXT.format(f"secret {how}").encode() + b".\r\n")
+                assert peer.reply().startswith(b"250 ")
+            wait_for(lambda: any(entry["attempts"] for entry in scene.shop.queued), "an attempt")
 
-    scene.spoiled("transform_outbound", how, sent)
-    assert len(hop.messages) == before
-    retried(scene.shop)
-    wait_for(lambda: len(hop.messages) == before + 1, "the message, once the plugin works again")
-    wait_for(lambda: scene.shop.queued == [], "an empty queue")
+        scene.spoiled(hook, how, sent)
+        assert len(hop.messages) == before
+        retried(scene.shop)
+        wait_for(lambda count=before: len(hop.messages) == count + 1, "the message, once the plugin works again")
+        wait_for(lambda: scene.shop.queued == [], "an empty queue")
 
 
 # ── notices: the log, and nothing else ────────────────────────────────────────────────────────────────────────────
@@ -289,7 +298,7 @@ def test_notices_disturb_nobody(scene: Scene, hop: NextHop, how: str) -> None:
 # ── at start-up ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("hook", [hook for hook in AT_START if hook not in {"web_pages", "commands", "status"}])
+@pytest.mark.parametrize("hook", [hook for hook in AT_START if hook not in LATER])
 def test_at_the_start_nothing_is_half_started(tmp_path: Path, saboteur: Saboteur, hook: str) -> None:
     """No port is open, and the last words name the plugin and the hook."""
     office = _target(tmp_path, saboteur, 25)
@@ -312,4 +321,4 @@ def test_at_the_start_nothing_is_half_started(tmp_path: Path, saboteur: Saboteur
 
 def test_every_awaited_hook_is_spoiled_somewhere_here() -> None:
     source = Path(__file__).read_text()
-    assert {hook for hook in AWAITED if f'"{hook}"' not in source} == BY_HARDWARE
+    assert {hook for hook in AWAITED if f'"{hook}"' not in source} == BY_OTHERS
