@@ -11,7 +11,7 @@ from appliance.config import Section
 from appliance.document import Document
 from appliance.errors import ConfigError
 from appliance.settings import settings_from
-from plugins.peers.commands import peers as peers_command
+from plugins.peers.command import peers as peers_command
 from plugins.peers.config import LEAST_SECRET, Behind, PeersConfig, SecretError, secret_of
 
 SECRET = "x" * LEAST_SECRET
