@@ -37,3 +37,14 @@ def interleaved(addresses: Sequence[str]) -> list[str]:
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
     return [address for pair in zip_longest(six, four) for address in pair if address is not None]
+
+
+def named_host(next_hop: str) -> tuple[str, int]:
+    """Host and port of a next hop that an administrator named: `[mx.example.com]`, `[192.0.2.1]:2525`.
+
+    The port is 0 where none was named; a next hop without brackets is a domain.
+    """
+    if not next_hop.startswith("["):
+        return next_hop, 0
+    host, _, port = next_hop[1:].partition("]")
+    return host.removeprefix("IPv6:"), int(port[1:]) if port[1:].isdecimal() else 0

@@ -22,7 +22,7 @@ from appliance.mail.reply import Reply
 from appliance.smtpclient import Contexts, Hop, HopError, SmtpClient, SmtpPool, Timeouts, TlsPolicy, outcomes_of, reach
 from appliance.smtpclient.demand import demands_tls, no_secured_way
 from plugins.relay.config import Identity, RelayConfig
-from plugins.relay.exchangers import in_order, interleaved, same_host
+from plugins.relay.exchangers import in_order, interleaved, named_host, same_host
 
 Wish = Literal["", "require", "waive"]
 """What the message's sender asks for: nothing, REQUIRETLS, or that its arriving comes first ("TLS-Required: No")."""
@@ -110,6 +110,8 @@ class RelayTransport:
                     continue
                 addressed = True
                 own = self._hop(host, policy, wish, named=domain.startswith("["))
+                if port := named_host(domain)[1]:
+                    own = replace(own, port=port)
                 hop = await self._terms(_as(identity, own), host, protection)
                 async with aclosing(reach(hop, addresses, self._contexts, observer=protection)) as clients:
                     async for client in clients:
@@ -158,7 +160,7 @@ class RelayTransport:
     async def _exchangers(self, domain: str) -> list[MxHost]:
         """The hosts to try. Raises HopError: permanent for a domain that takes no mail, that is not there, or is us."""
         if domain.startswith("["):
-            return [MxHost(0, domain.strip("[]").removeprefix("IPv6:"))]
+            return [MxHost(0, named_host(domain)[0])]
         try:
             hosts = await self._core.resolver.mx(domain)
         except NullMxError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.dns import MxHost
-from plugins.relay.exchangers import in_order, interleaved
+from plugins.relay.exchangers import in_order, interleaved, named_host
 
 names = st.sampled_from(["a.test", "b.test", "c.test", "d.test", "me.test", "ME.test."])
 hosts = st.lists(st.builds(MxHost, st.integers(0, 3), names), max_size=8)
@@ -39,3 +40,17 @@ def test_families_take_turns() -> None:
     assert interleaved(["::1", "::2", "::3", "1.1.1.1"]) == ["::1", "1.1.1.1", "::2", "::3"]
     assert interleaved(["1.1.1.1", "2.2.2.2"]) == ["1.1.1.1", "2.2.2.2"]
     assert interleaved([]) == []
+
+
+@pytest.mark.parametrize(
+    ("hop", "host", "port"),
+    [
+        ("b.test", "b.test", 0),
+        ("[mx.b.test]", "mx.b.test", 0),
+        ("[192.0.2.1]:2525", "192.0.2.1", 2525),
+        ("[IPv6:2001:db8::1]", "2001:db8::1", 0),
+        ("[2001:db8::1]:587", "2001:db8::1", 587),
+    ],
+)
+def test_a_host_may_be_named_with_its_port(hop: str, host: str, port: int) -> None:
+    assert named_host(hop) == (host, port)

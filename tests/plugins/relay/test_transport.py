@@ -132,6 +132,7 @@ async def test_address_literals(tmp_path: Path) -> None:
     async with world(tmp_path, "") as place:
         await place.serve("127.0.0.1")
         assert (await place.send("[127.0.0.1]")).peer == f"[127.0.0.1]:{place.port}"
+        assert (await place.send("[127.0.0.1]:1")).peer == "[127.0.0.1]:1"  # nobody is there
 
 
 async def test_a_backup_sends_only_to_the_exchangers_before_it(tmp_path: Path) -> None:
