@@ -95,7 +95,7 @@ async def place(tmp_path: Path) -> AsyncIterator[World]:
         (tmp_path / "unbound.conf").write_text(configuration(tmp_path, port))
         process = await asyncio.create_subprocess_exec(find("unbound"), "-d", "-c", str(tmp_path / "unbound.conf"))
         try:
-            made.resolver = Resolver(DnsConfig(servers=(f"127.0.0.1:{port}",), timeout=5))
+            made.resolver = Resolver(DnsConfig(servers=(f"127.0.0.1:{port}",), timeout=30))
             async with asyncio.timeout(PATIENCE_S):
                 while not await answers(port, process):
                     await asyncio.sleep(0.05)

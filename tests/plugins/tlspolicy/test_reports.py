@@ -19,7 +19,7 @@ from plugins.tlspolicy import memory, tally
 from plugins.tlspolicy.config import TlspolicyConfig
 from plugins.tlspolicy.memory import Memory
 from plugins.tlspolicy.protocol_sts import Policy, parse_policy, record_id
-from plugins.tlspolicy.protocol_tlsrpt import AppliedPolicy, Failure, report_uris
+from plugins.tlspolicy.protocol_tlsrpt import MAX_PACKED, AppliedPolicy, Failure, TlsrptError, report_uris
 from plugins.tlspolicy.received import report_in
 from plugins.tlspolicy.reporter import compose
 from plugins.tlspolicy.tally import Tallies
@@ -224,6 +224,11 @@ async def test_a_report_for_somebody_else_is_their_mail_alone(place: Office) -> 
 )
 async def test_broken_reports_are_mail_and_nothing_else(place: Office, message: Message) -> None:
     assert await shown(place, message) == []
+
+
+def test_what_is_too_long_is_not_even_decoded() -> None:
+    with pytest.raises(TlsrptError, match="the report has more than"):
+        report_in(mail(bytes(2 * MAX_PACKED)))
 
 
 async def test_only_so_many_reports_are_kept(place: Office, monkeypatch: pytest.MonkeyPatch) -> None:

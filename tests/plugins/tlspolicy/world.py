@@ -172,7 +172,7 @@ class World:
             settings=Settings.of(
                 CoreConfig(hostname="mail.me.test", domains=("me.test",)),
                 RelayConfig(port=self.port, families="ipv4"),
-                TlspolicyConfig(**{"https_port": self.https_port, "fetch_timeout": 5, **self.settings}),
+                TlspolicyConfig(**{"https_port": self.https_port, "fetch_timeout": 50, **self.settings}),
             ),
             store=cast(Any, type("Store", (), {"soft": soft})),
             dispatch=Dispatch(manager),
