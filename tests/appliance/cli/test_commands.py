@@ -215,6 +215,59 @@ def test_an_empty_queue(office: Shell) -> None:
     assert office("queue", "show", "1").code == 1
 
 
+@pytest.fixture
+def waiting(office: Shell) -> Shell:
+    """One message waits for two recipients: the appliance does not run, so nobody tries."""
+    letter = "From: ana@palomar.test\r\nSubject: one\r\n\r\nhello\r\n"
+    with_route = office.config.read_text().replace('["mda"]', '["mda", "relay"]')
+    office.config.write_text(with_route)
+    office.good("send", "-f", ANA, "a@elsewhere.test", "b@example.org", input=letter)
+    return office
+
+
+def test_what_waits_is_listed_filtered_and_summed_up(waiting: Shell) -> None:
+    rows = waiting.good("queue", "list", "--json").json
+    assert [row["recipient"] for row in rows] == ["a@elsewhere.test", "b@example.org"]
+    assert "a@elsewhere.test" in waiting.good("queue").out
+    found = waiting.good("queue", "list", "--json", "--sender", "palomar.test", "example.org", "--newer", "1h").json
+    assert [row["recipient"] for row in found] == ["b@example.org"]
+    assert waiting.good("queue", "list", "--json", "--older", "2d").json == []
+    assert "1 of 2 recipients" in waiting.good("queue", "list", "--limit", "1").err
+    assert "20 parsecs" in waiting("queue", "list", "--older", "20 parsecs").err
+    lines = waiting.good("queue", "summary").out.splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        ["Domain", "Total", "<5m"], ["TOTAL", "2", "2"], ["elsewhere.test", "1", "1"], ["example.org", "1", "1"]
+    ]  # fmt: skip
+    assert waiting.good("queue", "summary", "--json", "--by", "sender").json["rows"][0]["name"] == "palomar.test"
+
+
+def test_an_entry_is_explained_exported_and_steered(waiting: Shell, tmp_path: Path) -> None:
+    name = waiting.good("queue", "list", "--json").json[0]["name"]
+    assert "The next attempt, by relay elsewhere.test, is due" in waiting.good("queue", "explain", name).out
+    assert waiting.good("queue", "export", name).out.endswith("Subject: one\r\n\r\nhello\r\n")
+    waiting.good("queue", "export", name, tmp_path / "one.eml")
+    assert (tmp_path / "one.eml").read_bytes().endswith(b"\r\n\r\nhello\r\n")
+    assert "is there already" in waiting("queue", "export", name, tmp_path / "one.eml").err
+
+    assert waiting.good("queue", "hold", name, "--why", "too many").out == "1 recipient held\n"
+    told = waiting.good("queue", "explain", name).out
+    assert f"palomar queue release {name}" in told
+    assert "too many" in told
+    assert waiting.good("queue", "release", "--state", "held", "--count").out == "1 recipient\n"
+    assert waiting.good("queue", "release", "--state", "held").out == "1 recipient released\n"
+
+    assert "Hold 2 recipients?" in waiting("queue", "hold", "--all", input="n\n").err  # it asks where more is meant than was named
+    done = waiting.good("queue", "reroute", name, "--host", "mx.elsewhere.test:2525")
+    assert done.out == "1 recipient rerouted\n"
+    assert waiting.good("queue", "list", "--json").json[0]["next_hop"] == "[mx.elsewhere.test]:2525"
+    assert waiting("queue", "reroute", name, "--host", "no/host").code == 1
+    assert "say one way" in waiting("queue", "reroute", name).err
+    assert waiting.good("queue", "remove", "--bounce", "--why", "closed", "elsewhere.test", "--yes").out == (
+        "1 recipient removed\n"
+    )
+    assert [row["recipient"] for row in waiting.good("queue", "list", "--json").json] == ["b@example.org"]
+
+
 def test_a_folder_that_another_process_holds(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("appliance.commands.context.BUSY_S", 0.0)
     with FolderLock.take(tmp_path / "data"):
