@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from appliance.errors import StoreError
+
+log = logging.getLogger(__name__)
 
 READER = 1  # what this release can read: a data folder with a higher `min_reader` is refused
 WRITER = 1  # what this release can write: a data folder with a higher `min_writer` is refused
@@ -224,27 +228,58 @@ MIGRATIONS = (  # append only; never edit a shipped one
 def migrate(db: sqlite3.Connection, migrations: Sequence[Migration], *, now: Callable[[], float] = time.time) -> None:
     """Apply the steps that are not recorded yet, each in its own transaction together with its record.
 
+    Those of a new database share one.
+
     Raises StoreError, naming the step, if a name stands twice or a step fails; the steps before it stay.
     """
     names = [step.name for step in migrations]
     if twice := {name for name in names if names.count(name) > 1}:
         raise StoreError(f"two migrations have one name: {', '.join(sorted(twice))}")
-    db.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migration'").fetchone() is None:
+        _begin(db, migrations, now)
     done = {name for (name,) in db.execute("SELECT name FROM migration")}
     for step in migrations:
         if step.name in done:
             continue
-        db.execute("BEGIN IMMEDIATE")
         try:
-            step.apply(db)
-            if not db.in_transaction:
-                raise StoreError("the step ended its transaction")
-            db.execute("INSERT INTO migration VALUES (?, ?)", (step.name, int(now())))
-            db.execute("COMMIT")
+            with _transaction(db):
+                _apply(db, step, now)
         except Exception as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
             raise StoreError(f"migration {step.name} failed: {error}") from error
+
+
+_RECORDS = "CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)"
+
+
+def _begin(db: sqlite3.Connection, migrations: Sequence[Migration], now: Callable[[], float]) -> None:
+    """Make a new database in one transaction: it is there or not, and a card is flushed once, not for each step."""
+    try:
+        with _transaction(db):
+            db.execute(_RECORDS)
+            for step in migrations:
+                _apply(db, step, now)
+    except Exception as error:  # noqa: BLE001  # taken one by one, the steps tell which of them it was
+        log.debug("the database is made step by step: %s", error)
+        db.execute(_RECORDS)
+
+
+def _apply(db: sqlite3.Connection, step: Migration, now: Callable[[], float]) -> None:
+    step.apply(db)
+    if not db.in_transaction:
+        raise StoreError("the step ended its transaction")
+    db.execute("INSERT INTO migration VALUES (?, ?)", (step.name, int(now())))
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def check_format(db: sqlite3.Connection, *, reader: int = READER, writer: int = WRITER) -> None:
