@@ -97,13 +97,11 @@ def test_a_stolen_account_is_held_until_somebody_decides(appliance: Appliance, t
     status = appliance.command("status", check=False)
     assert "mail of ana@palomar.test is held: 3 messages in an hour" in status.stdout
     assert status.returncode == 3
-    assert len(_held(appliance)) == 2
     appliance.stop()
     appliance.start()
     submit(appliance, "door-stolen-5", trust)
     assert len(_held(appliance)) == 3
     assert "3 recipient(s) removed" in appliance.command("account", "release", ANA, "--remove").stdout
-    assert _held(appliance) == []
     submit(appliance, "door-mine-again", trust)
     assert _held(appliance) == []
 

@@ -40,13 +40,13 @@ def test_a_table_keeps_what_was_used_last() -> None:
     assert [key for key, _ in table.items()] == [3, 1, 4]
 
 
-def test_a_hundred_thousand_networks_take_the_room_of_some() -> None:
+def test_many_networks_take_the_room_of_some() -> None:
     table: Recent[str, Network] = Recent(MAX_NETWORKS)
-    for number in range(100_000):
+    for number in range(3 * MAX_NETWORKS):
         table.entry(network_of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 32, 48), Network)
         table.entry("the one that is always here", Network).open += 1
     assert len(table) == MAX_NETWORKS
-    assert table.entry("the one that is always here", Network).open == 100_000
+    assert table.entry("the one that is always here", Network).open == 3 * MAX_NETWORKS
 
 
 def test_harvesters_are_known_by_their_share_and_in_time() -> None:

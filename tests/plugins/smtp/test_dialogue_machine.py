@@ -446,7 +446,7 @@ class Dialogue(RuleBasedStateMachine):
 
 TestDialogue = Dialogue.TestCase
 TestDialogue.settings = settings(
-    max_examples=60,
+    max_examples=30,
     stateful_step_count=30,
     phases=[Phase.generate],  # to shrink a dialogue takes minutes; each step's own assertion tells enough
     suppress_health_check=[HealthCheck.too_slow],
