@@ -6,6 +6,8 @@ What is shown is read as octets: it must come out whatever a damaged row holds.
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from appliance.store.queue import ACTIVE, DAMAGED, ENTRY_BITS, HELD, STATES, Eve
 
 AGES_MIN = (5, 10, 20, 40, 80, 160, 320, 640, 1280)  # the columns of a summary, in minutes; what is older comes last
 
+_AGES_S = [60 * age for age in AGES_MIN]
 # Verified waiting, and what has gone by since the last attempt; before the first one, since the message came.
 _AGE = (
     "max(CASE WHEN e.attempts = 0 OR e.tried_at = 0 THEN ifnull(:now - q.created_at, 0)"
@@ -169,16 +172,20 @@ def summary(
     Each with the numbers by age: below each of AGES_MIN, then above the last. The ages are those of the whole group.
     """
     condition, values = _condition(chosen, now)
-    column = {"domain": "e.address", "sender": "ifnull(q.sender, '')", "hop": "e.transport || ' ' || e.next_hop"}[by]
+    # From the first @ on, which is a hundred times fewer groups than addresses; a quoted local part may have another.
+    column = {
+        "domain": "substr(e.address, instr(e.address, '@'))",
+        "sender": "ifnull(substr(q.sender, instr(q.sender, '@')), '')",
+        "hop": "e.transport || ' ' || e.next_hop",
+    }[by]
     key = f"CAST({column} AS BLOB)"
-    bucket = "CASE " + " ".join(f"WHEN {_AGE} < {60 * age} THEN {n}" for n, age in enumerate(AGES_MIN))
-    rows = db.execute(
-        f"SELECT {key}, {bucket} ELSE {len(AGES_MIN)} END AS bucket, count(*) FROM {_FROM} WHERE {condition}"
-        " GROUP BY 1, 2",
-        values,
+    # Counted here: to sort so many rows into groups takes SQLite four times as long.
+    numbers = Counter(
+        (text, bisect_right(_AGES_S, age))
+        for text, age in db.execute(f"SELECT {key}, {_AGE} FROM {_FROM} WHERE {condition}", values)
     )
     groups: dict[bytes, list[int]] = {}
-    for text, place, number in rows:
+    for (text, place), number in numbers.items():
         name = text if by == "hop" else text.rpartition(b"@")[2]
         groups.setdefault(name, [0] * (len(AGES_MIN) + 1))[place] += number
     found = [(name.decode("utf-8", "replace"), sum(ages), tuple(ages)) for name, ages in groups.items()]
