@@ -295,6 +295,9 @@ class StubServer(asyncio.DatagramProtocol):
                 response.answer.append(dns.rrset.from_text(name, 50, "IN", "CNAME", "real.test."))
                 response.answer.append(dns.rrset.from_text("real.test.", 40, "IN", "MX", "5 MX.test."))
                 response.flags |= dns.flags.AD
+            case "short":
+                texts = ["3 1 1 00", "3 1 1 " + "ab" * 32]
+                response.answer.append(dns.rrset.from_text_list(name, 90, "IN", "TLSA", texts))
             case _:
                 response.answer.append(dns.rrset.from_text(name, 90, "IN", "TLSA", "3 1 1 " + "ab" * 32))
         self.transport.sendto(response.to_wire(), peer)
@@ -367,4 +370,13 @@ async def test_ad_of_a_server_that_is_not_believed_is_worth_nothing() -> None:
     port = transport.get_extra_info("sockname")[1]
     resolver = Resolver(DnsConfig(servers=(f"127.0.0.1:{port}",), timeout=0.2, dnssec="off"))
     assert not (await resolver.look_up("alias.test", "MX")).authentic
+    transport.close()
+
+
+async def test_a_tlsa_record_of_the_wrong_length_does_not_spoil_the_others() -> None:
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(StubServer, ("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    resolver = Resolver(DnsConfig(servers=(f"127.0.0.1:{port}",), timeout=30))
+    found = await resolver.look_up("short.test", "TLSA")
+    assert sorted(found.records) == ["3 1 1 00", "3 1 1 " + "ab" * 32]
     transport.close()

@@ -203,7 +203,7 @@ async def test_records_that_nobody_proves_are_not_used_and_the_trace_says_why(
 @pytest.mark.parametrize("tls", [SELF_MADE, None])
 @pytest.mark.parametrize(
     "garbage",
-    ["0 0 1 " + "ab" * 32, "1 1 1 " + "ab" * 32, "3 0 0 deadbeef", "3 7 1 " + "ab" * 32, "9 9 9 00"],
+    ["3 1 1 00", "0 0 1 " + "ab" * 32, "1 1 1 " + "ab" * 32, "3 0 0 deadbeef", "3 7 1 " + "ab" * 32, "9 9 9 00"],
 )
 async def test_unusable_records_still_ask_for_encryption(tmp_path: Path, tls: Host | None, garbage: str) -> None:
     outcome, counted = await sent(tmp_path, tls, lambda port: f"_{port}._tcp.mx.b.test. TLSA {garbage}\n")
