@@ -250,12 +250,11 @@ async def test_a_client_that_goes_leaves_nothing_behind(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
 
 
-async def test_a_shutdown_ends_sessions_at_once(tmp_path: Path) -> None:
+async def test_a_shutdown_ends_sessions_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with running(FakeInner("imap")) as inner:
         async with proxy(tmp_path, inner) as outer:
             streams = await outer.dial()
             streams[1].write(ONE["imap"] + RIGHT + b"\r\n")
             await answered(streams, IN["imap"])
-            started = asyncio.get_running_loop().time()
-        assert asyncio.get_running_loop().time() - started < outer.listener.limits.grace_s / 2
+        assert "cut off" not in caplog.text  # it did not wait until the grace was over
         assert await streams[0].read() == b""

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Literal
 
 import pytest
@@ -37,7 +38,7 @@ class Sender:
 
     def __init__(self, folder: Path, hosts: tuple[SmartHost, ...], authority: Authority, zone: str = ZONE) -> None:
         self.core = make_core(folder, zone, SmarthostConfig(hosts=hosts), authority=authority)
-        self.transport = SmarthostTransport(self.core)
+        self.transport = SmarthostTransport(self.core, random=Random(1))
 
     async def send(self, name: str = "isp", **flags: bool) -> Outcome:
         to = [Recipient(Address("a", "b.test"))]
