@@ -113,7 +113,7 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
             stack.enter_context(serving(tmp_path))
             client: Any = SocketControl.connect(tmp_path)
         else:
-            client = DirectControl(lambda core: CALLS, opening())
+            client = DirectControl(lambda _: CALLS, opening())
         stack.callback(client.close)
         yield client
 

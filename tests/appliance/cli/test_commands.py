@@ -256,7 +256,8 @@ def test_an_entry_is_explained_exported_and_steered(waiting: Shell, tmp_path: Pa
     assert waiting.good("queue", "release", "--state", "held", "--count").out == "1 recipient\n"
     assert waiting.good("queue", "release", "--state", "held").out == "1 recipient released\n"
 
-    assert "Hold 2 recipients?" in waiting("queue", "hold", "--all", input="n\n").err  # it asks where more is meant than was named
+    # It asks where more is meant than was named.
+    assert "Hold 2 recipients?" in waiting("queue", "hold", "--all", input="n\n").err
     done = waiting.good("queue", "reroute", name, "--host", "mx.elsewhere.test:2525")
     assert done.out == "1 recipient rerouted\n"
     assert waiting.good("queue", "list", "--json").json[0]["next_hop"] == "[mx.elsewhere.test]:2525"
