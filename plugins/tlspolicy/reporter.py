@@ -1,7 +1,7 @@
 """Sending the daily reports: by mail, or by HTTPS (RFC 8460 sections 3 and 5).
 
-The mail goes through intake as any mail of ours, so that a role that signs what leaves signs it too (section 5.3 wants
-DKIM with the domain of the sender's address).
+The mail is shown to plugins as any that our people send, so that a role that signs such mail signs it too: section 5.3
+wants DKIM with the domain of the sender's address.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from appliance.errors import ApplianceError
 from appliance.https import HttpsError, Request, ask
 from appliance.mail.address import Address
 from appliance.mail.dates import format_date
+from appliance.mail.edited import Edited
 from appliance.mail.envelope import NOTIFY_NEVER, Envelope, Recipient
 from appliance.mail.idna import to_ascii
 from appliance.mail.message import Message
+from appliance.mail.reply import Reply
+from appliance.mail.session import Session
 from plugins.tlspolicy.config import TlspolicyConfig
 from plugins.tlspolicy.own import report_address
 from plugins.tlspolicy.protocol_tlsrpt import Counted, https_target, mail_address, write_report
@@ -119,8 +122,12 @@ class Reporter:
         )
         # A report on broken TLS must get through broken TLS (section 3, RFC 8689 section 5); and no bounce of one is
         # of use to anybody.
-        envelope = Envelope(None, tls_optional=True)
         recipient = Recipient(to, frozenset((NOTIFY_NEVER,)))
+        envelope = Envelope(sender, [recipient], tls_optional=True)
+        session = Session(id=report_id, role="local", helo="localhost")
+        signed = await self._core.dispatch.message_received(session=session, envelope=envelope, message=message)
+        if not isinstance(signed, Reply):  # whoever would refuse or redirect our own mail has no say here
+            message = signed.message if isinstance(signed, Edited) else signed
         submitted = await self._core.intake.submit(message, sender, [recipient], origin="tlspolicy", envelope=envelope)
         if submitted.refused:
             raise HttpsError(str(submitted.refused[0][1]))

@@ -11,8 +11,11 @@ from typing import Any, cast
 import pytest
 
 from appliance.config import CoreConfig, Settings
+from appliance.hookspecs import hookimpl
 from appliance.mail.address import Address
+from appliance.mail.envelope import Envelope
 from appliance.mail.message import Message
+from appliance.mail.session import Session
 from plugins import tlspolicy
 from plugins.mda.config import MdaConfig
 from plugins.tlspolicy import memory, tally
@@ -69,6 +72,28 @@ async def test_a_day_is_reported_by_mail_once_even_over_a_restart(tmp_path: Path
         await place.start()
         await place.policies.turn()
         assert len(place.intake.submitted) == 1
+
+
+class Signer:
+    """Signs what people of ours send, as `spam.dkim` does."""
+
+    @hookimpl
+    async def message_received(self, session: Session, envelope: Envelope, message: Message) -> Message | None:
+        assert session.role == "local"
+        assert str(envelope.sender) == "tls@me.test"
+        return message.prepend(b"DKIM-Signature: v=1; d=me.test\r\n")
+
+
+async def test_a_report_is_signed_by_whoever_signs_our_mail(tmp_path: Path) -> None:
+    async with world(tmp_path, ZONE + REPORTS, report_address="tls@me.test") as place:
+        await place.serve(GOOD.context)
+        place.plugins.append(("signer", Signer()))
+        await place.send()
+        await next_day(place)
+        await place.policies.turn()
+        [(message, *_)] = place.intake.submitted
+        assert message.get(b"dkim-signature") == b"v=1; d=me.test"
+        assert report_in(message) is not None
 
 
 async def test_a_report_goes_by_https_and_again_when_it_was_not_taken(tmp_path: Path) -> None:

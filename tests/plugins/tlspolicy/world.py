@@ -132,6 +132,7 @@ class World:
         self.zone = SignedZone(file)
         self.resolver: Resolver | None = None  # one that asks real servers
         self.servers: list[FakeServer] = []
+        self.plugins: list[tuple[str, Any]] = []  # besides the role
         self.time = NOW
         self.intake = Intake()
         self.https = PolicyHost()
@@ -166,7 +167,8 @@ class World:
         """Make the appliance's side anew, as after a restart; what is in soft.db stays."""
         await self.stop()
         manager, _ = load([])
-        register(manager, "tlspolicy", tlspolicy)
+        for name, plugin in (*self.plugins, ("tlspolicy", tlspolicy)):
+            register(manager, name, plugin)
         soft = SoftStore(self.folder / "soft.db")
         self.core = Core(
             settings=Settings.of(
