@@ -167,7 +167,7 @@ class CoreConfig:
     postmaster: str = setting("", "Account that gets mail for postmaster@ and undeliverable bounces; empty: the first.")
     data: Path = setting(Path("data"), "Folder for everything that lasts; relative to this file.")
     plugins: tuple[str, ...] = setting(
-        ("door", "mda", "smtp", "imap4", "pop3", "smarthost", "relay"), "Roles to load, by plugin name."
+        ("door", "srs", "mda", "smtp", "imap4", "pop3", "smarthost", "relay"), "Roles to load, by plugin name."
     )
     plugin_folder: Path | None = setting(None, "Folder of single-file plugins; each file may then be named in plugins.")
     relay_networks: tuple[str, ...] = setting(
