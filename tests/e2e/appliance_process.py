@@ -10,9 +10,12 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+
+from appliance.controlclient import SocketControl
 
 ROOT = Path(__file__).parents[2]
 START_S = 90.0
@@ -156,6 +159,17 @@ lmtp = ["unix:{self.lmtp}"]""",
     def ask(self, *arguments: str) -> Any:
         """Run one command with --json and return what it says."""
         return json.loads(self.command(*arguments, "--json").stdout)
+
+    @property
+    def queued(self) -> list[dict[str, Any]]:
+        """The entries of its queue, as `queue list` shows them; while it runs, no command has to start for it."""
+        control = SocketControl.connect(self.folder / "data")
+        if control is None:
+            found: list[dict[str, Any]] = self.ask("queue", "list")
+            return found
+        with closing(control):
+            pages = control.stream("queue.list", where={"everything": True}, limit=1000)
+            return [entry for page in pages for entry in page]
 
     def add_accounts(self, *names: str, password: str = PASSWORD) -> None:
         """Make accounts with one password."""

@@ -213,7 +213,7 @@ def test_a_notice_to_the_postmaster_that_fails_ends_there(appliance: Appliance, 
     with Sink(relay_port, refuse="550 5.1.1 nobody of that name") as sink:
         appliance.deliver(letters.plain("no way back"), AWAY, sender="")
         wait_for(lambda: len(sink.refused) == 2, "the notice to the postmaster")
-        wait_for(lambda: appliance.ask("queue", "list") == [], "an empty queue")
+        wait_for(lambda: appliance.queued == [], "an empty queue")
         assert sink.refused == ["one@away.test", "postmaster@away.test"]
     appliance.command("account", "redirect", AWAY)
     appliance.command("account", "redirect", ANA)

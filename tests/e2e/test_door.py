@@ -107,7 +107,7 @@ def test_a_stolen_account_is_held_until_somebody_decides(appliance: Appliance, t
 
 
 def _held(appliance: Appliance) -> list[str]:
-    return [row["recipient"] for row in appliance.ask("queue", "list") if row["state"] == "held"]
+    return [row["recipient"] for row in appliance.queued if row["state"] == "held"]
 
 
 def test_a_harvester_is_shut_out(appliance: Appliance) -> None:

@@ -155,7 +155,7 @@ def test_success_is_told_where_the_next_host_would_not(appliance: Appliance, mx:
 
 
 def waiting(appliance: Appliance, recipient: str) -> list[str]:
-    return [row["name"] for row in appliance.ask("queue", "list") if row["recipient"] == recipient]
+    return [row["name"] for row in appliance.queued if row["recipient"] == recipient]
 
 
 def test_mail_for_later_outlives_a_restart_and_can_be_taken_back(appliance: Appliance, mx: Postfix) -> None:

@@ -213,17 +213,16 @@ class TestStop:
             reader.append(letters.awkward("kept"), "Archive", "(\\Flagged $Work)")
             before = reader.messages("Archive"), reader.flags("Archive"), reader.status("Archive")
         appliance.command("send", "-f", ANA, "someone@elsewhere.test", stdin=letters.plain("waits").decode())
-        row = wait_for(lambda: [one for one in appliance.ask("queue", "list") if one["attempts"]], "a deferral")[0]
+        row = wait_for(lambda: [one for one in appliance.queued if one["attempts"]], "a deferral")[0]
         trace = appliance.ask("trace", "someone@elsewhere.test")
         assert trace
         assert appliance.stop() == 0
-        assert [one["recipient"] for one in appliance.ask("queue", "list")] == [
-            "someone@elsewhere.test"
-        ]  # no need to run
+        waiting = [one["recipient"] for one in appliance.ask("queue", "list")]
+        assert waiting == ["someone@elsewhere.test"]  # no need to run
         appliance.start()
         with Reader(appliance) as reader:
             assert (reader.messages("Archive"), reader.flags("Archive"), reader.status("Archive")) == before
-        again = appliance.ask("queue", "list")
+        again = appliance.queued
         assert [one["name"] for one in again] == [row["name"]]
         assert appliance.ask("trace", "someone@elsewhere.test")[: len(trace)] == trace
         appliance.command("queue", "remove", "--all", "--yes")

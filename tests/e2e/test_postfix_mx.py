@@ -106,7 +106,7 @@ def test_mail_goes_to_the_exchanger_that_answers(appliance: Appliance, mx: Postf
     assert letters.as_sent(without_delivery_fields(kept), hops=2) == sent
     assert letters.header_value(kept, "Return-Path") == f"<{ANA}>"
     assert " with ESMTPS " in letters.header_value(kept, "Received")  # encrypted, though nobody asked for it
-    assert appliance.ask("queue", "list") == []
+    assert appliance.queued == []
 
 
 def test_a_domain_without_mx_and_one_with_a_verified_certificate(appliance: Appliance, mx: Postfix) -> None:
@@ -160,7 +160,7 @@ def test_a_refusal_comes_back_as_a_report(appliance: Appliance, mx: Postfix) -> 
 def test_a_deferred_message_is_delivered_later(appliance: Appliance, mx: Postfix) -> None:
     submit(appliance, letters.plain("mx-later", sender=ANA), "later@outside.test", INES)
     mx.wait("mx-later")  # ines does not have to wait
-    row = wait_for(lambda: [one for one in appliance.ask("queue", "list") if one["attempts"]], "a deferral")[0]
+    row = wait_for(lambda: [one for one in appliance.queued if one["attempts"]], "a deferral")[0]
     assert row["recipient"] == "later@outside.test"
     assert row["last_reply"].startswith("450 4.2.0 ")
     assert row["last_reply"].endswith("come back later")
@@ -170,26 +170,26 @@ def test_a_deferred_message_is_delivered_later(appliance: Appliance, mx: Postfix
     appliance.command("queue", "retry", "outside.test")
     found = wait_for(lambda: [one for one in mx.mailbox() if b"mx-later" in one][1:], "the other copy")
     assert letters.header_value(found[0], "X-Original-To") == "later@outside.test"
-    assert appliance.ask("queue", "list") == []
+    assert appliance.queued == []
 
 
 def test_hold_release_and_remove(appliance: Appliance, mx: Postfix) -> None:
     for name in ("held", "removed"):
         submit(appliance, letters.plain(f"mx-{name}", sender=ANA), f"{name}@nowhere.test")
     rows = wait_for(
-        lambda: (all_ := [one for one in appliance.ask("queue", "list") if one["attempts"]])[1:] and all_,
+        lambda: (all_ := [one for one in appliance.queued if one["attempts"]])[1:] and all_,
         "two deferrals",
     )
     assert {"held@nowhere.test", "removed@nowhere.test"} == {row["recipient"] for row in rows}
     by_name = {row["recipient"].partition("@")[0]: row["name"] for row in rows}
     appliance.command("queue", "remove", by_name["removed"], "--yes")
     appliance.command("queue", "hold", by_name["held"])
-    assert [row["recipient"] for row in appliance.ask("queue", "list")] == ["held@nowhere.test"]
+    assert [row["recipient"] for row in appliance.queued] == ["held@nowhere.test"]
     appliance.zone = ZONE.replace("mx.nowhere    A  127.0.0.9", "mx.nowhere    A  127.0.0.1")
     appliance.write_config()
     appliance.reload()
     appliance.command("queue", "retry", "--all")
-    assert [row["recipient"] for row in appliance.ask("queue", "list")] == ["held@nowhere.test"]
+    assert [row["recipient"] for row in appliance.queued] == ["held@nowhere.test"]
     appliance.command("queue", "release", by_name["held"])
     bounce = inbox(appliance, "mx-held")  # that Postfix is not for nowhere.test
     assert "Relay access denied" in report(bounce)[1]["diagnostic-code"]
@@ -234,7 +234,7 @@ def test_success_is_told_by_us_where_they_cannot(appliance: Appliance, mx: Postf
 def test_nobody_is_told_who_does_not_want_to_be(appliance: Appliance, mx: Postfix) -> None:
     submit(appliance, letters.plain("mx-never", sender=ANA), "ghost@outside.test", options=["NOTIFY=NEVER"])
     wait_for(lambda: "relay" in str(rows := appliance.ask("trace", "ghost@outside.test")) and rows, "the refusal")
-    wait_for(lambda: appliance.ask("queue", "list") == [], "an empty queue")
+    wait_for(lambda: appliance.queued == [], "an empty queue")
     with Reader(appliance) as reader:
         assert reader.find(b"mx-never") == []
 

@@ -101,7 +101,7 @@ def submit(appliance: Appliance, message: bytes, *recipients: str) -> None:
 
 
 def settle(appliance: Appliance) -> None:
-    wait_for(lambda: appliance.ask("queue", "list") == [], "an empty queue")
+    wait_for(lambda: appliance.queued == [], "an empty queue")
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -138,7 +138,7 @@ def test_a_wrong_password_defers_and_says_why(
 ) -> None:
     use(appliance, hosts(password="wrong"))
     submit(appliance, letters.plain("smarthost-wrong", to=OUTSIDE, sender=ANA), OUTSIDE)
-    row = wait_for(lambda: [one for one in appliance.ask("queue", "list") if one["attempts"]], "a deferral")[0]
+    row = wait_for(lambda: [one for one in appliance.queued if one["attempts"]], "a deferral")[0]
     assert "535 5.7.8" in str(row)
     use(appliance, hosts())
     appliance.command("queue", "retry", "outside.test")
@@ -153,7 +153,7 @@ def test_a_certificate_that_is_not_trusted_defers(
     trustme.CA().cert_pem.write_to_path(str(other))
     use(appliance, hosts().replace('ca_file = "', f'ca_file = "{other}"\n# "'))
     submit(appliance, letters.plain("smarthost-untrusted", to=OUTSIDE, sender=ANA), OUTSIDE)
-    row = wait_for(lambda: [one for one in appliance.ask("queue", "list") if one["attempts"]], "a deferral")[0]
+    row = wait_for(lambda: [one for one in appliance.queued if one["attempts"]], "a deferral")[0]
     assert "certificate" in str(row)
     assert "smarthost-untrusted" not in provider.log.read_text()
     use(appliance, hosts())

@@ -79,7 +79,7 @@ def test_a_downgrade_waits_until_it_is_forgotten(appliance: Appliance, peer: Fak
     appliance.command("send", "-f", ANA, INES, stdin=LETTER % "two")
     words = "TLS is required, but the host does not offer it"
     assert "the domain has spoken TLS before" in traced(appliance, words)
-    [row] = wait_for(lambda: [one for one in appliance.ask("queue", "list") if words in str(one)], "the queue's word")
+    [row] = wait_for(lambda: [one for one in appliance.queued if words in str(one)], "the queue's word")
     assert INES in str(row)
     told = appliance.command("status", check=False)
     assert told.returncode == 3

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import Any
 
 from tests.e2e.appliance_process import ROOT, Appliance
 
@@ -30,12 +29,6 @@ class Target(Appliance):
         if self.everywhere:
             text = text.replace('"127.0.0.1:', '":')
         self.config.write_text(text)
-
-    @property
-    def queued(self) -> list[dict[str, Any]]:
-        """The entries of its queue, as the command shows them."""
-        found: list[dict[str, Any]] = self.ask("queue", "list")
-        return found
 
     def launch(self) -> None:
         """Start, and wait for nothing."""
