@@ -51,6 +51,10 @@ ssh_keys = ["{key}"]
 [[setup.accounts]]
 name = "{account}"
 password = "{password}"
+
+# Strangers are let wait before they are greeted, however long ago the start was.
+[door]
+greet_wait = 0.0
 """
 
 AVAILABLE = """
