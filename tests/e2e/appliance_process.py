@@ -163,11 +163,11 @@ lmtp = ["unix:{self.lmtp}"]""",
     @property
     def queued(self) -> list[dict[str, Any]]:
         """The entries of its queue, as `queue list` shows them; while it runs, no command has to start for it."""
-        control = SocketControl.connect(self.folder / "data")
-        if control is None:
+        if self._ended():
             found: list[dict[str, Any]] = self.ask("queue", "list")
             return found
-        with closing(control):
+        # At a start the socket comes up after the ports.
+        with closing(wait_for(lambda: SocketControl.connect(self.folder / "data"), "its control socket")) as control:
             pages = control.stream("queue.list", where={"everything": True}, limit=1000)
             return [entry for page in pages for entry in page]
 
