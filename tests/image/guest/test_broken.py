@@ -35,6 +35,10 @@ domains = ["example.org"]
 [[setup.accounts]]
 name = "{ACCOUNT}"
 password = "{PASSWORD}"
+
+# The load comes from one address, which is no stranger's: nobody counts or delays it.
+[door]
+trusted = ["10.0.2.0/24"]
 """
 
 

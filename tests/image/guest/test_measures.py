@@ -52,9 +52,9 @@ ssh_keys = ["{key}"]
 name = "{account}"
 password = "{password}"
 
-# Strangers are let wait before they are greeted, however long ago the start was.
+# Strangers are counted, and let wait before they are greeted, however long ago the start was.
 [door]
-greet_wait = 0.0
+trusted = ["10.0.2.0/24"]
 """
 
 AVAILABLE = """
