@@ -15,7 +15,7 @@ from appliance.mail.known import KnownRecipient
 from appliance.mail.reply import Reply
 from plugins.srs.config import SrsConfig
 from plugins.srs.protocol import SrsError, Token, forward, forward_token, is_srs, reverse, token_of
-from plugins.srs.schema import Key, add_key, keep_sender, kept_sender, list_keys
+from plugins.srs.schema import Key, add_key, forget_older_keys, keep_sender, kept_sender, list_keys
 
 DAY_S = 86_400
 KEY_OCTETS = 32
@@ -27,7 +27,6 @@ class Rewriting:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._keys: list[Key] = []  # the newest first
         self._noted: dict[str, int] = {}  # kept senders by token, and when their use was noted
 
     # ── out ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -64,15 +63,11 @@ class Rewriting:
         newest = keys[0] if keys else None
         rotates = self._core.time_state != "unset"
         if newest is None or (rotates and now - newest.made_at >= self._config.rotate_days * DAY_S):
-            made = Key(now, secrets.token_bytes(KEY_OCTETS))
-            after = newest.made_at if newest is not None else None
-            window_s = self._window_s
-            keys = await self._core.store.write(lambda db: add_key(db, made, after=after, window_s=window_s))
-            self._keys = keys
+            keys = await new_key(self._core, after=newest)
         return keys[0].secret
 
     async def _keep(self, token: Token, sender: Address) -> None:
-        now, text, window_s = int(self._core.now()), str(sender), self._window_s
+        now, text, window_s = int(self._core.now()), str(sender), window_s_of(self._core)
         if now - self._noted.get(token.text, now - FORGET_S) < FORGET_S:
             return
         await self._core.store.write(lambda db: keep_sender(db, token.text, text, now, window_s))
@@ -149,12 +144,28 @@ class Rewriting:
     def _day(self) -> int:
         return int(self._core.now()) // DAY_S
 
-    @property
-    def _window_s(self) -> int:
-        """For how long what a key has made must be understood: the queue's time is within it."""
-        return (self._config.max_age_days + 1) * DAY_S
-
     def _known_keys(self) -> list[Key]:
-        if not self._keys:
-            self._keys = self._core.store.peek(list_keys)
-        return self._keys
+        """The newest first. Read each time, since commands change them; few messages ask."""
+        return self._core.store.peek(list_keys)
+
+
+def window_s_of(core: Core) -> int:
+    """For how long what a key has made must be understood, in seconds: the queue's time is within it."""
+    return (core.settings[SrsConfig].max_age_days + 1) * DAY_S
+
+
+async def new_key(core: Core, *, after: Key | None) -> list[Key]:
+    """Make a key, unless `after` is not the newest any more. Returns all, the newest first. Raises StoreError."""
+    made = Key(int(core.now()), secrets.token_bytes(KEY_OCTETS))
+    known, window_s = after.made_at if after is not None else None, window_s_of(core)
+    return await core.store.write(lambda db: add_key(db, made, after=known, window_s=window_s))
+
+
+async def rotate(core: Core, *, forget: bool = False) -> int:
+    """Make a new key now, and `forget` those before it or not. Returns how many are left of these."""
+    keys = core.store.peek(list_keys)
+    left = await new_key(core, after=keys[0] if keys else None)
+    if forget:
+        await core.store.write(forget_older_keys)
+        return 0
+    return len(left) - 1

@@ -53,6 +53,11 @@ def add_key(db: Database, key: Key, *, after: int | None, window_s: int) -> list
     return list_keys(db)
 
 
+def forget_older_keys(db: Database) -> None:
+    """Keep the newest key alone."""
+    db.execute("DELETE FROM srs_key WHERE id < (SELECT max(id) FROM srs_key)")
+
+
 def keep_sender(db: Database, token: str, sender: str, at: int, window_s: int) -> None:
     """Keep a sender under its token, and drop those that were used last before the window."""
     db.execute(

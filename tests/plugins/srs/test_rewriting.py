@@ -20,7 +20,7 @@ from appliance.settings import settings_from
 from plugins import srs
 from plugins.mda.config import MdaConfig
 from plugins.srs.config import SrsConfig
-from plugins.srs.rewriting import DAY_S, Rewriting
+from plugins.srs.rewriting import DAY_S, Rewriting, rotate
 from plugins.srs.schema import MIGRATIONS
 from tests.appliance.office import Office, office
 
@@ -165,6 +165,18 @@ async def test_no_key_changes_while_the_clock_is_unset(place: Place) -> None:
 def keys(place: Place) -> int:
     (count,) = place.o.store.peek(lambda db: db.execute("SELECT count(*) FROM srs_key").fetchone())
     return int(count)
+
+
+async def test_a_key_that_became_known_is_changed_by_hand(place: Place) -> None:
+    address = await place.made()
+    assert await rotate(place.o.core) == 1
+    assert await place.back(address) == f"relay {LUIS}"
+    other = await place.made()
+    assert await rotate(place.o.core, forget=True) == 0
+    assert keys(place) == 1
+    for one in (address, other):
+        assert "it was not made here" in await place.back(one)
+    assert await place.back(await place.made()) == f"relay {LUIS}"
 
 
 async def test_a_restart_knows_the_keys(place: Place) -> None:
