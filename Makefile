@@ -23,6 +23,9 @@ check:  ## what a change must pass before its tests: lint, format, types, import
 bench:  ## measure side by side with Postfix and Dovecot, into build/bench.json (LARGE=1: mailboxes of 100,000)
 	@tools/setup bench && exec $(BIN)/python -m tests.bench $(if $(LARGE),--messages 100000 --rows "imap-|pop3-")
 
+bench-spam: ## measure how well filters tell spam (HAM=… SPAM=…: folders or mbox of yours, else the public corpus)
+	@tools/setup bench && exec $(BIN)/python -m tests.bench.spam $(if $(HAM),--ham $(HAM) --spam $(SPAM))
+
 image:  ## make the SD-card image in build/ (FRESH=1: with Debian's newest packages); steps without news are kept
 	@tools/setup image && exec $(BIN)/python -m image.build $(if $(FRESH),--fresh)
 
@@ -41,4 +44,4 @@ lock:   ## resolve the dependencies anew into the three lock files
 	$(LOCK_IMAGE) pyproject.toml --extra hw --extra pdf -o requirements-image.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench image test-image docs lock
+.PHONY: help run test check bench bench-spam image test-image docs lock

@@ -17,8 +17,10 @@ COUNT_BITS = 20
 MAX_COUNT = (1 << COUNT_BITS) - 1
 LOUDEST = 2.0  # of one zone
 STRONGEST = LOUDEST * ZONES  # of a message
-UNSEEN = 0.1  # stands for "never" in a logarithm
+UNSEEN = 0.02  # stands for "never" in a logarithm
 OWN_WEIGHT = 4  # a message that an account has sorted itself counts as so many of the base
+# Most counts are small: their logarithms are looked up.
+_LOGS = tuple(log(count + UNSEEN) for count in range(1024))
 _ZONE = (1 << ZONE_BITS) - 1
 
 
@@ -90,9 +92,12 @@ def _sums(
         if own and (mine := own.get(token)):
             bad += OWN_WEIGHT * (mine >> COUNT_BITS & MAX_COUNT)
             good += OWN_WEIGHT * (mine & MAX_COUNT)
-        if not bad and not good:
+        elif not value:
             continue
         zone = token & _ZONE
         counts[zone] += 1
-        sums[zone] += prior + log((bad + UNSEEN) / (good + UNSEEN))
+        if bad < len(_LOGS) and good < len(_LOGS):
+            sums[zone] += prior + _LOGS[bad] - _LOGS[good]
+        else:
+            sums[zone] += prior + log((bad + UNSEEN) / (good + UNSEEN))
     return sums, counts

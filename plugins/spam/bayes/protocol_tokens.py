@@ -20,9 +20,9 @@ MAX_FIELDS = 200  # header fields that are looked at
 MAX_VALUE = 1000  # octets of one field
 MAX_PARTS = 50  # MIME parts
 MAX_TEXT = 64 * 1024  # encoded octets of all texts together
-MAX_WORDS = 2000  # words of all texts together; those after them are not looked at
-MAX_TAGS = 1000  # HTML tags of all texts together
-MAX_LINKS = 100  # URLs of all texts together
+MAX_WORDS = 1000  # words of all texts together; those after them are not looked at
+MAX_TAGS = 400  # HTML tags of all texts together
+MAX_LINKS = 60  # URLs of all texts together
 MAX_TOKENS = 60_000  # of one message: what the other limits come to, at most
 ZONE_BITS = 3
 ZONES = 5  # header, subject, text, shape, links
@@ -213,7 +213,7 @@ def _body(message: Message, found: set[int], shape: set[int], links: set[int]) -
             text = html_to_text(text)
         else:
             links_left -= _add_links(text.lower().encode("utf-8", "surrogatepass"), links_left, links)
-        words = _words(_without_footer(text))[: max(0, words_left)]
+        words = _words(_without_footer(text), max(0, words_left))
         words_left -= len(words)
         _add_words(words, _TEXT, found)
         _add_shape(text, words, shape)
@@ -226,17 +226,20 @@ def _without_footer(text: str) -> str:
     return text[:cut].rstrip("_") if cut > 0 and len(text) - cut <= MAX_FOOTER else text
 
 
-def _words(text: str) -> list[bytes]:
-    return _WORD.findall(text.lower().encode("utf-8", "surrogatepass"))
+def _words(text: str, limit: int = MAX_WORDS) -> list[bytes]:
+    """The first words, found in not much more text than they need."""
+    start = text[: limit * 12].lower().encode("utf-8", "surrogatepass")
+    return _WORD.findall(start)[:limit]
 
 
 def _add_words(words: Iterable[bytes], kind: int, found: set[int]) -> None:
     """The words, and pairs of those next to each other or with one between (orthogonal sparse bigrams)."""
     hashes = [crc32(word, kind) for word in words]
     found.update(hashes)
+    turned = [one * _PAIR & _MASK for one in hashes]
     for distance in _DISTANCES:
-        salt = distance * 0x85EBCA6B
-        found.update([(one * _PAIR + two + salt) & _MASK for one, two in zip(hashes, hashes[distance:], strict=False)])
+        # ^ with the distance keeps "one two" apart from "one … two".
+        found.update([one ^ two ^ distance for one, two in zip(turned, hashes[distance:], strict=False)])
 
 
 def _add_shape(text: str, words: list[bytes], found: set[int]) -> None:
