@@ -218,10 +218,14 @@ class Postfix:
 
     def wait(self, marker: str, seconds: float = START_S) -> bytes:
         """Wait for the one message in the mailbox that contains the marker."""
-        found: list[bytes] = wait_for(
-            lambda: [message for message in self.mailbox() if marker.encode() in message],
-            f"{marker!r} at Postfix; its log:\n{self.log.read_text()[-2000:]}\n", seconds,
-        )  # fmt: skip
+        try:
+            found: list[bytes] = wait_for(
+                lambda: [message for message in self.mailbox() if marker.encode() in message],
+                f"{marker!r} at Postfix", seconds,
+            )  # fmt: skip
+        except AssertionError as error:
+            said = self.log.read_text()[-2000:] if self.log.exists() else "it has logged nothing"
+            raise AssertionError(f"{error}; its log:\n{said}") from None
         assert len(found) == 1, f"{len(found)} messages with {marker!r}"
         return found[0]
 
