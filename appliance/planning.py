@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 MAX_CRASHES = 3  # of transform_inbound on one message; then it is filed as it was received
 CRASHES_REMEMBERED = 1000
 
+_REASON_SHOWN = 240  # characters; a reply line has room for 512 octets (RFC 5321 section 4.5.3.1.5)
 FILTERS = "filters"  # who has found what, in the trace
 
 STORED = Reply(250, "2.0.0", "Stored")
@@ -259,10 +260,14 @@ def record_findings(trace: Trace, trace_id: str, findings: Sequence[Finding], wh
 
 
 def refusal(verdict: Judgement) -> Reply:
-    """The reply to a message that is refused or deferred as a whole."""
+    """The reply to a message that is refused or deferred as a whole, with the reason that a person can read."""
+    # Findings may hold what strangers wrote in their mail and their DNS.
+    words = "".join(char for char in verdict.reason[:_REASON_SHOWN] if " " <= char <= "~")
     if verdict.action == "defer":
-        return Reply(451, "4.7.1", "The message cannot be checked now, try again later", reason=verdict.reason)
-    return Reply(550, "5.7.1", "The message was refused as unwanted", reason=verdict.reason)
+        text = f"Not now, try again later ({words})" if words else "The message cannot be checked now, try again later"
+        return Reply(451, "4.7.1", text, reason=verdict.reason)
+    text = f"The message was refused ({words})" if words else "The message was refused as unwanted"
+    return Reply(550, "5.7.1", text, reason=verdict.reason)
 
 
 def _later(one: Routed) -> QueueWish:

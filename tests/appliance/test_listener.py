@@ -28,6 +28,7 @@ from appliance.proxies import TrustedProxies
 from appliance.tlslink import TlsError
 from tests.appliance.certificates import client_context, server_context
 from tests.appliance.fake_wire import LineMachine
+from tests.ports import free_port
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -91,12 +92,6 @@ async def imap(connection: Connection) -> None:
             await connection.start_tls(server_context())
         if verb == b"LOGOUT":
             return
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextlib.asynccontextmanager

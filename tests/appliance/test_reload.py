@@ -17,14 +17,9 @@ from appliance.core import Core
 from appliance.dns import DnsConfig
 from appliance.listener import Listener
 from plugins.pop3.config import Pop3Config
+from tests.ports import free_port
 
 ZONE = "example.net. IN MX 10 mail.example.net.\n"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def is_open(port: int) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from appliance.controlclient import SocketControl
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 START_S = 90.0
@@ -44,18 +45,6 @@ class Certificate:
             new.touch(mode=0o600)
             new.write_bytes(text)
             new.rename(folder / name)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now. They are all held open while they are chosen, so they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def wait_for(condition: Any, what: str, seconds: float = 90.0) -> Any:

@@ -12,10 +12,11 @@ import pytest
 from appliance.mail.dsnparse import parse
 from appliance.mail.message import Message
 from tests.e2e import letters
-from tests.e2e.appliance_process import PASSWORD, Appliance, free_ports, wait_for
+from tests.e2e.appliance_process import PASSWORD, Appliance, wait_for
 from tests.e2e.conftest import Make
 from tests.e2e.mailreader import Reader, inbox
 from tests.e2e.sink import Sink
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

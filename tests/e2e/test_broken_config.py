@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.e2e.appliance_process import Appliance, free_ports
+from tests.e2e.appliance_process import Appliance
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import letters
-from tests.e2e.appliance_process import ROOT, answers, free_ports, wait_for
+from tests.e2e.appliance_process import ROOT, answers, wait_for
 from tests.e2e.programs import PATHS, Done, find, run
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import letters, programs
-from tests.e2e.appliance_process import PASSWORD, Appliance, answers, free_ports, wait_for
+from tests.e2e.appliance_process import PASSWORD, Appliance, answers, wait_for
 from tests.e2e.conftest import Make
 from tests.e2e.mailreader import inbox
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.programs("opendkim", "opendkim-genkey", "opendmarc")]
 

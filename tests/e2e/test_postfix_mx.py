@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import letters
-from tests.e2e.appliance_process import PASSWORD, Appliance, Certificate, free_ports, wait_for
+from tests.e2e.appliance_process import PASSWORD, Appliance, Certificate, wait_for
 from tests.e2e.conftest import Make
 from tests.e2e.mailreader import Reader, inbox
 from tests.e2e.postfix import Postfix, without_delivery_fields
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root(users=True)]
 

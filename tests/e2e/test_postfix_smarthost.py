@@ -11,11 +11,12 @@ import pytest
 import trustme
 
 from tests.e2e import letters
-from tests.e2e.appliance_process import PASSWORD, Appliance, Certificate, free_ports, wait_for
+from tests.e2e.appliance_process import PASSWORD, Appliance, Certificate, wait_for
 from tests.e2e.conftest import Make
 from tests.e2e.mailreader import inbox
 from tests.e2e.postfix import Postfix, without_delivery_fields
 from tests.e2e.programs import run
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root(users=True)]
 
@@ -115,7 +116,8 @@ def test_we_log_in(appliance: Appliance, provider: Postfix, hosts: Callable[...,
     submit(appliance, sent, OUTSIDE)
     kept = provider.wait(subject)
     assert letters.as_sent(without_delivery_fields(kept)) == sent
-    assert f"sasl_method={mechanism}, sasl_username={USER}@mail.provider.test" in provider.log.read_text()
+    login = f"sasl_method={mechanism}, sasl_username={USER}@mail.provider.test"
+    wait_for(lambda: login in provider.log.read_text(), "the login in Postfix's log")
     assert " with ESMTPSA " in letters.header_value(kept, "Received")
     settle(appliance)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import letters
-from tests.e2e.appliance_process import Appliance, Certificate, free_ports
+from tests.e2e.appliance_process import Appliance, Certificate
 from tests.e2e.conftest import Make
 from tests.e2e.mailreader import inbox
 from tests.e2e.postfix import Postfix
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root(users=True)]
 

@@ -11,8 +11,9 @@ import pytest
 import trustme
 
 from tests.appliance.smtpclient.fake_server import FULL, FakeServer
-from tests.e2e.appliance_process import Appliance, free_ports, wait_for
+from tests.e2e.appliance_process import Appliance, wait_for
 from tests.e2e.conftest import Make
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import poplib
 import signal
 import smtplib
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from appliance.control import SOCKET_NAME, CallError
 from appliance.controlclient import SocketControl
 from appliance.errors import ConfigError
 from tests.appliance.cli.conftest import PASSWORD, Shell
+from tests.ports import free_ports
 
 ANA = "ana@palomar.test"
 DEADLINE_S = 30.0
@@ -35,14 +35,6 @@ submissions = []
 listen = ["127.0.0.1:{}"]
 listen_tls = []
 """
-
-
-def free_ports(count: int) -> list[int]:
-    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
 
 
 def wait_for_socket(process: subprocess.Popen[str], folder: Path) -> None:

@@ -127,8 +127,9 @@ def show(event: Command | AppendMessage | AppendUrl | AppendEnd) -> str:
 
 def compact(value: object) -> str:
     """A value as short as it can be told from others: `Fetch…` without the names of its fields."""
-    if hasattr(type(value), "__dataclass_fields__"):
-        inner = [getattr(value, name) for name in type(value).__dataclass_fields__]
+    names = getattr(type(value), "__dataclass_fields__", None) or getattr(type(value), "__struct_fields__", None)
+    if names is not None:
+        inner = [getattr(value, name) for name in names]
         while inner and inner[-1] in ((), None, False, "", frozenset()):
             inner.pop()
         return f"{type(value).__name__}({', '.join(map(compact, inner))})"

@@ -18,17 +18,10 @@ from appliance.config import Bind
 from appliance.tls import Certificates, TlsConfig
 from plugins.imap4.config import Imap4Config
 from tests.plugins.imap4.office import ANA, Office, office
+from tests.ports import free_ports
 
 T = TypeVar("T")
 MESSAGE = b"From: ana@palomar.test\r\nSubject: from imaplib\r\n\r\nText\r\n"
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
 
 
 class Served:

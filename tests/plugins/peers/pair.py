@@ -27,7 +27,7 @@ from plugins.peers.receiver import listener
 from plugins.peers.schema import Kept, kept_lists, m001_lists
 from tests.appliance.certificates import authority
 from tests.appliance.office import Office, office
-from tests.e2e.appliance_process import free_ports
+from tests.ports import free_ports
 
 SECRET = "a-secret-that-both-of-them-know"
 PRIMARY = "mail.palomar.test"

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import poplib
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,17 +18,10 @@ from appliance.tls import Certificates, TlsConfig
 from plugins.pop3.config import Pop3Config
 from plugins.pop3.listeners import listeners
 from tests.plugins.pop3.office import ANA, DOTS, HELLO, LONG, LUIS, Office, office
+from tests.ports import free_ports
 
 T = TypeVar("T")
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n.\r\n") * 50_000
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
 
 
 class Served:

@@ -24,7 +24,7 @@ from appliance.wire.sasl.server import Lookup, Proven, SendChallenge
 from plugins.proxy.config import Inner, ProxyConfig
 from plugins.proxy.listeners import listeners
 from tests.appliance.certificates import authority, server_context
-from tests.e2e.appliance_process import free_ports
+from tests.ports import free_ports
 
 ANA, PASSWORD = "ana@b.test", "correct horse"
 VERIFIER = bytes(ScramVerifier.make(SHA256, PASSWORD, b"salt" * 4, 4096))

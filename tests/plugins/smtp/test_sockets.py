@@ -7,7 +7,6 @@ import base64
 import contextlib
 import re
 import smtplib
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -34,6 +33,7 @@ from plugins.mda.config import MdaConfig
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.ports import listeners
 from tests.appliance.office import Office, office
+from tests.ports import free_ports
 
 T = TypeVar("T")
 
@@ -58,14 +58,6 @@ class Outside:
     async def route_recipient(self, recipient: Recipient) -> Route:
         """Everything that is not local goes to transport `relay`."""
         return Route("relay", recipient.address.domain)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
 
 
 class Served:

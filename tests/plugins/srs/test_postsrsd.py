@@ -12,7 +12,8 @@ import pytest
 
 from appliance.mail.address import Address
 from plugins.srs.protocol import forward, reverse
-from tests.e2e.appliance_process import answers, free_ports, wait_for
+from tests.e2e.appliance_process import answers, wait_for
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.programs("postsrsd")
 
