@@ -24,6 +24,14 @@ _LABELS = re.compile(r"[^.]{1,63}(?:\.[^.]{1,63})+")
 _ADDRESS_TYPE = {4: "A", 6: "AAAA"}
 
 
+Choose = Callable[[Sequence[bytes]], list[bytes]]
+
+
+def of_spf(records: Sequence[bytes]) -> list[bytes]:
+    """The TXT records that are SPF policies (RFC 7208 section 4.5)."""
+    return [text for text in records if is_version(text)]
+
+
 class Names(Protocol):
     """What is asked of DNS: the core's resolver."""
 
@@ -61,15 +69,15 @@ class Asked:
 
 
 async def check_host(
-    names: Names, asked: Asked, domain: str, *, receiver: str = "unknown", now: float = 0.0, version: str = "v=spf1"
+    names: Names, asked: Asked, domain: str, *, receiver: str = "unknown", now: float = 0.0, choose: Choose = of_spf
 ) -> Verdict:
     """Evaluate the policy of `domain`. `now` is epoch seconds, for the macro `t`; never raises for what DNS says.
 
-    `version` is what records must begin with: Sender-ID asks for another (RFC 4406 section 3.1).
+    `choose` picks the policies among TXT records: Sender-ID has rules of its own (RFC 4406 section 4.4).
     """
     if _LABELS.fullmatch(domain.rstrip(".")) is None or len(domain) > 253 + domain.endswith("."):
         return Verdict("none", domain, why="the domain is none that could have a policy")
-    evaluation = Evaluation(names, asked, receiver, now, version)
+    evaluation = Evaluation(names, asked, receiver, now, choose)
     try:
         return await evaluation.check(domain.rstrip("."), explain=True)
     except TemporaryDnsError as error:
@@ -81,12 +89,12 @@ async def check_host(
 class Evaluation:
     """One evaluation with everything it includes; counts what it asks."""
 
-    def __init__(self, names: Names, asked: Asked, receiver: str, now: float, version: str) -> None:
+    def __init__(self, names: Names, asked: Asked, receiver: str, now: float, choose: Choose) -> None:
         self._names = names
         self._asked = asked
         self._receiver = receiver
         self._now = now
-        self._version = version
+        self._choose = choose
         self._lookups = self._void = 0
         self._validated: list[str] | None = None
 
@@ -116,7 +124,7 @@ class Evaluation:
             answer = await self._look_up(domain, "TXT")
         except NoSuchDomainError:
             return None
-        found = [text for text in answer.records if is_version(text, self._version)]
+        found = self._choose(answer.records)
         if len(found) > 1:
             raise PermError(f"{domain} has {len(found)} policies")
         return parse(found[0]) if found else None
