@@ -94,6 +94,17 @@ def test_a_directory_as_python_reads_it() -> None:
     assert (listing.size, listing.encrypted, listing.is_bomb) == (14, False, False)
 
 
+def test_a_directory_with_extra_fields_and_comments() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in ("a.txt", "b.txt"):
+            entry = zipfile.ZipInfo(name)
+            entry.extra, entry.comment = b"\x99\x99\x02\x00xy", b"a word"
+            archive.writestr(entry, b"text")
+        archive.comment = b"of the whole"
+    assert list_zip(out.getvalue()).names == ("a.txt", "b.txt")
+
+
 def test_a_directory_of_too_many() -> None:
     data = bytearray(zipped("a"))
     at = data.rfind(b"PK\x05\x06")
