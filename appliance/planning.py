@@ -114,14 +114,17 @@ class Planner:
         *,
         single_reply: bool,
     ) -> list[Judgement]:
-        """A verdict for each recipient. With one reply for all, whoever refuses what others take gets it in Junk."""
+        """A verdict for each recipient. With one reply for all, whoever refuses what others take gets it in Junk.
+
+        Whoever defers it gets it later, from the queue.
+        """
         if not findings:
             return [verdict] * len(transaction.routed)
         verdicts = [
             await self._verdict(transaction, message, findings, verdict, routed) for routed in transaction.routed
         ]
         if single_reply and any(one.action not in ("refuse", "defer") for one in verdicts):
-            verdicts = [replace(one, action="junk") if one.action in ("refuse", "defer") else one for one in verdicts]
+            verdicts = [replace(one, action="junk") if one.action == "refuse" else one for one in verdicts]
         return verdicts
 
     async def _verdict(

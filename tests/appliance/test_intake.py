@@ -320,6 +320,13 @@ async def test_quarantine_is_a_held_entry_that_says_why(tmp_path: Path) -> None:
     assert set(places) == {f"{ANA} INBOX"}
 
 
+async def test_who_defers_what_others_take_gets_it_from_the_queue(tmp_path: Path) -> None:
+    (heard, _, waiting), places = await judged(tmp_path, {ANA: "accept", LUIS: "defer"})
+    assert heard == [250, 250]
+    assert set(places) == {f"{ANA} INBOX"}
+    assert [(str(entry.recipient.address), entry.state) for _, entry in waiting] == [(LUIS, "active")]
+
+
 async def test_results_in_our_name_are_not_believed(tmp_path: Path) -> None:
     async def score_message() -> list[Finding]:
         return [Finding("spf", "fail", header="spf=fail")]
