@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
+from appliance.errors import NotFoundError
 from appliance.store.accounts import list_accounts, list_aliases, list_domains, quota_left
 from appliance.store.holds import held_accounts
 from appliance.store.lists import list_lists, owner_addresses
@@ -86,6 +87,13 @@ class Directory:
             left = self._peek(lambda db: quota_left(db, account.id))
             return replace(account, used_bytes=account.quota_bytes - (left or 0))
         return account
+
+    def require_account(self, name: str) -> Account:
+        """The account of that name as a person types it. Raises NotFoundError."""
+        found = self.account(name.lower())
+        if found is None:
+            raise NotFoundError(f"there is no account {name}")
+        return found
 
     def account_by_id(self, account_id: int) -> Account | None:
         """The account of that id, or None."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from appliance.config import Section
 from appliance.core import Core
 from appliance.hookspecs import Service, StatusLine, hookimpl
+from appliance.keeper import Keeper
 from appliance.mail.session import Session
 from plugins.door.callout import Callout
 from plugins.door.config import DoorConfig, OutboundConfig
@@ -43,7 +44,8 @@ class Keeping:
     @hookimpl
     def services(self, core: Core) -> Sequence[Service]:
         """The ledger of the outbound limit."""
-        return [Ledger(core, self._outbound)]
+        ledger = Ledger(core, self._outbound)
+        return [Keeper("door", ledger.load, ledger.flush)]
 
     @hookimpl
     def status(self) -> Sequence[StatusLine]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from appliance.store.database import Database
@@ -14,8 +13,6 @@ from plugins.door.usage import DAY_SLOTS, MAX_DESTINATIONS, SLOT_S, Slot, Usage
 
 if TYPE_CHECKING:
     from appliance.core import Core
-
-FLUSH_S = 60.0  # at most so much is lost in a crash
 
 Rows = tuple[list[tuple[str, int, int, int, int, int, int]], list[tuple[str, int, int]]]
 
@@ -37,10 +34,7 @@ MIGRATIONS = (Migration("door.m001_usage", m001_usage),)
 
 
 class Ledger:
-    """The service that writes."""
-
-    name = "door"
-    after: Sequence[str] = ()
+    """Reads and writes it, when a Keeper says so."""
 
     def __init__(self, core: Core, outbound: Outbound) -> None:
         self._core = core
@@ -82,20 +76,6 @@ class Ledger:
             since = self._destinations_from
             written_to += [(account, key, at) for key, at in usage.destinations.items() if at >= since]
         return counted, written_to
-
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Load, then write every minute until cancelled, and once more then."""
-        await self.load()
-        ready()
-        try:
-            while True:
-                await asyncio.sleep(FLUSH_S)
-                await self.flush()
-        finally:
-            await self.flush()
-
-    async def reload(self) -> None:
-        """Limits are looked up when a message comes."""
 
     def _usage(self, account: str) -> Usage:
         return self._outbound.usage.entry(account, Usage)

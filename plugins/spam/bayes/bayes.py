@@ -11,6 +11,7 @@ from typing import Any
 from appliance.core import Core
 from appliance.errors import NotFoundError, StoreError
 from appliance.hookspecs import Service, StatusLine, hookimpl
+from appliance.keeper import Keeper
 from appliance.mail.envelope import Envelope
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
@@ -23,7 +24,6 @@ from plugins.spam.bayes.protocol_classifier import STRONGEST, Counts, Verdict, c
 from plugins.spam.bayes.protocol_tokens import tokens_of
 from plugins.spam.bayes.schema import BASE, MIGRATIONS, read, write
 
-FLUSH_S = 60.0  # at most so much of what was learnt is lost in a crash
 DAY_S = 86_400
 NAME, OWN = "bayes", "bayes.own"
 JUNK = "Junk"
@@ -46,9 +46,6 @@ class Recent:
 
 class Bayes:
     """What the base says of a message, and what an account's own moves change about it."""
-
-    name = "spam.bayes"
-    after: Sequence[str] = ()
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -182,19 +179,14 @@ class Bayes:
         ]
 
     def _owner(self, account: str) -> int:
-        if not account:
-            return BASE
-        found = self._core.store.directory.account(account.lower())
-        if found is None:
-            raise NotFoundError(f"there is no account {account}")
-        return found.id
+        return self._core.store.directory.require_account(account).id if account else BASE
 
     # ── the service ───────────────────────────────────────────────────────────────────────────────────────────────
 
     @hookimpl
     def services(self, core: Core) -> Sequence[Service]:
         """What writes down what was learnt."""
-        return [self]
+        return [Keeper("spam.bayes", self.load, self.flush)]
 
     @hookimpl
     def status(self, core: Core) -> Sequence[StatusLine]:
@@ -204,19 +196,9 @@ class Bayes:
         silent = f"; silent until {minimum} of each are" if min(base.spam, base.ham) < minimum else ""
         return [("Bayes", words + silent)]
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Load, then write every minute until cancelled, and once more then."""
+    async def load(self) -> None:
+        """Read what the run before has learnt."""
         self._memory.load(await self._core.store.soft.read(read) or {})
-        ready()
-        try:
-            while True:
-                await asyncio.sleep(FLUSH_S)
-                await self.flush()
-        finally:
-            await self.flush()
-
-    async def reload(self) -> None:
-        """Settings are looked up when a message comes."""
 
     async def flush(self) -> None:
         """Write down what has changed."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from appliance.core import Core
 from appliance.hookspecs import Service, StatusLine, hookimpl
+from appliance.keeper import Keeper
 from appliance.mail.envelope import Envelope
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
@@ -17,7 +17,6 @@ from appliance.proxies import TrustedProxies
 from plugins.spam.greylist.config import GreylistConfig
 from plugins.spam.greylist.memory import MIGRATIONS, Memory, Seen, key_of, read, write
 
-FLUSH_S = 60.0  # at most so much is lost in a crash; a message then waits once more
 HOUR_S, DAY_S = 3600, 86_400
 NAME = "greylist"
 PROOFS = frozenset(("spf", "dkim", "dmarc"))
@@ -25,9 +24,6 @@ PROOFS = frozenset(("spf", "dkim", "dmarc"))
 
 class Greylist:
     """Delays at the end of DATA: by then authentication is known, and other filters have not worked yet."""
-
-    name = "spam.greylist"
-    after: Sequence[str] = ()
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -92,26 +88,16 @@ class Greylist:
     @hookimpl
     def services(self, core: Core) -> Sequence[Service]:
         """What writes down who has passed."""
-        return [self]
+        return [Keeper("spam.greylist", self.load, self.flush)]
 
     @hookimpl
     def status(self, core: Core) -> Sequence[StatusLine]:
         """How many were sent away since the start."""
         return [("Greylist", f"{self._delayed} messages delayed since the start, {len(self._memory)} senders known")]
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Load, then write every minute until cancelled, and once more then."""
+    async def load(self) -> None:
+        """Read what the run before has learnt."""
         self._memory.load(await self._core.store.soft.read(read) or ())
-        ready()
-        try:
-            while True:
-                await asyncio.sleep(FLUSH_S)
-                await self.flush()
-        finally:
-            await self.flush()
-
-    async def reload(self) -> None:
-        """Settings are looked up when a message comes."""
 
     async def flush(self) -> None:
         """Write down what has changed."""

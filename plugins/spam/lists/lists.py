@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from appliance.core import Core
 from appliance.errors import AddressError, NotFoundError, StoreError
 from appliance.hookspecs import Service, hookimpl
+from appliance.keeper import Keeper
 from appliance.mail.address import Address
 from appliance.mail.addresslist import address_list
 from appliance.mail.envelope import Envelope
@@ -24,7 +24,6 @@ from plugins.spam.lists.correspondents import DAY_S, Correspondents
 from plugins.spam.lists.patterns import keys_of, parse_pattern
 from plugins.spam.lists.schema import MAX_ENTRIES, Entry, Kind, list_entries, put_entry, remove_entry
 
-FLUSH_S = 60.0
 OFFICE = 0  # the owner of entries that are everybody's
 MAX_AUTHORS = 10
 PROOFS = frozenset(("spf", "dkim", "dmarc"))
@@ -34,9 +33,6 @@ REFUSED = Reply(550, "5.7.1", "Mail from you is not wanted here")
 
 class Lists:
     """Lists of the office and of each account, and what accounts know by writing."""
-
-    name = "spam.lists"
-    after: Sequence[str] = ()
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -167,33 +163,20 @@ class Lists:
         self._entries = None
 
     def _owner(self, account: str) -> int:
-        if not account:
-            return OFFICE
-        found = self._core.store.directory.account(account.lower())
-        if found is None:
-            raise NotFoundError(f"there is no account {account}")
-        return found.id
+        return self._core.store.directory.require_account(account).id if account else OFFICE
 
     # ── the service ───────────────────────────────────────────────────────────────────────────────────────────────
 
     @hookimpl
     def services(self, core: Core) -> Sequence[Service]:
         """What writes down whom people write to."""
-        return [self]
+        return [Keeper("spam.lists", self.load, self.flush, changed=self._forget)]
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Load, then write every minute until cancelled, and once more then."""
+    async def load(self) -> None:
+        """Read whom people have written to before this run."""
         self._known.load(await self._core.store.soft.read(correspondents.read) or ())
-        ready()
-        try:
-            while True:
-                await asyncio.sleep(FLUSH_S)
-                await self.flush()
-        finally:
-            await self.flush()
 
-    async def reload(self) -> None:
-        """The lists of the file may have changed."""
+    def _forget(self) -> None:
         self._entries = None
 
     async def flush(self) -> None:

@@ -20,7 +20,6 @@ from plugins.spam.bayes.bayes import Bayes
 from plugins.spam.bayes.command import bayes as command
 from plugins.spam.bayes.config import BayesConfig
 from plugins.spam.bayes.protocol_tokens import tokens_of
-from plugins.spam.bayes.schema import read
 from tests.appliance.office import office
 from tests.plugins.spam.bayes.letters import ham, spam
 from tests.plugins.spam.stranger import session
@@ -127,7 +126,7 @@ async def test_what_was_learnt_survives(scene: Scene) -> None:
     await scene.learn()
     await scene.bayes.flush()
     again = Bayes(scene.core)
-    again._memory.load(await scene.core.store.soft.read(read))
+    await again.load()
     assert again._memory.owners == scene.bayes._memory.owners
 
 

@@ -102,7 +102,7 @@ async def test_what_was_learnt_survives(scene: Scene) -> None:
     await scene.greylist.flush()
     again = Scene(scene.core)
     again.at = scene.at
-    again.greylist._memory.load(await scene.core.store.soft.read(memory.read))
+    await again.greylist.load()
     assert await again.comes(after=121)
 
 

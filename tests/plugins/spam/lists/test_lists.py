@@ -109,7 +109,7 @@ async def test_whom_an_account_has_written_to_is_known(scene: Scene) -> None:
     assert await scene.found(account="luis@palomar.test", found=PROVEN) == []
     await scene.lists.flush()
     again = Lists(scene.core)
-    again._known.load(await scene.core.store.soft.read(correspondents.read))
+    await again.load()
     scene.lists = again
     assert await scene.found(account=ANA, found=PROVEN) == ["known yes -3.0"]
     scene.at += 600 * DAY_S
