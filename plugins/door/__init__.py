@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from appliance.config import Section
 from appliance.core import Core
+from appliance.flusher import Flusher
 from appliance.hookspecs import Service, StatusLine, hookimpl
-from appliance.keeper import Keeper
 from appliance.mail.session import Session
 from plugins.door.callout import Callout
 from plugins.door.config import DoorConfig, OutboundConfig
@@ -45,7 +45,7 @@ class Keeping:
     def services(self, core: Core) -> Sequence[Service]:
         """The ledger of the outbound limit."""
         ledger = Ledger(core, self._outbound)
-        return [Keeper("door", ledger.load, ledger.flush)]
+        return [Flusher("door", ledger.load, ledger.flush)]
 
     @hookimpl
     def status(self) -> Sequence[StatusLine]:

@@ -34,7 +34,7 @@ MIGRATIONS = (Migration("door.m001_usage", m001_usage),)
 
 
 class Ledger:
-    """Reads and writes it, when a Keeper says so."""
+    """Reads and writes it, when a Flusher says so."""
 
     def __init__(self, core: Core, outbound: Outbound) -> None:
         self._core = core

@@ -10,8 +10,8 @@ from typing import Any
 
 from appliance.core import Core
 from appliance.errors import NotFoundError, StoreError
+from appliance.flusher import Flusher
 from appliance.hookspecs import Service, StatusLine, hookimpl
-from appliance.keeper import Keeper
 from appliance.mail.envelope import Envelope
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
@@ -186,7 +186,7 @@ class Bayes:
     @hookimpl
     def services(self, core: Core) -> Sequence[Service]:
         """What writes down what was learnt."""
-        return [Keeper("spam.bayes", self.load, self.flush)]
+        return [Flusher("spam.bayes", self.load, self.flush)]
 
     @hookimpl
     def status(self, core: Core) -> Sequence[StatusLine]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from appliance.core import Core
+from appliance.flusher import Flusher
 from appliance.hookspecs import Service, StatusLine, hookimpl
-from appliance.keeper import Keeper
 from appliance.mail.envelope import Envelope
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
@@ -88,7 +88,7 @@ class Greylist:
     @hookimpl
     def services(self, core: Core) -> Sequence[Service]:
         """What writes down who has passed."""
-        return [Keeper("spam.greylist", self.load, self.flush)]
+        return [Flusher("spam.greylist", self.load, self.flush)]
 
     @hookimpl
     def status(self, core: Core) -> Sequence[StatusLine]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from appliance.core import Core
 from appliance.errors import AddressError, NotFoundError, StoreError
+from appliance.flusher import Flusher
 from appliance.hookspecs import Service, hookimpl
-from appliance.keeper import Keeper
 from appliance.mail.address import Address
 from appliance.mail.addresslist import address_list
 from appliance.mail.envelope import Envelope
@@ -170,7 +170,7 @@ class Lists:
     @hookimpl
     def services(self, core: Core) -> Sequence[Service]:
         """What writes down whom people write to."""
-        return [Keeper("spam.lists", self.load, self.flush, changed=self._forget)]
+        return [Flusher("spam.lists", self.load, self.flush, changed=self._forget)]
 
     async def load(self) -> None:
         """Read whom people have written to before this run."""

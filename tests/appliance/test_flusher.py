@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from appliance import keeper
-from appliance.keeper import Keeper
+from appliance import flusher
+from appliance.flusher import Flusher
 
 
 class Ledger:
@@ -28,9 +28,9 @@ class Ledger:
 
 
 async def test_it_loads_before_it_is_ready_and_writes_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "FLUSH_S", 0.001)
+    monkeypatch.setattr(flusher, "FLUSH_S", 0.001)
     ledger = Ledger()
-    service = Keeper("ledger", ledger.load, ledger.flush)
+    service = Flusher("ledger", ledger.load, ledger.flush)
     task = asyncio.create_task(service.run(lambda: ledger.done.append("ready")))
     await ledger.reached.wait()
     task.cancel()
@@ -42,7 +42,7 @@ async def test_it_loads_before_it_is_ready_and_writes_until_the_end(monkeypatch:
 
 async def test_it_writes_once_more_when_it_ends() -> None:
     ledger = Ledger()
-    service = Keeper("ledger", ledger.load, ledger.flush)
+    service = Flusher("ledger", ledger.load, ledger.flush)
     task = asyncio.create_task(service.run(lambda: None))
     while "load" not in ledger.done:
         await asyncio.sleep(0)
@@ -54,6 +54,6 @@ async def test_it_writes_once_more_when_it_ends() -> None:
 
 async def test_a_changed_configuration_is_told() -> None:
     ledger, told = Ledger(), []
-    await Keeper("ledger", ledger.load, ledger.flush).reload()
-    await Keeper("ledger", ledger.load, ledger.flush, changed=lambda: told.append(1)).reload()
+    await Flusher("ledger", ledger.load, ledger.flush).reload()
+    await Flusher("ledger", ledger.load, ledger.flush, changed=lambda: told.append(1)).reload()
     assert told == [1]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 FLUSH_S = 60.0  # at most so much is lost in a crash
 
 
-class Keeper:
+class Flusher:
     """A service (hookspecs.Service) that loads a state, has it written down every minute, and once more at the end."""
 
     after: Sequence[str] = ()
