@@ -160,6 +160,20 @@ class Dispatch:
         arguments = {"session": session, "envelope": envelope, "recipient": recipient}
         return await self._severest("smtp_recipient", arguments)
 
+    async def known_sender(
+        self, *, session: Session, envelope: Envelope, recipient: Recipient, sender: Address
+    ) -> bool:
+        """See `hookspecs.known_sender`. A plugin that fails is passed over."""
+        hook = self._hooks["known_sender"]
+        arguments = {"session": session, "envelope": envelope, "recipient": recipient, "sender": sender}
+        for one in hook.implementations:
+            try:
+                if await self._call(hook, one, arguments, lambda answer: answer is True):
+                    return True
+            except HookFailedError:
+                continue  # logged by _call
+        return False
+
     async def smtp_refused(self, *, session: Session, reply: Reply) -> Reply | None:
         """See `hookspecs.smtp_refused`. A plugin that fails is passed over."""
         hook = self._hooks["smtp_refused"]
@@ -408,6 +422,10 @@ class Dispatch:
     def message_moved(self, *, account: str, source: str, target: str, uids: Sequence[int]) -> None:
         """See `hookspecs.message_moved`."""
         self._notify("message_moved", {"account": account, "source": source, "target": target, "uids": uids})
+
+    def message_released(self, *, account: str, message: Message, header: bytes) -> None:
+        """See `hookspecs.message_released`."""
+        self._notify("message_released", {"account": account, "message": message, "header": header})
 
     def message_expunged(self, *, account: str, mailbox: str, uids: Sequence[int]) -> None:
         """See `hookspecs.message_expunged`."""

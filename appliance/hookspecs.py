@@ -242,6 +242,16 @@ async def smtp_sender(session: Session, envelope: Envelope) -> Reply | None:
     """Refuse or defer MAIL FROM; `envelope.sender` is set and may be None, the null sender."""
 
 
+@hookspec("first", "log", deadline=10)
+async def known_sender(
+    session: Session, envelope: Envelope, recipient: Recipient, sender: Address
+) -> Literal[True] | None:
+    """Say that whom `recipient` stands for has written to `sender` before, so that its mail need not wait.
+
+    Nothing proves that it is the sender: it is no reason to trust a message, only to let it in without delay.
+    """
+
+
 @hookspec("severest", "reply451", deadline=20)
 async def smtp_recipient(session: Session, envelope: Envelope, recipient: Recipient) -> Reply | None:
     """Refuse or defer one RCPT TO that would be taken, before it is answered.
@@ -310,7 +320,10 @@ async def authenticate_message(
     phase: Literal["mechanisms", "policy"],
     findings: Sequence[Finding],
 ) -> Sequence[Finding] | None:
-    """Authenticate the sender: first all mechanisms (SPF, DKIM, ARC), then policy (DMARC) on their findings."""
+    """Authenticate a stranger: first all mechanisms (SPF, DKIM, ARC), then policy (DMARC) on their findings.
+
+    Not asked of mail that came to another port than the MX, from people or networks of ours, or from programs here.
+    """
 
 
 @hookspec("collect", "finding", deadline=60)
@@ -423,6 +436,14 @@ async def message_moved(account: str, source: str, target: str, uids: Sequence[i
 
     `account` is who did it, the names are those that it knows the mailboxes by: one of another account begins with
     `Other Users/` or `Shared Folders/`. `uids` are those in the target mailbox.
+    """
+
+
+@hookspec("notify", "log", deadline=10)
+async def message_released(account: str, message: Message, header: bytes) -> None:
+    """A person let mail go that filters had held for an account, and so said that it is no spam (training data).
+
+    `header` are the lines in front of `message` that the judge has for it: what was found stands in them.
     """
 
 

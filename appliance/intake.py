@@ -35,6 +35,7 @@ from appliance.planning import OVER_QUOTA, STORED, Plan, Planner, Transaction, r
 from appliance.routing import Router
 from appliance.store import Accepted, QueueWish, Store
 from appliance.store.holds import note_held
+from appliance.store.quarantine import judged_header
 from appliance.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -252,7 +253,10 @@ class Intake:
             transaction.envelope.recipients.append(recipient)
             transaction.routed.append(routed)
             message = await _as_lines(transaction.envelope, message)
-            plan = await self._planner.plan(transaction, message, (), Judgement("accept", 0.0), defer=False)
+            header = self._store.peek(lambda db: judged_header(db, entry_id))
+            plan = await self._planner.plan(
+                transaction, message, (), Judgement("accept", 0.0, header=header), defer=False
+            )
             if plan.filings or plan.wishes:
                 await self._commit(transaction, message, plan, settles=[entry_id])
             if plan.expanded:
@@ -352,7 +356,7 @@ class Intake:
         findings: list[Finding] = []
         if not self._dispatch.filters:
             return findings
-        for phase in ("mechanisms", "policy"):
+        for phase in ("mechanisms", "policy") if self.router.from_outside(session) else ():
             findings += await self._dispatch.authenticate_message(
                 session=session, envelope=envelope, message=message, phase=phase, findings=tuple(findings)
             )

@@ -16,11 +16,12 @@ def judge(findings: Sequence[Finding]) -> Judgement:
     if not findings:
         return _NOTHING_FOUND
     worst: Action = "accept"
-    reason = ""
+    reason = demanded = ""
     for finding in findings:
         action = finding.action or "accept"
         if finding.result == "unavailable" and finding.absence == "defer":
             action = "defer"
         if _SEVERITY[action] > _SEVERITY[worst]:
-            worst, reason = action, f"{finding.name}: {finding.text or finding.result}"
-    return Judgement(worst, sum(finding.score for finding in findings), reason)
+            worst, demanded = action, finding.name
+            reason = f"{finding.name}: {finding.text or finding.result}"
+    return Judgement(worst, sum(finding.score for finding in findings), reason, demanded=demanded)

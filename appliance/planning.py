@@ -154,7 +154,8 @@ class Planner:
             FILTERS,
             "judged",
             f"{recipient.address}: {judged.action} at {judged.score:.1f}"
-            + (f", {judged.reason}" if judged.reason else ""),
+            + (f", {judged.reason}" if judged.reason else "")
+            + (f" ({judged.note})" if judged.note else ""),
         )
         return judged
 
@@ -192,7 +193,9 @@ class Planner:
                 continue
             account = self._account(one)
             if account is None or held or envelope.release_at:
-                wishes.append(QueueWish(one.recipient, one.route, hold=held, reason=verdict.reason if held else ""))
+                judged = verdict if held and not plan.held_for else None
+                reason = verdict.reason if held else ""
+                wishes.append(QueueWish(one.recipient, one.route, hold=held, reason=reason, judged=judged))
                 continue
             filed = await self._file(envelope, one.recipient, account, message, findings)
             if isinstance(filed, Reply):

@@ -36,3 +36,5 @@ class Judgement:
     score: float
     reason: str = ""
     header: bytes = b""  # whole lines for the message as this recipient gets it
+    demanded: str = ""  # the finding that demanded the action, whatever the score is
+    note: str = ""  # for the trace, behind the reason

@@ -17,12 +17,13 @@ from appliance.store.bodies import PreparedBody
 from appliance.store.database import Database, json_list
 from appliance.store.mailboxes import filing_target, keyword_bits, take_uids
 from appliance.store.model import SEEN, Accepted, Filed, Filing, QueueWish
+from appliance.store.quarantine import judged_rows
 from appliance.store.queue import entry_rows, queued_row, settle, terms_row, via_rows
 from appliance.store.saved import SAME_S, note_saved
 
 _COLUMNS = {
     "body": 12, "extent": 4, "filing": 4, "message": 8, "queued": 11, "queue_entry": 14, "queue_terms": 6,
-    "queue_via": 2,
+    "queue_via": 2, "queue_judged": 4,
 }  # fmt: skip
 # Rows of one statement: every statement lets go of the interpreter and has to win it back. Few lengths, so that
 # SQLite compiles few statements.
@@ -68,6 +69,7 @@ class _Rows(msgspec.Struct):
     entries: list[tuple[object, ...]] = msgspec.field(default_factory=list)
     terms: list[tuple[object, ...]] = msgspec.field(default_factory=list)
     vias: list[tuple[object, ...]] = msgspec.field(default_factory=list)
+    judged: list[tuple[object, ...]] = msgspec.field(default_factory=list)
     saved: list[tuple[int, int]] = msgspec.field(default_factory=list)  # mailbox id and uid
 
 
@@ -169,6 +171,7 @@ class _Group:
         if (terms := terms_row(body_id, envelope)) is not None:
             rows.terms.append(terms)
         rows.vias += via_rows(body_id, deposit.wishes)
+        rows.judged += judged_rows(body_id, deposit.wishes)
         return Accepted(body_id, tuple(filed), body_id)
 
     def write(self) -> None:
@@ -182,6 +185,7 @@ class _Group:
         self._insert("queue_entry", rows.entries)
         self._insert("queue_terms", rows.terms)
         self._insert("queue_via", rows.vias)
+        self._insert("queue_judged", rows.judged)
         for mailbox_id, uid in rows.saved:
             note_saved(self._db, mailbox_id, uid, uid, self._db.now)
         if self._settled:

@@ -11,6 +11,7 @@ import msgspec
 from appliance.mail.address import Address
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.finding import Judgement
 from appliance.mail.flags import ANSWERED as ANSWERED
 from appliance.mail.flags import DELETED as DELETED
 from appliance.mail.flags import DRAFT as DRAFT
@@ -127,6 +128,7 @@ class QueueWish(msgspec.Struct, frozen=True):
     route: Route
     hold: bool = False
     reason: str = ""  # why it is held, for people
+    judged: Judgement | None = None  # by filters, if it is held because of them
 
 
 class Alongside(msgspec.Struct, frozen=True):

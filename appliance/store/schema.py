@@ -212,6 +212,18 @@ def m009_account_holds(db: sqlite3.Connection) -> None:
     )
 
 
+def m010_queue_judged(db: sqlite3.Connection) -> None:
+    """What filters concluded about queued mail that is held because of them, and the lines it is filed with."""
+    db.execute(
+        "CREATE TABLE queue_judged (id INTEGER PRIMARY KEY, score REAL NOT NULL, demanded TEXT NOT NULL,"
+        " header BLOB NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TRIGGER queue_judged_gone AFTER DELETE ON queue_entry BEGIN"
+        " DELETE FROM queue_judged WHERE id = old.id; END"
+    )
+
+
 MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m001_first_tables", m001_first_tables),
     Migration("core.m002_domain_next_hop", m002_domain_next_hop),
@@ -222,6 +234,7 @@ MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m007_queue_terms_and_history", m007_queue_terms_and_history),
     Migration("core.m009_account_holds", m009_account_holds),
     Migration("core.m008_redirects_and_lists", m008_redirects_and_lists),
+    Migration("core.m010_queue_judged", m010_queue_judged),
 )
 
 

@@ -43,6 +43,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "smtp_helo": {"session": SESSION},
     "smtp_sender": {"session": SESSION, "envelope": ENVELOPE},
     "smtp_recipient": {"session": SESSION, "envelope": ENVELOPE, "recipient": RECIPIENT},
+    "known_sender": {
+        "session": SESSION, "envelope": ENVELOPE, "recipient": RECIPIENT, "sender": Address("luis", "elsewhere.test"),
+    },
     "smtp_refused": {"session": SESSION, "reply": REFUSE},
     "smtp_disconnect": {"session": SESSION},
     "own_recipient": {"recipient": RECIPIENT},
@@ -74,6 +77,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "transform_outbound": {"envelope": ENVELOPE, "message": MESSAGE, "route": ROUTE},
     "message_accepted": {"session": SESSION, "envelope": ENVELOPE, "accepted": Accepted(1)},
     "message_moved": {"account": "ana", "source": "INBOX", "target": "Junk", "uids": (1,)},
+    "message_released": {"account": "ana", "message": MESSAGE, "header": b""},
     "message_expunged": {"account": "ana", "mailbox": "INBOX", "uids": (1,)},
     "delivery_settled": {"envelope": ENVELOPE, "outcome": Outcome(RECIPIENT, "failed", REFUSE)},
     "login_failed": {"session": SESSION, "login": "ana"},
@@ -85,6 +89,7 @@ GOOD: dict[str, Any] = {
     "smtp_sender": REFUSE,
     "smtp_recipient": REFUSE,
     "smtp_refused": Reply(421, "4.7.0", "Goodbye"),
+    "known_sender": True,
     "own_recipient": "local",
     "known_recipients": [KnownRecipient("ana@palomar.test", "+")],
     "find_credentials": [Credential("plain", "ana", "ana", b"x")],
@@ -188,6 +193,8 @@ async def test_a_bad_plugin_gets_the_rule_of_the_table(hook: str, behaviour: Any
             assert (finding.name, finding.result, finding.absence) == ("bad", "unavailable", "ignore")
         elif hook == "copies":
             assert await call(**ARGUMENTS[hook]) == []
+        elif hook == "known_sender":
+            assert await call(**ARGUMENTS[hook]) is False
         elif hook in {"smtp_refused", "judge_recipient"}:
             assert await call(**ARGUMENTS[hook]) is None
         elif hook in NOTIFIED:

@@ -14,7 +14,8 @@ HANGS_S = 30.0
 
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "rule_combine")}
 AWAITED = [name for name, spec in HOOKS.items() if inspect.iscoroutinefunction(spec)]
-BY_OTHERS = {"network_changed", "known_recipients"}  # what hardware, or a server behind us, brings about
+# What hardware, a server behind us, or another plugin brings about.
+BY_OTHERS = {"network_changed", "known_recipients", "known_sender", "message_released"}
 AT_START = [name for name in HOOKS if name not in AWAITED]
 
 _HEAD = '''

@@ -140,6 +140,15 @@ class Bayes:
             message = await self._core.store.load(row.body_id)
         except (NotFoundError, StoreError):
             return  # expunged meanwhile, or damaged, which the store has logged
+        await self._learn_message(owner, message, spam=spam)
+
+    @hookimpl
+    async def message_released(self, account: str, message: Message) -> None:
+        """Learn from what a person let out of quarantine."""
+        if (found := self._core.store.directory.account(account)) is not None:
+            await self._learn_message(found.id, message, spam=False)
+
+    async def _learn_message(self, owner: int, message: Message, *, spam: bool) -> None:
         tokens = await asyncio.to_thread(tokens_of, message)
         self._learn(BASE, tokens, spam=spam)
         self._learn(owner, tokens, spam=spam)

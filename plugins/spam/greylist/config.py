@@ -20,6 +20,9 @@ class GreylistConfig:
     trust_authenticated: bool = setting(
         True, "Do not delay mail whose sender SPF, DKIM or DMARC has proven: login codes should not wait."
     )
+    trust_correspondents: bool = setting(
+        True, "Do not delay mail of senders to whom a recipient has written (spam.lists remembers them)."
+    )
     exempt: tuple[str, ...] = setting((), "Networks whose mail is never delayed.")
     ipv4_prefix: int = setting(24, "Length of the IPv4 networks that count as one peer.")
     ipv6_prefix: int = setting(64, "The same for IPv6.")

@@ -19,6 +19,7 @@ from plugins.spam.greylist.memory import MIGRATIONS, Memory, Seen, key_of, read,
 
 HOUR_S, DAY_S = 3600, 86_400
 NAME = "greylist"
+MAX_ASKED = 20  # recipients of one message who are asked whether they know the sender
 PROOFS = frozenset(("spf", "dkim", "dmarc"))
 
 
@@ -42,7 +43,7 @@ class Greylist:
     ) -> Sequence[Finding] | None:
         """Defer what comes for the first time, unless it is proven, known, or exempt."""
         core = self._core
-        if phase != "policy" or not session.peer_ip or not core.intake.router.from_outside(session):
+        if phase != "policy" or not session.peer_ip:
             return None
         config = core.settings[GreylistConfig]
         if core.time_state == "unset" or TrustedProxies(config.exempt).trusts(session.peer_ip):
@@ -56,10 +57,24 @@ class Greylist:
         if waits and min(waits) <= 0:
             self._pass(network, envelope, now)
             return None
+        if await self._is_known(session, envelope):
+            return None
         self._delayed += 1
         return [
             Finding(NAME, "first-try", text=f"{network} is new here, and nothing proves the sender", action="defer")
         ]
+
+    async def _is_known(self, session: Session, envelope: Envelope) -> bool:
+        """Whether a recipient has written to the sender. A forger who knows that is let in sooner, no more."""
+        sender = envelope.sender
+        if sender is None or not self._core.settings[GreylistConfig].trust_correspondents:
+            return False
+        for recipient in envelope.recipients[:MAX_ASKED]:
+            if await self._core.dispatch.known_sender(
+                session=session, envelope=envelope, recipient=recipient, sender=sender
+            ):
+                return True
+        return False
 
     def _has_passed(self, key: int, config: GreylistConfig, now: int) -> bool:
         seen = self._memory.get(key)

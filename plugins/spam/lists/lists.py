@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from appliance.core import Core
 from appliance.errors import AddressError, NotFoundError, StoreError
@@ -11,7 +11,7 @@ from appliance.flusher import Flusher
 from appliance.hookspecs import Service, hookimpl
 from appliance.mail.address import Address
 from appliance.mail.addresslist import address_list
-from appliance.mail.envelope import Envelope
+from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
 from appliance.mail.idna import to_ascii
 from appliance.mail.message import Message
@@ -76,12 +76,24 @@ class Lists:
         found = list(self._found(account.id, account.name, session, envelope, message, findings))
         config = self._core.settings[ListsConfig]
         if config.known_days and not found:
-            since = int((self._core.now() - config.known_days * DAY_S) // DAY_S)
             for address in proven_senders(envelope, message, findings):
-                if self._known.knows(account.name, address.key, since):
+                if self._knows(account.name, address):
                     text = f"{account.name} has written to {address} before"
                     return [Finding("known", "yes", config.known_score, text)]
         return found
+
+    @hookimpl
+    async def known_sender(
+        self, session: Session, envelope: Envelope, recipient: Recipient, sender: Address
+    ) -> Literal[True] | None:
+        """Whether an account that gets the recipient's mail has written to that address."""
+        if not self._core.settings[ListsConfig].known_days:
+            return None
+        routed = await self._core.intake.router.resolve(session, envelope, recipient)
+        if isinstance(routed, Reply):
+            return None
+        accounts = {one.route.next_hop for one in routed if one.route.transport == "local"}
+        return True if any(self._knows(account, sender) for account in accounts) else None
 
     @hookimpl
     async def message_accepted(self, session: Session, envelope: Envelope) -> None:
@@ -91,6 +103,10 @@ class Lists:
         day = int(self._core.now() // DAY_S)
         for recipient in envelope.recipients[:100]:
             self._known.note(session.account, recipient.address.key, day)
+
+    def _knows(self, account: str, address: Address) -> bool:
+        since = int((self._core.now() - self._core.settings[ListsConfig].known_days * DAY_S) // DAY_S)
+        return self._known.knows(account, address.key, since)
 
     def _found(
         self,

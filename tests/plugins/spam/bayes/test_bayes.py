@@ -101,6 +101,12 @@ async def test_moves_from_junk_teach_the_account_and_the_base(scene: Scene) -> N
     assert base.score + own.score < before
 
 
+async def test_what_is_released_from_quarantine_is_wanted_mail(scene: Scene) -> None:
+    await scene.bayes.message_released(ANA, ham(1))
+    await scene.bayes.message_released("nobody@palomar.test", ham(2))
+    assert await scene.status() == {"(all)": (0, 1), ANA: (0, 1)}
+
+
 @pytest.mark.parametrize(("source", "target"), [("INBOX", "Archive"), ("Junk", "Trash"), ("Junk", "Junk")])
 async def test_other_moves_teach_nothing(scene: Scene, source: str, target: str) -> None:
     await scene.bayes.message_moved(ANA, source, target, [1])

@@ -15,7 +15,7 @@ from plugins.spam.greylist import memory
 from plugins.spam.greylist.config import GreylistConfig
 from plugins.spam.greylist.greylist import DAY_S, Greylist
 from plugins.spam.greylist.memory import Memory, Seen, key_of
-from tests.appliance.office import office
+from tests.appliance.office import office, plugin_of
 from tests.plugins.spam.stranger import MESSAGE, session
 
 
@@ -115,3 +115,17 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert known.get(key_of("0")) is None
     assert len(known.take_touched()) == 100
     assert known.take_touched() == []
+
+
+async def test_whom_a_recipient_has_written_to_does_not_wait(tmp_path: Path) -> None:
+    async def known_sender(recipient: Recipient, sender: Address) -> bool | None:
+        return True if (recipient.address.local, str(sender)) == ("ana", "ines@elsewhere.test") else None
+
+    async with office(tmp_path, ("friends", plugin_of(known_sender=known_sender))) as made:
+        scene = Scene(made.core)
+        assert await scene.comes("ines@elsewhere.test")
+        assert not await scene.comes("ines@elsewhere.test", to="luis")
+        assert not await scene.comes(None)
+        assert not await scene.comes("eve@elsewhere.test", after=1)  # neither is its network known by that
+        scene.core.settings = Settings.of(CoreConfig(), GreylistConfig(trust_correspondents=False))
+        assert not await scene.comes("ines@elsewhere.test")

@@ -15,6 +15,8 @@ from appliance.mail.address import Address
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
+from appliance.store.accounts import add_alias
+from plugins.mda.config import MdaConfig
 from plugins.spam.lists import correspondents
 from plugins.spam.lists.config import ListsConfig
 from plugins.spam.lists.correspondents import DAY_S, Correspondents
@@ -114,6 +116,22 @@ async def test_whom_an_account_has_written_to_is_known(scene: Scene) -> None:
     assert await scene.found(account=ANA, found=PROVEN) == ["known yes -3.0"]
     scene.at += 600 * DAY_S
     assert await scene.found(account=ANA, found=PROVEN) == []
+
+
+async def test_who_asks_hears_whom_a_recipient_knows(scene: Scene) -> None:
+    written = Envelope(None, [Recipient(Address("luis", "elsewhere.test"))])
+    await scene.lists.message_accepted(session(account=ANA), written)
+    await scene.core.store.write(lambda db: add_alias(db, "office@palomar.test", (ANA,)))
+
+    async def knows(local: str, sender: str, **config: Any) -> bool | None:
+        scene.core.settings = Settings.of(CoreConfig(domains=("palomar.test",)), MdaConfig(), ListsConfig(**config))
+        recipient, address = Recipient(Address(local, "palomar.test")), Address(sender, "elsewhere.test")
+        return await scene.lists.known_sender(session(), envelope(), recipient, address)
+
+    found = [await knows(local, "luis") for local in ("ana", "ana+news", "office", "luis", "nobody")]
+    assert found == [True, True, True, None, None]
+    assert await knows("ana", "eve") is None
+    assert await knows("ana", "luis", known_days=0.0) is None
 
 
 def test_correspondents_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
