@@ -249,6 +249,29 @@ async def test_mail_loops_are_cut(tmp_path: Path) -> None:
 ANA, LUIS = "ana@palomar.test", "luis@palomar.test"
 
 
+@pytest.mark.parametrize(
+    ("facts", "asked"),
+    [
+        ({}, ["mechanisms", "policy"]),
+        ({"account": LUIS}, []),
+        ({"role": "submission"}, []),
+        ({"role": "local"}, []),
+        ({"peer_ip": "192.0.2.77"}, []),
+    ],
+)
+async def test_strangers_alone_are_authenticated(tmp_path: Path, facts: dict[str, str], asked: list[str]) -> None:
+    phases: list[str] = []
+
+    async def authenticate_message(phase: str) -> None:
+        phases.append(phase)
+
+    config = CoreConfig(hostname="mail.palomar.test", domains=("palomar.test",), relay_networks=("192.0.2.77/32",))
+    plugin = plugin_of(authenticate_message=authenticate_message)
+    async with office(tmp_path, ("filter", plugin), config=config) as made:
+        assert (await made.send(ANA, **facts)).positive
+    assert phases == asked
+
+
 async def judged(tmp_path: Path, actions: dict[str, str], *, role: str = "mx") -> tuple[Any, dict[str, list[bytes]]]:
     """One message to ana and luis, each with an action of its own: what the peer hears, and who has it where."""
 

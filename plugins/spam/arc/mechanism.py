@@ -46,8 +46,7 @@ class Arc:
         findings: Sequence[Finding],
     ) -> Sequence[Finding] | None:
         """Whether the chain holds. `domain` of the finding is its last sealer if that is one we trust."""
-        core = self._core
-        if phase != "mechanisms" or not core.intake.router.from_outside(session):
+        if phase != "mechanisms":
             return None
         chain = await self._validated(message)
         trusted = chain.sealers[-1] if chain.sealers and chain.sealers[-1] in self._config.trusted_sealers else ""

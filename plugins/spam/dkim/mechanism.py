@@ -40,9 +40,9 @@ class Dkim:
         phase: Literal["mechanisms", "policy"],
         findings: Sequence[Finding],
     ) -> Sequence[Finding] | None:
-        """One finding for each signature of a stranger's message, or that there is none."""
+        """One finding for each signature, or that there is none."""
         core = self._core
-        if phase != "mechanisms" or not core.intake.router.from_outside(session):
+        if phase != "mechanisms":
             return None
         now = core.now() if core.time_state != "unset" else None
         try:

@@ -39,7 +39,7 @@ class Dmarc:
     ) -> Sequence[Finding] | None:
         """One finding. A message without one author's domain cannot be judged, and says so."""
         core = self._core
-        if phase != "policy" or not core.intake.router.from_outside(session):
+        if phase != "policy":
             return None
         config = core.settings[DmarcConfig]
         author = author_domain(message)

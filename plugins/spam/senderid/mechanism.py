@@ -28,9 +28,9 @@ class SenderId:
     async def authenticate_message(
         self, session: Session, message: Message, phase: Literal["mechanisms", "policy"]
     ) -> Sequence[Finding] | None:
-        """One finding for a stranger's message, `none` where nobody takes responsibility."""
+        """One finding, `permerror` where nobody takes responsibility."""
         core = self._core
-        if phase != "mechanisms" or not session.peer_ip or not core.intake.router.from_outside(session):
+        if phase != "mechanisms" or not session.peer_ip:
             return None
         address = responsible(message)
         if address is None:

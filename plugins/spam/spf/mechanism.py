@@ -34,8 +34,8 @@ class Spf:
         phase: Literal["mechanisms", "policy"],
         findings: Sequence[Finding],
     ) -> Sequence[Finding] | None:
-        """What the policies say of this peer; nothing where the mail is our own people's."""
-        if phase != "mechanisms" or not session.peer_ip or not self._core.intake.router.from_outside(session):
+        """What the policies say of this peer."""
+        if phase != "mechanisms" or not session.peer_ip:
             return None
         config = self._core.settings[SpfConfig]
         checks = [self._check(session, f"postmaster@{session.helo}", session.helo, config)]
