@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from appliance.auth.checks import Attempt, Checks, may_act_as
 from appliance.auth.exchange import Authenticated, Challenge, Outcome, Refused, SaslConversation
 from appliance.mail.session import Session
@@ -65,7 +67,7 @@ class MachineConversation:
 class PluginConversation:
     """Counts and delays what a plugin's conversation concludes like everything else."""
 
-    __slots__ = ("_attempt", "_checks", "_inner", "_mechanism", "_session")
+    __slots__ = ("_attempt", "_checks", "_inner", "_lost", "_mechanism", "_session")
 
     def __init__(self, checks: Checks, inner: SaslConversation, session: Session, mechanism: str) -> None:
         self._checks = checks
@@ -73,14 +75,20 @@ class PluginConversation:
         self._session = session
         self._mechanism = mechanism
         self._attempt: Attempt | None = None
+        self._lost = False
 
     async def step(self, data: bytes | None) -> Outcome:
         """See `SaslConversation.step`."""
+        if self._lost:
+            return FAILED
         if self._attempt is None:  # the name is known at the end only; until then the peer alone is judged
             self._attempt = await self._checks.begin(self._session, "", self._mechanism)
         outcome = await self._inner.step(data)
         if isinstance(outcome, Authenticated):
-            await self._checks.settle(self._attempt, outcome.account, b"")
-        elif isinstance(outcome, Refused) and outcome.cause == "credentials":
+            await self._checks.settle(replace(self._attempt, login=outcome.login), outcome.account, b"")
+        elif isinstance(outcome, Challenge):
+            self._lost = outcome.lost
+        if self._lost or (isinstance(outcome, Refused) and outcome.cause == "credentials"):
+            # A failure that is explained counts before that: whoever has heard why need not stay for the end.
             await self._checks.settle(self._attempt, None, data or b"")
         return outcome

@@ -19,6 +19,7 @@ class Challenge(msgspec.Struct, frozen=True):
     """Send this to the client and hand its answer to the exchange."""
 
     data: bytes
+    lost: bool = False  # the login has failed, and this says why; whatever is answered, the exchange ends
 
     @property
     def line(self) -> bytes:
