@@ -8,7 +8,8 @@ from appliance.errors import NotFoundError
 from appliance.store.model import ALL_FLAGS, DELETED, SEEN
 from appliance.store.rights import rights_on
 from appliance.store.sharing import Access, check_rights, is_foreign, require_access
-from plugins.imap4.protocol_command import COMMANDS, State
+from plugins.imap4.protocol_command import State
+from plugins.imap4.protocol_grammar import COMMANDS
 from plugins.imap4.protocol_respond import untagged
 from plugins.imap4.refusal import RefusalError
 

@@ -37,6 +37,7 @@ class ImapListener(Listener):
             serve=serve,
             certificates=core.certificates,
             implicit_tls=implicit_tls,
+            logins=True,
             limits=Limits(max_connections=config.max_connections, max_per_peer=config.max_per_peer),
             busy_reply=b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
             setting=f"imap4.{setting}",

@@ -31,7 +31,7 @@ async def starttls(session: ImapSession, command: Command) -> str:
         raise RefusalError("A Unix socket needs no TLS", status="BAD")
     session.machine.start_tls()  # before the OK: to commands that came behind STARTTLS not even that is due
     session.connection.write(tagged(command.tag, "OK", "Begin TLS negotiation now"))
-    facts.tls = await session.connection.start_tls(session.core.certificates.server_context())
+    facts.tls = await session.connection.start_tls(session.core.certificates.login_context())
     return ""
 
 

@@ -17,8 +17,9 @@ from appliance.errors import ProtocolError
 from plugins.imap4.protocol_append import AppendEnd as AppendEnd
 from plugins.imap4.protocol_append import Appending, AppendUrl, PartsEnd, Step
 from plugins.imap4.protocol_append import AppendMessage as AppendMessage
-from plugins.imap4.protocol_command import APPEND_STATES, Command, State, parse_command
+from plugins.imap4.protocol_command import Command, State
 from plugins.imap4.protocol_deflate import Inflater
+from plugins.imap4.protocol_grammar import APPEND_STATES, parse_command
 from plugins.imap4.protocol_parse import Cursor, GrammarError
 from plugins.imap4.protocol_respond import untagged
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from appliance.errors import ProtocolError
 from plugins.imap4 import protocol
-from plugins.imap4.protocol_command import COMMANDS, State
+from plugins.imap4.protocol_command import State
+from plugins.imap4.protocol_grammar import COMMANDS
 from tests.plugins.imap4.office import Office
 from tests.plugins.imap4.playing import play
 
