@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 from image.qemu import MAIL_PORTS, Guest, GuestError
@@ -34,12 +35,21 @@ class Admin:
         command = ["ssh", "-F", "none", "-i", str(self._key), "-p", str(guest.ports["ssh"]), "-l", "admin"]
         command += [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
         command += ["127.0.0.1", "doas", "/bin/sh", "-eu"]
+        patience = time.monotonic() + _LOGIN_S
         try:
-            done = subprocess.run(
-                command, input=script, capture_output=True, text=True, timeout=timeout_s + _LOGIN_S, check=False
-            )
+            while True:
+                done = subprocess.run(
+                    command, input=script, capture_output=True, text=True, timeout=timeout_s + _LOGIN_S, check=False
+                )
+                if not _not_there_yet(done) or time.monotonic() > patience:
+                    break
         except subprocess.TimeoutExpired:
             raise GuestError(f"no end within {timeout_s:g} s of: {script}") from None
         if done.returncode:
             raise GuestError(f"code {done.returncode} of: {script}\n{done.stderr.strip()}")
         return done.stdout
+
+
+def _not_there_yet(done: subprocess.CompletedProcess[str]) -> bool:
+    """Whether QEMU answered for a port on which nobody listens yet: mail may be up before SSH is."""
+    return done.returncode == 255 and "kex_exchange_identification" in done.stderr
