@@ -10,7 +10,7 @@ from appliance.core import Core
 from appliance.errors import AddressError, NotFoundError
 from appliance.hookspecs import DnsRecord, Service, StatusLine, hookimpl
 from appliance.mail.address import normal_domain
-from appliance.mail.addresslist import address_list
+from appliance.mail.authors import read_authors
 from appliance.mail.envelope import Envelope
 from appliance.mail.finding import Finding
 from appliance.mail.idna import to_ascii
@@ -62,7 +62,7 @@ class Dkim:
         core = self._core
         if not core.settings[DkimConfig].sign or not core.intake.router.may_relay(session):
             return None
-        domain = author_domain(message)
+        domain = read_authors(message).domain
         keys = self._signers(domain) if domain else []
         if not keys:
             return None
@@ -172,7 +172,8 @@ def _finding(verdict: Verdict, config: DkimConfig, *, passed: bool, first: bool)
     if verdict.domain:
         header += f" header.d={verdict.domain} header.s={verdict.selector} header.a={verdict.algorithm}"
         header += f' header.b="{verdict.value}"'
-    return Finding("dkim", result, score, words, header, domain=verdict.domain)
+    place = f"{verdict.selector}._domainkey.{verdict.domain}" if verdict.domain else ""
+    return Finding("dkim", result, score, words, header, evidence=place, domain=verdict.domain)
 
 
 def _purpose(published_at: int | None, replaced_at: int | None) -> str:

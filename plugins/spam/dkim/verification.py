@@ -6,6 +6,8 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +24,9 @@ Result = Literal["none", "pass", "fail", "policy", "neutral", "temperror", "perm
 MAX_SIGNATURES = 8  # looked at; more are somebody's try to make us work
 LARGE = 256 * 1024  # octets from which a body is prepared in a thread
 SKEW_S = 3600  # that two clocks may differ
+# Fields that readers show and that may stand there once (RFC 5322 section 3.6): one more than is signed was put there
+# by somebody else, and many programs show that one (RFC 6376 section 8.15).
+_ONCE = frozenset(("from", "sender", "reply-to", "to", "cc", "subject", "date", "mime-version", "content-type"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,8 @@ async def verify_signature(
     if not hmac.compare_digest(await bodies.digest(signature.body_form), signature.body_hash):
         return verdict("fail", "the text was changed", testing=record.testing, bits=key.bits)
     form = FIELDS[signature.header_form]
+    if not signature.instance and (added := _added(message, signature.signed)):
+        return verdict("policy", f"the message has more {added} fields than are signed")
     others = [field for field in message.fields() if field.start != own.start]
     signed = [form(one) for one in select(message.header, others, signature.signed)]
     signed.append(form(without_signature(message.header[own.start : own.end])).removesuffix(b"\r\n"))

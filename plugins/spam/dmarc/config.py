@@ -16,7 +16,9 @@ class DmarcConfig:
     """[spam.dmarc]"""
 
     on_reject: Literal["refuse", "quarantine", "junk", "score"] = setting(
-        "refuse", "What follows where a domain asks to reject what it has not sent; score adds fail_score alone."
+        "refuse",
+        "What follows where a domain asks to reject what it has not sent, and where the author is not clear; "
+        "score adds fail_score alone.",
     )
     on_quarantine: Literal["quarantine", "junk", "score"] = setting(
         "junk", "What follows where a domain asks to put aside what it has not sent."

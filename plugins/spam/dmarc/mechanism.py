@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
 from appliance.core import Core
 from appliance.hookspecs import hookimpl
+from appliance.mail.authors import read_authors
 from appliance.mail.envelope import Envelope
 from appliance.mail.finding import Action, Finding
 from appliance.mail.message import Message
 from appliance.mail.session import Session
-from plugins.spam.dkim.mechanism import author_domain
 from plugins.spam.dmarc.config import DmarcConfig
 from plugins.spam.dmarc.evaluation import Verdict, evaluate
 from plugins.spam.dmarc.protocol_policy import Policy
 from plugins.spam.dmarc.suffixes import organization
+from plugins.spam.dmarc.tally import DISPOSITIONS, Decision, message_key
 
 TIMEOUT_S = 20.0
+_ACTIONS: tuple[Action | None, ...] = (None, "junk", "quarantine", "refuse")
+_RESULTS = ("pass", "none", "permerror", "temperror", "fail")
 
 
 class Dmarc:
@@ -61,15 +63,16 @@ def _action(
 ) -> tuple[Action | None, str]:
     """What the policy demands here, and why it is less than the domain asks for, if it is."""
     if verdict.result != "fail" or verdict.policy == "none" or verdict.published is None:
-        return None, ""
+        return Decision()
     record = verdict.published.record
     for one in findings:
         if one.name == "arc" and one.result == "pass" and one.domain and "dmarc=pass" in one.evidence:
-            return None, f"{one.domain}, which we trust, had found it to pass"
+            return Decision(None, "trusted_forwarder", f"{one.domain}, which we trust, had found it to pass")
     if record.testing:
-        return None, "the domain only tries its policy out (t=y)"
+        return Decision(None, "policy_test_mode", "the domain only tries its policy out (t=y)")
     policy: Policy = verdict.policy
-    if record.percent <= _draw(message):  # section 6.6.4: the others get the next milder policy
+    sampled_out = record.percent <= _draw(message)
+    if sampled_out:  # section 6.6.4: the others get the next milder policy
         policy = "quarantine" if policy == "reject" else "none"
     wanted = config.on_reject if policy == "reject" else config.on_quarantine if policy == "quarantine" else "score"
     why = "" if policy == verdict.policy else f"the domain asks that of {record.percent} % only"
@@ -78,16 +81,15 @@ def _action(
 
 def _draw(message: Message) -> int:
     """0 to 99, the same for one message however often it is tried."""
-    key = b"\0".join(message.get(name) or b"" for name in (b"message-id", b"from", b"date", b"subject"))
-    return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") % 100
+    return int.from_bytes(message_key(message)[:4], "big") % 100
 
 
-def _finding(verdict: Verdict, decided: tuple[Action | None, str], config: DmarcConfig) -> Finding:
-    action, milder = decided
+def _finding(verdict: Verdict, decided: Decision, config: DmarcConfig) -> Finding:
+    action, _, milder = decided
     author, score = verdict.author, 0.0
     if verdict.result == "pass":
         score = config.pass_score
-    elif verdict.result == "fail" and not milder.endswith("found it to pass"):
+    elif verdict.result == "fail" and decided.reason != "trusted_forwarder":
         score = config.none_score if verdict.policy == "none" else config.fail_score
     words = {
         "none": f"{author} has no policy about mail in its name",
@@ -100,4 +102,6 @@ def _finding(verdict: Verdict, decided: tuple[Action | None, str], config: Dmarc
         words += f"; {milder}"
     asked = f" (p={verdict.policy} dis={action or 'none'})" if verdict.result == "fail" else ""
     header = f"dmarc={verdict.result}{asked} header.from={author}"
-    return Finding("dmarc", verdict.result, score, words, header, action=action, domain=author)
+    record = verdict.published.record if verdict.published is not None else None
+    evidence = f"p={record.policy} sp={record.subdomain_policy} pct={record.percent}" if record is not None else ""
+    return Finding("dmarc", verdict.result, score, words, header, action=action, evidence=evidence, domain=author)

@@ -11,6 +11,7 @@ from appliance.flusher import Flusher
 from appliance.hookspecs import Service, hookimpl
 from appliance.mail.address import Address
 from appliance.mail.addresslist import address_list
+from appliance.mail.authors import read_authors
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.finding import Finding
 from appliance.mail.idna import to_ascii
@@ -219,5 +220,6 @@ def authors(message: Message) -> list[Address]:
 def proven_senders(envelope: Envelope, message: Message, findings: Sequence[Finding]) -> list[Address]:
     """Authors and senders whose domain a passed check speaks for, or one above it."""
     domains = {one.domain for one in findings if one.name in PROOFS and one.result == "pass" and one.domain}
-    everybody = [*authors(message), *([envelope.sender] if envelope.sender is not None else [])]
+    clear = not read_authors(message).problem  # else its reader may see another author than the one that is proven
+    everybody = [*(authors(message) if clear else []), *([envelope.sender] if envelope.sender is not None else [])]
     return [one for one in everybody if any(f".{to_ascii(one.domain)}".endswith(f".{domain}") for domain in domains)]

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from appliance.config import CoreConfig, Settings
+from appliance.mail.authors import read_authors
 from appliance.mail.message import Message
 from plugins.spam.dkim.config import DkimConfig
 from plugins.spam.dkim.keyring import DAY_S, Keyring
-from plugins.spam.dkim.mechanism import Dkim, author_domain
+from plugins.spam.dkim.mechanism import Dkim
 from plugins.spam.dkim.schema import MIGRATIONS
 from plugins.spam.dkim.verification import verify
 from tests.appliance.office import Office, office
@@ -211,4 +212,4 @@ async def test_what_the_commands_ask(tmp_path: Path) -> None:
     ],
 )
 def test_the_authors_domain(field: bytes, domain: str) -> None:
-    assert author_domain(Message.parse(field + b"\r\n\r\n")) == domain
+    assert read_authors(Message.parse(field + b"\r\n\r\n")).domain == domain

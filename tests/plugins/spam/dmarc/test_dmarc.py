@@ -70,7 +70,11 @@ def dkim(domain: str, result: str = "pass") -> Finding:
         ("a@broken.com", [], "permerror", None),
         ("a@loop.com", [], "temperror", None),
         ("a@nothing.com", [], "none", None),
-        ("a@strict.com, b@watch.com", [], "permerror", None),
+        ("a@strict.com, b@watch.com", [], "fail", "refuse"),  # of several the one that says most against it
+        ("b@watch.com, a@strict.com", [spf("watch.com")], "fail", "refuse"),
+        ("b@watch.com, a@strict.com", [spf("watch.com"), dkim("strict.com")], "pass", None),
+        ("b@watch.com <a@nothing.com>", [], "fail", None),
+        ("nobody", [], "permerror", "refuse"),
     ],
 )
 async def test_the_author_s_policy(
