@@ -54,6 +54,7 @@ class Plan:
     replies: list[Reply] = field(default_factory=list)
     filed: list[Recipient] = field(default_factory=list)  # of the envelope; filed, and nothing waits for them
     expanded: list[Recipient] = field(default_factory=list)  # of the envelope; passed on to several, and to be told so
+    sent_here: bool = False  # by an account: what is held of it is no matter of its recipients
     held_for: int = 0  # the id of the account because of which everything is held
 
 
@@ -82,7 +83,7 @@ class Planner:
         served and the peer hears only one reply. `verdict` is what was concluded for all of them; whose filters have
         more to say is judged alone. `stamp` are header lines for each filing, behind those of the MDA.
         """
-        plan = Plan(held_for=self._held_for(transaction))
+        plan = Plan(sent_here=transaction.session.account is not None, held_for=self._held_for(transaction))
         single_reply = defer and transaction.session.role != "lmtp"
         verdicts = await self._verdicts(transaction, message, findings, verdict, single_reply=single_reply)
         for routed, judged in zip(transaction.routed, verdicts, strict=True):
@@ -193,7 +194,7 @@ class Planner:
                 continue
             account = self._account(one)
             if account is None or held or envelope.release_at:
-                judged = verdict if held and not plan.held_for else None
+                judged = verdict if held and not plan.sent_here else None
                 reason = verdict.reason if held else ""
                 wishes.append(QueueWish(one.recipient, one.route, hold=held, reason=reason, judged=judged))
                 continue
