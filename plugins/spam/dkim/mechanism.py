@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from appliance.core import Core
-from appliance.errors import AddressError, NotFoundError
+from appliance.errors import NotFoundError
 from appliance.hookspecs import DnsRecord, Service, StatusLine, hookimpl
 from appliance.mail.address import normal_domain
 from appliance.mail.authors import read_authors
@@ -141,23 +141,6 @@ class Dkim:
             if keys := self._keyring.signers(".".join(labels[start:])):
                 return keys
         return []
-
-
-def author_domain(message: Message) -> str:
-    """The domain of the one author, with A-labels; empty where there are several, or none that can be read."""
-    fields = message.get_all(b"from")
-    authors = (
-        [one for one in address_list(fields[0]) if one.local is not None and one.domain is not None]
-        if len(fields) == 1
-        else []
-    )
-    domains: set[str] = set()
-    for one in authors:
-        try:
-            domains.add(to_ascii(normal_domain((one.domain or b"").decode())))
-        except (AddressError, UnicodeDecodeError):
-            return ""
-    return domains.pop() if len(domains) == 1 else ""
 
 
 def _finding(verdict: Verdict, config: DkimConfig, *, passed: bool, first: bool) -> Finding:

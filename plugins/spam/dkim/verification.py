@@ -137,3 +137,9 @@ async def verify_signature(
     if not key.proves(signature.value, b"".join(signed)):
         return verdict("fail", "the header was changed, or another key signed", testing=record.testing, bits=key.bits)
     return verdict("pass", testing=record.testing, bits=key.bits)
+
+
+def _added(message: Message, signed: Sequence[str]) -> str:
+    """A field that is signed and stands there more often than it is signed, or nothing."""
+    there = Counter(field.name.decode() for field in message.fields())
+    return next((name for name in signed if name in _ONCE and there[name] > max(1, signed.count(name))), "")

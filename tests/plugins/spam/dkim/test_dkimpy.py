@@ -53,3 +53,19 @@ def test_both_agree_on_any_text(subject: list[str], body: list[str], header_form
     )
     message = Message.parse(by_dkimpy(text, "ed25519", header_form, body_form))
     assert [one.result for one in verdicts(message, Keys(key("ed25519")), now=None)] == ["pass"]
+
+
+@pytest.mark.parametrize("added", [b"Subject: Other", b"From: <boss@office.test>", b"Content-Type: text/html"])
+def test_a_field_that_readers_show_may_not_be_added(added: bytes) -> None:
+    one, text = key("ed25519"), b"MIME-Version: 1.0\r\nContent-Type: text/plain\r\n" + TEXT
+    private = base64.b64encode(one.private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
+    names = [b"From", b"Subject", b"Content-Type"]
+    made = dkim.sign(
+        text, one.selector.encode(), b"office.test", private, signature_algorithm=b"ed25519-sha256",
+        include_headers=names,
+    )  # fmt: skip
+    results = [
+        verdicts(Message.parse(head + made + text), Keys(one), now=None)[0].result
+        for head in (b"", b"X-Seen: y\r\n", added + b"\r\n")
+    ]
+    assert results == ["pass", "pass", "policy"]
