@@ -10,8 +10,9 @@ help:   ## this list
 run:    ## start the demo: unprivileged, loopback only, data in ./data; Ctrl-C stops it
 	@tools/setup run && exec $(BIN)/palomar run --demo
 
+# Most of a test's time is waiting, so two processes run them; what shares an appliance is in one file, and stays together.
 test:   ## install what the tests need, then run them all
-	@tools/setup test && exec $(BIN)/pytest
+	@tools/setup test && exec $(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 check:  ## what a change must pass before its tests: lint, format, types, import contracts
 	@tools/setup check

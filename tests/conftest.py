@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,6 +18,7 @@ hypothesis.settings.register_profile("palomar", deadline=None)
 hypothesis.settings.load_profile("palomar")
 
 _LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
+_SENT = "palomar_left_out"
 
 
 @cache
@@ -56,8 +58,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             left_out.setdefault(reason, []).append(item.nodeid)
     if left_out:
         config.stash[_LEFT_OUT] = left_out
+        if (output := getattr(config, "workeroutput", None)) is not None:
+            output[_SENT] = left_out  # one of several processes: the first of them reports for all
         config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
         items[:] = [item for item in items if not reasons[item]]
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A process that ran tests has ended. All of them have left out the same ones."""
+    if left_out := getattr(node, "workeroutput", {}).get(_SENT):
+        node.config.stash[_LEFT_OUT] = left_out
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 
 LOWEST, HIGHEST = 12_000, 32_000  # Linux gives connections ports above 32,767
+# Processes that run tests at once (pytest-xdist's) have ports of their own: another's may be chosen and not yet in use.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_MINE = range(LOWEST + _WORKER, HIGHEST, _WORKERS)
 
 
 def free_port() -> int:
@@ -20,7 +25,7 @@ def free_ports(count: int) -> list[int]:
         while len(sockets) < count:
             sock = socket.socket()
             try:
-                sock.bind(("127.0.0.1", random.randrange(LOWEST, HIGHEST)))
+                sock.bind(("127.0.0.1", random.choice(_MINE)))
             except OSError:
                 sock.close()
             else:

@@ -24,6 +24,7 @@ from appliance.dns import (
     TemporaryDnsError,
 )
 from appliance.errors import ConfigError
+from tests.ports import free_port
 
 ZONE = """
 $ORIGIN example.net.
@@ -322,11 +323,8 @@ async def test_a_name_server_is_asked() -> None:
 
 
 async def test_a_server_that_is_not_there_is_a_temporary_failure() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with pytest.raises(TemporaryDnsError):
-        await Resolver(DnsConfig(servers=(f"127.0.0.1:{port}",), timeout=0.1)).mx("example.net")
+        await Resolver(DnsConfig(servers=(f"127.0.0.1:{free_port()}",), timeout=0.1)).mx("example.net")
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from tests.crash.holdsync import PowerCut, build
 from tests.crash.ledger import Ledger
 
 ROUNDS = 5
-MOST_ROUNDS = 40  # of those that go on until a cut met something that was not synced yet
+MOST_ROUNDS = 40  # of those that go on until chance has brought what they are about
 TREE = Path(__file__).parents[2]
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,11 @@ async def test_no_promise_is_broken_by_power_cuts(library: Path, tmp_path: Path)
 
 async def test_no_promise_is_broken_when_syncs_fail_before_the_power_goes(library: Path, tmp_path: Path) -> None:
     ledger = Ledger()
-    for seed in range(1, ROUNDS + 1):
+    for seed in range(1, MOST_ROUNDS + 1):
         cut_power(library, tmp_path / "data", ledger, seed, fail_every=40 + seed)  # after the migrations
         await ledger.settle(tmp_path / "data")
+        if seed >= ROUNDS and ledger.failures:
+            break
     assert ledger.failures > 0
     assert ledger.promises > 100
 
@@ -96,7 +98,7 @@ async def test_no_promise_is_broken_by_a_hundred_power_cuts(library: Path, tmp_p
 
 @pytest.mark.parametrize("sync", ["commit", "segment", "folder"])
 async def test_a_store_with_one_sync_less_is_caught(library: Path, tmp_path: Path, sync: str) -> None:
-    for seed in range(1, 15):
+    for seed in range(1, MOST_ROUNDS + 1):
         ledger = Ledger()
         cut_power(library, tmp_path / f"data{seed}", ledger, seed, without=sync)
         try:
@@ -104,4 +106,4 @@ async def test_a_store_with_one_sync_less_is_caught(library: Path, tmp_path: Pat
         except (AssertionError, StoreError, sqlite3.Error) as error:  # a broken promise, a damaged record, a lost file
             print(f"round {seed}: {error}")
             return
-    pytest.fail(f"the store was cut off fourteen times without its {sync} sync, and nothing was missing")
+    pytest.fail(f"the store was cut off {MOST_ROUNDS} times without its {sync} sync, and nothing was missing")

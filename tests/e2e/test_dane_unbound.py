@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from appliance.dns import DnsConfig, Resolver, TemporaryDnsError
 from tests.e2e.programs import find
 from tests.plugins.tlspolicy.test_delivery import tlsa
 from tests.plugins.tlspolicy.world import STRANGER, World, host, world
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.programs("unbound")]
 
@@ -89,9 +89,7 @@ async def place(tmp_path: Path) -> AsyncIterator[World]:
     async with world(tmp_path) as made:
         server = await made.serve(OWN.context)
         zones(tmp_path, server.port)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         (tmp_path / "unbound.conf").write_text(configuration(tmp_path, port))
         process = await asyncio.create_subprocess_exec(find("unbound"), "-d", "-c", str(tmp_path / "unbound.conf"))
         try:

@@ -29,7 +29,7 @@ IMPATIENT = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """The appliance that is abused."""
     made = Target(tmp_path_factory.mktemp("target"), tables=IMPATIENT)
@@ -38,7 +38,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def watch(target: Target) -> Iterator[Watch]:
     made = Watch(target)
     made.start()
@@ -57,14 +57,14 @@ def abused(request: pytest.FixtureRequest, target: Target, watch: Watch) -> Iter
     assert watch.most < MOST_MIB << 20, f"{watch.most >> 20} MiB of memory"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hop() -> Iterator[NextHop]:
     """Where mail for outside.test arrives."""
     with NextHop() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def office(tmp_path_factory: pytest.TempPathFactory, hop: NextHop) -> Iterator[Target]:
     """An appliance whose mail for outside.test leaves to the next hop, and for refusing.test finds nobody there."""
     made = Target(

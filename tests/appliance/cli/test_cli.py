@@ -14,6 +14,7 @@ import pytest
 from appliance import __version__
 from appliance.cli import COMMANDS, main, palomar
 from tests.appliance.cli.conftest import Shell
+from tests.ports import free_port
 
 INSTALLED = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}  # for a process that starts elsewhere
 
@@ -113,7 +114,7 @@ def test_a_broken_configuration_is_told_whole_with_lines_and_remedies(shell: She
 def test_what_a_start_would_trip_over_is_told_in_the_same_breath(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        free = _free_port()
+        free = free_port()
         shell.config.write_text(
             'plugins = ["mda", "smtp", "pop3", "nosuch"]\n\n'
             f'[smtp]\nmx = ["127.0.0.1:{port}"]\nsubmission = ["127.0.0.1:{free}"]\nsubmissions = []\n'
@@ -254,12 +255,6 @@ def test_words_are_completed(shell: Shell) -> None:
         cwd=shell.config.parent,
     )
     assert "app-password" in done.stdout
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def test_an_interrupt_ends_quietly(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
