@@ -164,6 +164,7 @@ def _core(loaded: Loaded, store: Store) -> Core:
             secret=installation_secret(data),
             login_failed=dispatch.login_failed,
             weak_in_use=store.directory.weak_in_use,
+            usable=store.directory.usable,
         ),
         certificates=Certificates(lambda: core.settings[TlsConfig], lambda: core.settings[CoreConfig].hostname, data),
         resolver=Resolver(settings[DnsConfig]),

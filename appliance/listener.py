@@ -81,6 +81,7 @@ class Listener:
         serve: Callable[[Connection], Awaitable[None]],
         certificates: Certificates | None = None,
         implicit_tls: bool = False,
+        logins: bool = False,
         limits: Limits | None = None,
         busy_reply: bytes = b"",
         after: Sequence[str] = (),
@@ -100,6 +101,7 @@ class Listener:
         self._serve = serve
         self._certificates = certificates
         self._implicit_tls = implicit_tls
+        self._logins = logins
         self._busy_reply = b"" if implicit_tls else busy_reply
         self._setting = setting or f"{name}.listen"
         self._sockets: dict[Bind | str, socket.socket] = {}
@@ -304,7 +306,9 @@ class Listener:
         await self._session(sock, self._count(peer), proxied)
 
     async def _session(self, sock: socket.socket, peer: str, proxied: Proxied | None = None) -> None:
-        context = self._certificates.server_context() if self._implicit_tls and self._certificates else None
+        context = None
+        if self._implicit_tls and self._certificates:
+            context = self._certificates.login_context() if self._logins else self._certificates.server_context()
         connection = Connection(self._machine(), tls=context)
         session_id.set(connection.id)
         if self._stop_by is not None:  # accepted just before

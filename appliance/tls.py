@@ -57,6 +57,11 @@ class TlsConfig:
     )
     minimum: Literal["1.2", "1.3"] = setting("1.2", "Lowest TLS version that is spoken.")
     trust: Path | None = setting(None, "PEM file of authorities to trust besides the system's, for verified delivery.")
+    client_ca: Path | None = setting(
+        None,
+        "PEM file of authorities whose certificates are logins (EXTERNAL), and of revocation lists of theirs. With it, "
+        "mail programs are asked for a certificate; one of another authority, ended or revoked is refused in TLS.",
+    )
 
     def problems(self) -> Iterator[Problem]:
         """Halves of pairs. Whether the files can be used is another question, see `problems` below."""
@@ -97,6 +102,7 @@ class Certificates:
         self._self_signed: Pair = ("tls", self._folder / "self-signed.pem", self._folder / "self-signed.key")
         self._now = now
         self._contexts: dict[str, ServerContext] = {}  # by server name; "" is the default
+        self._login_contexts: dict[str, ServerContext] = {}  # the same for logins, where certificates are
         self._facts: dict[str, Certificate] = {}
         self._clients: dict[bool, ssl.SSLContext] = {}
         self._seen: tuple[TlsConfig, dict[Path, tuple[int, int, int]]] | None = None
@@ -109,28 +115,39 @@ class Certificates:
         config = self._config()
         problems: list[Problem] = []
         contexts: dict[str, ServerContext] = {}
+        logins: dict[str, ServerContext] = {}
         facts: dict[str, Certificate] = {}
         pairs = _pairs(config)
         if "" not in pairs:
             self._ensure_self_signed()
             pairs[""] = self._self_signed
-        seen = (config, _dates(pairs, config.trust))
+        seen = (config, _dates(pairs, config))
         for name, (place, certificate, key) in pairs.items():
             try:
                 contexts[name], facts[name] = _server_context(certificate, key, place, config.minimum)
+                if config.client_ca is not None:
+                    logins[name], _ = _server_context(certificate, key, place, config.minimum)
             except ConfigError as error:
                 problems += error.problems
         problems += _trust_problems(config)
+        if config.client_ca is not None and not problems:
+            for context in logins.values():
+                _ask_for_certificates(context, config.client_ca)
+                context.sni_callback = self._choose_login
         self._seen = seen
         if problems:
             raise ConfigError(problems)
         for context in contexts.values():
             context.sni_callback = self._choose
-        self._contexts, self._facts, self._clients = contexts, facts, {}
+        self._contexts, self._login_contexts, self._facts, self._clients = contexts, logins, facts, {}
 
     def server_context(self) -> ssl.SSLContext:
         """The context for the next server handshake; the client's server name may still switch it."""
         return self._contexts[""]
+
+    def login_context(self) -> ssl.SSLContext:
+        """The same for clients that may log in: it asks for a certificate of theirs where that can be a login."""
+        return self._login_contexts[""] if self._login_contexts else self._contexts[""]
 
     def binding(self, server_name: str) -> bytes:
         """tls-server-end-point of the certificate that a client asking for this name gets (RFC 5929 section 4)."""
@@ -188,7 +205,7 @@ class Certificates:
             due = self._self_signed_due()
         else:
             due = False
-        if not due and (config, _dates(pairs, config.trust)) == self._seen:
+        if not due and (config, _dates(pairs, config)) == self._seen:
             return False
         try:
             self.load()
@@ -202,18 +219,14 @@ class Certificates:
 
     def _choose(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         """SNI (RFC 6066 section 3): an unknown name gets the default certificate, the client decides."""
-        if not name:
-            return
-        if isinstance(tls, NamedObject):
-            tls.sni = name
-        chosen = self._lookup(name)
-        if chosen is not context:
-            tls.context = chosen
+        _switch(tls, name, context, self._contexts)
+
+    def _choose_login(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        # None of them serves any more when the setting has gone during a handshake: the connection keeps what it has.
+        _switch(tls, name, context, self._login_contexts)
 
     def _lookup(self, name: str) -> ServerContext:
-        name = name.lower().rstrip(".")
-        found = self._contexts.get(name) or self._contexts.get(f"*.{name.partition('.')[2]}")
-        return found or self._contexts[""]
+        return _named(name, self._contexts) or self._contexts[""]
 
     def _new_client_context(self, verify: bool) -> ssl.SSLContext:
         config = self._config()
@@ -258,6 +271,36 @@ class Certificates:
         )
 
 
+def _switch(
+    tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext, contexts: Mapping[str, ServerContext]
+) -> None:
+    if not name:
+        return
+    if isinstance(tls, NamedObject):
+        tls.sni = name
+    chosen = _named(name, contexts) or contexts.get("")
+    if chosen is not None and chosen is not context:
+        tls.context = chosen
+
+
+def _named(name: str, contexts: Mapping[str, ServerContext]) -> ServerContext | None:
+    name = name.lower().rstrip(".")
+    return contexts.get(name) or contexts.get(f"*.{name.partition('.')[2]}")
+
+
+def _ask_for_certificates(context: ServerContext, authorities: Path) -> None:
+    """Have clients asked for a certificate, and those refused that show a bad one. Raises OSError, ssl.SSLError."""
+    context.load_verify_locations(authorities)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    # The file may hold a device's own certificate instead of an authority's: then that one is the anchor.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if context.cert_store_stats()["crl"]:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    # A ticket would let in for hours whose certificate has ended or was revoked meanwhile.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+
+
 def problems(config: TlsConfig) -> list[Problem]:
     """Everything wrong with the files that the settings name, for `palomar check`. Makes nothing."""
     found = _trust_problems(config)
@@ -281,10 +324,11 @@ def _pairs(config: TlsConfig) -> dict[str, Pair]:
     return pairs
 
 
-def _dates(pairs: Mapping[str, Pair], trust: Path | None) -> dict[Path, tuple[int, int, int]]:
+def _dates(pairs: Mapping[str, Pair], config: TlsConfig) -> dict[Path, tuple[int, int, int]]:
     """What tells a changed file: inode (renamed over), size, modification time. A missing file has none."""
     dates = {}
-    for path in [path for _, *files in pairs.values() for path in files] + ([trust] if trust else []):
+    named = [path for path in (config.trust, config.client_ca) if path is not None]
+    for path in [path for _, *files in pairs.values() for path in files] + named:
         with contextlib.suppress(OSError):
             found = os.stat(path)
             dates[path] = (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -339,14 +383,20 @@ def _unreadable(place: str, path: Path, error: Exception) -> Problem:
 
 
 def _trust_problems(config: TlsConfig) -> list[Problem]:
-    if config.trust is None:
-        return []
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.trust)
-    except (ssl.SSLError, OSError) as error:
-        text = f"cannot read authorities from {config.trust}: {error.strerror or error}."
-        return [Problem("tls.trust", text, "Name a PEM file with at least one certificate.")]
-    return []
+    found = []
+    for name, path in (("tls.trust", config.trust), ("tls.client_ca", config.client_ca)):
+        if path is None:
+            continue
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(path)
+            words = "" if context.cert_store_stats()["x509"] else "it holds no certificate"
+        except (ssl.SSLError, OSError) as error:
+            words = str(error.strerror or error)
+        if words:
+            text = f"cannot read authorities from {path}: {words}."
+            found.append(Problem(name, text, "Name a PEM file with at least one certificate."))
+    return found
 
 
 def _version(minimum: str) -> ssl.TLSVersion:

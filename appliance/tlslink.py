@@ -8,11 +8,12 @@ client side behave alike on every loop.
 from __future__ import annotations
 
 import _ssl
+import hashlib
 import ssl
 from typing import Any, Literal
 
 from appliance.errors import ApplianceError
-from appliance.mail.session import TlsInfo
+from appliance.mail.session import ClientCertificate, TlsInfo
 
 RECORD = 16384  # the most plain text one TLS record carries (RFC 8446 section 5.1)
 
@@ -129,6 +130,7 @@ class TlsLink:
             bits=cipher[2],
             server_name=getattr(self._object, "sni", "") or self._object.server_hostname or "",
             binding=getattr(self._object.context, "binding", b""),
+            client=self._client() if self._object.server_side else None,
         )
 
     def peer_certificate(self) -> bytes | None:
@@ -144,6 +146,14 @@ class TlsLink:
             return list(self._object.get_unverified_chain())
         found = self._object._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
         return [one.public_bytes(_ssl.ENCODING_DER) for one in found or ()]
+
+    def _client(self) -> ClientCertificate | None:
+        """The certificate of our client, if it was asked for one; a bad one has ended the handshake."""
+        if self._object.context.verify_mode is ssl.CERT_NONE or (der := self.peer_certificate()) is None:
+            return None
+        names: Any = (self._object.getpeercert() or {}).get("subjectAltName", ())
+        addresses = tuple(value for kind, value in names if kind == "email")
+        return ClientCertificate(hashlib.sha256(der).hexdigest(), addresses)
 
     def _handshake(self) -> bool:
         try:

@@ -13,6 +13,7 @@ from appliance.auth.config import AuthConfig
 from appliance.auth.conversation import MachineConversation, PluginConversation
 from appliance.auth.credentials import PLAIN, make_credentials, password_matches
 from appliance.auth.exchange import Exchange, Outcome, Refused, SaslMechanism
+from appliance.auth.external import External
 from appliance.mail.session import Session
 from appliance.wire.sasl.prepare import prepare_password
 from appliance.wire.sasl.scram import SHA1, SHA256
@@ -37,15 +38,18 @@ class Authenticator:
         secret: bytes,
         login_failed: LoginFailed | None = None,
         weak_in_use: Callable[[], bool] = lambda: False,
+        usable: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`config` is asked at each login, so a reload takes effect. `secret` is the installation's.
 
         `weak_in_use` says whether any account has opted in to weak mechanisms; it is called often and must be quick.
+        `usable` says whether there is an enabled account of that name, for logins that need no verifier.
         """
         self._config = config
         self._weak_in_use = weak_in_use
+        self._external = External(config, usable)
         self._brought: dict[str, SaslMechanism] = {}
         self._checks = Checks(
             config,
@@ -60,7 +64,7 @@ class Authenticator:
     def add_mechanism(self, mechanism: SaslMechanism) -> None:
         """Offer a plugin's mechanism. Raises ValueError when the name is taken."""
         name = mechanism.name.upper()
-        if name in self._brought or name in (*_BY_PROOF, *_BY_PASSWORD):
+        if name in self._brought or name in (*_BY_PROOF, *_BY_PASSWORD, self._external.name):
             raise ValueError(f"there is a SASL mechanism {name} already")
         self._brought[name] = mechanism
 
@@ -93,7 +97,8 @@ class Authenticator:
         weak = self.weak_offered()
         bound = bool(self._binding(session))
         offered = [name for name in _BY_PROOF if (weak or name not in _WEAK) and (bound or not name.endswith("-PLUS"))]
-        return (*offered, *self._brought, *_BY_PASSWORD)
+        certified = (self._external.name,) if session.tls is not None and session.tls.client is not None else ()
+        return (*certified, *offered, *self._brought, *_BY_PASSWORD)
 
     def _binding(self, session: Session) -> bytes:
         """The channel binding data for -PLUS, empty where it is not offered (RFC 5929 section 4)."""
@@ -134,8 +139,9 @@ class Authenticator:
             return _refusing(Refused("privacy", "Encryption is required for authentication"))
         if name not in self.mechanisms(session):
             return _refusing(Refused("mechanism", "Unrecognized authentication mechanism"))
-        if name in self._brought:
-            return Exchange(PluginConversation(self._checks, self._brought[name].begin(session), session, name).step)
+        whole = self._external if name == self._external.name else self._brought.get(name)
+        if whole is not None:
+            return Exchange(PluginConversation(self._checks, whole.begin(session), session, name).step)
         return Exchange(MachineConversation(self._checks, _machine(name, self._binding(session)), session, name).step)
 
     # ── verifiers, for the administrator ──────────────────────────────────────────────────────────────────────────

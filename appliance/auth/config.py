@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from appliance.config import setting, within
+from appliance.document import dotted
 from appliance.errors import Problem
+from appliance.pinning import fingerprint_problem
 
 MAX_FAILURE_DELAY = 30.0  # seconds; clients give up after a minute
 
@@ -38,12 +40,20 @@ class AuthConfig:
         "Offer SCRAM-SHA-256-PLUS over TLS, which ties a login to this server's certificate, so that nobody can sit in "
         "between with another one. Off, because mutt with GNU SASL (Debian 12) takes it, cannot do it, and gives up.",
     )
+    certificates: dict[str, str] = setting(
+        {},
+        "Accounts of client certificates, as [auth.certificates]: SHA-256 fingerprint = account. One that is not here "
+        "is a login of the accounts that its addresses (rfc822Name) name. See client_ca in [tls].",
+    )
     tls_on_loopback: bool = setting(
         False, "Ask for TLS before a login from this machine too. From elsewhere it is always asked for."
     )
 
     def problems(self) -> Iterator[Problem]:
         """Numbers out of bounds."""
+        for fingerprint in self.certificates:
+            for problem in fingerprint_problem("certificates", (fingerprint,)):
+                yield Problem(dotted("certificates", fingerprint), problem.text, problem.remedy)
         yield from within(self, 0, MAX_FAILURE_DELAY, "failure_delay", unit="s")
         yield from within(self, 1, 1000, "peer_failures", "account_failures")
         yield from within(self, 1, 86_400, "window", unit="s")

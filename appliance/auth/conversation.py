@@ -5,11 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from appliance.auth.checks import Attempt, Checks, may_act_as
-from appliance.auth.exchange import Authenticated, Challenge, Outcome, Refused, SaslConversation
+from appliance.auth.exchange import FAILED, Authenticated, Challenge, Outcome, Refused, SaslConversation
 from appliance.mail.session import Session
 from appliance.wire.sasl.server import CheckPassword, Disproved, Event, Lookup, Proven, SendChallenge, ServerMechanism
-
-FAILED = Refused("credentials", "Authentication failed")
 
 
 class MachineConversation:

@@ -58,6 +58,8 @@ class Refused(msgspec.Struct, frozen=True):
 
 Outcome = Challenge | Authenticated | Refused
 
+FAILED = Refused("credentials", "Authentication failed")
+
 
 class SaslConversation(Protocol):
     """One exchange of a mechanism that a plugin brings."""

@@ -9,6 +9,14 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """The certificate that a client has shown in TLS, and whose chain, time and purpose are good."""
+
+    fingerprint: str  # SHA-256 in 64 lower-case hexadecimal digits
+    addresses: tuple[str, ...] = ()  # the rfc822Names among its names (RFC 5280 section 4.2.1.6), as they stand there
+
+
+@dataclass(frozen=True, slots=True)
 class TlsInfo:
     """The state of TLS on a connection."""
 
@@ -17,6 +25,7 @@ class TlsInfo:
     bits: int
     server_name: str = ""  # SNI
     binding: bytes = b""  # tls-server-end-point of our certificate (RFC 5929 section 4)
+    client: ClientCertificate | None = None
 
 
 async def _nobody_speaks(seconds: float) -> bool:

@@ -88,6 +88,11 @@ class Directory:
             return replace(account, used_bytes=account.quota_bytes - (left or 0))
         return account
 
+    def usable(self, name: str) -> bool:
+        """Whether there is an account of that name, and it is enabled."""
+        account = self._current().accounts.get(name)
+        return account is not None and account.enabled
+
     def require_account(self, name: str) -> Account:
         """The account of that name as a person types it. Raises NotFoundError."""
         found = self.account(name.lower())

@@ -101,10 +101,9 @@ class Checker:
         name = issuer.accounts.get(claim, claim)
         if "@" not in name and issuer.domain:
             name = f"{name}@{issuer.domain}"
-        account = self._core.store.directory.account(_prepared(name))
-        if account is None or not account.enabled:
+        if not self._core.store.directory.usable(account := _prepared(name)):
             raise TokenError("there is no account for the token")
-        return account.name
+        return account
 
 
 class Bearer:

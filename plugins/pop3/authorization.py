@@ -83,7 +83,7 @@ async def stls(session: Pop3Session, argument: bytes) -> None:
         raise ProtocolError("data pipelined after STLS", reply=EARLY_BYTES)
     else:
         session.say(ok("Begin TLS"))
-        session.session.tls = await session.connection.start_tls(session.core.certificates.server_context())
+        session.session.tls = await session.connection.start_tls(session.core.certificates.login_context())
         session.user = None
 
 

@@ -30,6 +30,7 @@ def listeners(core: Core, locks: Locks) -> list[Listener]:
             serve=serve,
             certificates=core.certificates,
             implicit_tls=implicit_tls,
+            logins=True,
             limits=limits,
             busy_reply=TOO_MANY,
             setting=f"pop3.{setting}",

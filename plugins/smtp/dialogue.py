@@ -156,7 +156,12 @@ async def starttls(session: SmtpSession, argument: str) -> None:
         raise ProtocolError("data pipelined after STARTTLS", reply=bytes(PIPELINED_STARTTLS))
     session.drop_mail()
     session.connection.write(bytes(READY_FOR_TLS))
-    facts.tls = await session.connection.start_tls(session.core.certificates.server_context())
+    certificates = session.core.certificates
+    # Other servers come with certificates of all kinds, which no authority of ours has to know.
+    logins = facts.role == "submission"
+    facts.tls = await session.connection.start_tls(
+        certificates.login_context() if logins else certificates.server_context()
+    )
     facts.helo, facts.esmtp = "", False
     facts.account, facts.login, facts.mechanism = None, "", ""
 

@@ -47,6 +47,7 @@ def _listener(core: Core, port: Port, extensions: Sequence[str], etrn_asked: dic
         ).run(),
         certificates=core.certificates,
         implicit_tls=port.implicit_tls,
+        logins=port.role == "submission",
         limits=Limits(
             max_connections=config.max_connections,
             max_per_peer=config.max_per_peer,

@@ -178,7 +178,7 @@ async def office(
         await store.write(lambda db, account=account: create_account(db, account, CREDENTIALS))  # type: ignore[misc]
     config = config or Imap4Config(listen=(Bind.parse(f"unix:{folder / 'imap.sock'}"),), listen_tls=())
     if certificates is None:
-        certificates = SimpleNamespace(server_context=lambda: None)
+        certificates = SimpleNamespace(login_context=lambda: None)
     here = Office(store, folder, config, certificates)
     tasks = []
     for listener in here.listeners:

@@ -38,10 +38,9 @@ class Office:
         file.write_bytes(SIGNER.key_set())
         self.config = Config(issuer=ISSUER, audience=(AUDIENCE,), keys_file=file, **named)  # type: ignore[arg-type]
         enabled = {ANA: True, LUIS: True, "gone@palomar.test": False}
-        accounts = {name: SimpleNamespace(name=name, enabled=on) for name, on in enabled.items()}
         core: Any = SimpleNamespace(
             settings={OAuthConfig: OAuthConfig(issuers={"other": OTHER, "office": self.config})},
-            store=SimpleNamespace(directory=SimpleNamespace(account=accounts.get)),
+            store=SimpleNamespace(directory=SimpleNamespace(usable=lambda name: enabled.get(name, False))),
             now=lambda: float(NOW),
             time_state="synced",
         )

@@ -54,7 +54,7 @@ class Office:
             sleep=self.sleep,
         )
         dispatch: Any = SimpleNamespace(message_expunged=self.note_expunged)
-        certificates: Any = SimpleNamespace(server_context=lambda: None)
+        certificates: Any = SimpleNamespace(login_context=lambda: None)
         nothing: Any = None
         settings = Settings.of(config, CoreConfig(hostname="mail.palomar.test"))
         self.core = Core(

@@ -274,6 +274,10 @@ class FakeCertificates:
         """Anything will do: nobody shakes hands."""
         return object()
 
+    def login_context(self) -> object:
+        """The same."""
+        return object()
+
 
 class Office:
     """The hooks that a session calls: a few refusals by name, and whose address is whose."""
