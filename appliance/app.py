@@ -151,6 +151,7 @@ def _core(loaded: Loaded, store: Store) -> Core:
         hostname=lambda: core.settings[CoreConfig].hostname,
         submit=lambda *arguments, **named: core.intake.submit(*arguments, **named),
         postmaster=lambda: core.settings[CoreConfig].postmaster or store.directory.first_account() or "",
+        language=lambda address: core.language_of(address),
         time_state=lambda: core.time_state,
     )
     core = Core(

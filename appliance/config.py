@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from appliance.document import Document, key_of
 from appliance.errors import AddressError, Problem
 from appliance.mail.address import domain_key, normal_domain
+from appliance.mail.language import Language
 
 T = TypeVar("T")
 
@@ -165,6 +166,7 @@ class CoreConfig:
     hostname: str = setting("palomar.local", "This machine's name in greetings, Received fields and certificates.")
     domains: tuple[str, ...] = setting((), "Mail domains whose mailboxes are here; more can be added in the store.")
     postmaster: str = setting("", "Account that gets mail for postmaster@ and undeliverable bounces; empty: the first.")
+    language: Language = setting("en", "In which the appliance writes to people; an account may have its own: en, es.")
     data: Path = setting(Path("data"), "Folder for everything that lasts; relative to this file.")
     plugins: tuple[str, ...] = setting(
         ("door", "srs", "mda", "smtp", "imap4", "pop3", "smarthost", "relay"), "Roles to load, by plugin name."

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from appliance.config import CoreConfig
 from appliance.timestate import TimeState
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from appliance.dns import Resolver
     from appliance.intake import Intake
     from appliance.listener import Listener
+    from appliance.mail.address import Address
+    from appliance.mail.language import Language
     from appliance.queue.runner import QueueRunner
     from appliance.store import Store
     from appliance.tls import Certificates
@@ -43,3 +46,7 @@ class Core:
     now: Callable[[], float] = field(default=time.time)
     time_state: TimeState = "synced"
     listeners: Sequence[Listener] = ()
+
+    def language_of(self, address: Address) -> Language:
+        """The language to write in to somebody: the account's own choice, else that of the appliance."""
+        return self.store.directory.language(address.key) or self.settings[CoreConfig].language

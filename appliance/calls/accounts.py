@@ -6,7 +6,7 @@ import base64
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from appliance import demo
 from appliance.auth.credentials import ARGON2ID, PLAIN, read_verifiers
@@ -15,6 +15,7 @@ from appliance.control import CallError
 from appliance.core import Core
 from appliance.errors import ExistsError, NotFoundError
 from appliance.mail.address import Address
+from appliance.mail.language import Language
 from appliance.store import Account
 from appliance.store.accounts import (
     create_account,
@@ -25,6 +26,7 @@ from appliance.store.accounts import (
     require_account,
     set_credentials,
     set_enabled,
+    set_language,
     set_quota,
     set_redirect,
     set_weak_mechanisms,
@@ -80,8 +82,9 @@ async def set_(
     enabled: bool | None = None,
     redirect: str | None = None,
     redirect_keep: bool = False,
+    language: Language | Literal[""] | None = None,
 ) -> dict[str, Any]:
-    """Change what is given. A redirect with `redirect_keep` leaves a copy here."""
+    """Change what is given. A redirect with `redirect_keep` leaves a copy here; no language is the appliance's."""
     if redirect and address_of(redirect).key == address_of(name).key:
         raise CallError(f"{name} cannot be redirected to itself", remedy="Leave the address out.", kind="Redirect")
 
@@ -93,6 +96,8 @@ async def set_(
             set_enabled(db, account.name, enabled=enabled)
         if redirect is not None:
             set_redirect(db, account.name, redirect, keep=redirect_keep)
+        if language is not None:
+            set_language(db, account.name, language)
         return _described(db, require_account(db, account.name))
 
     return await core.store.write(change)
@@ -235,6 +240,7 @@ def _described(db: Database, account: Account) -> dict[str, Any]:
         "redirect": account.redirect,
         "redirect_keep": account.redirect_keep,
         "weak": account.weak_mechanisms,
+        "language": account.language,
         "held": held_accounts(db).get(account.name, ""),
         "app_passwords": sorted({one.label for one in list_credentials(db, account.name) if one.label}),
     }

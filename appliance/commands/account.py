@@ -21,6 +21,7 @@ from appliance.commands.terminal import (
     size_words,
     yes_words,
 )
+from appliance.mail.language import LANGUAGES
 
 COLUMNS = (
     Column("name", "Account"),
@@ -29,6 +30,7 @@ COLUMNS = (
     Column("enabled", "Enabled", yes_words),
     Column("weak", "Weak logins", yes_words),
     Column("held", "Sending", lambda why: f"held: {why}" if why else "free"),
+    Column("language", "Language", lambda tag: tag or "-"),
     Column("redirect", "Redirect", lambda address: address or "-"),
     Column("redirect_keep", "Keeps a copy", yes_words),
     Column("app_passwords", "App passwords", list_words),
@@ -169,6 +171,16 @@ def redirect(palomar: Palomar, name: str, address: str, keep: bool) -> None:
     palomar.call("account.set", name=name, redirect=address, redirect_keep=keep)
     here = " and stays here too" if keep else ""
     done(f"mail for {name} {f'goes to {address}{here}' if address else 'is delivered here'}")
+
+
+@account.command("language")
+@click.argument("name")
+@click.argument("language", required=False, type=click.Choice(LANGUAGES))
+@click.pass_obj
+def language_(palomar: Palomar, name: str, language: str | None) -> None:
+    """Write to NAME in LANGUAGE; without it, in the appliance's own (the setting `language`)."""
+    palomar.call("account.set", name=name, language=language or "")
+    done(f"{name} is written to in {language or 'the language of the appliance'}")
 
 
 @account.command("weak")

@@ -7,17 +7,18 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from appliance.mail.address import Address
 from appliance.mail.dates import format_date, format_timestamp
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.headers import unfold
+from appliance.mail.language import Language
 from appliance.mail.message import Message
+from appliance.mail.noticetexts import NOTICE_TEXTS, NoticeTexts
+from appliance.mail.noticetexts import Action as Action
 from appliance.mail.received import message_id
 from appliance.mail.reply import Reply
-
-Action = Literal["failed", "delayed", "delivered", "relayed", "expanded"]
+from appliance.mail.text import encode_words
 
 MAX_RETURNED = 50 * 1024  # octets of a failed message that are sent back when the sender did not say (RET)
 MAX_RETURNED_FULL = 1 << 20  # octets that are sent back with RET=FULL; a larger message returns as its header
@@ -28,22 +29,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]++")
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")  # RFC 6533 section 3: all but QCHAR is written as \x{…}
 _PEER_NAME = re.compile(r"[A-Za-z0-9._-]++|\[[0-9A-Fa-f.:]++\]")
 _ORCPT = re.compile(r"([A-Za-z0-9-]++);(.*)", re.DOTALL)
-
-_SUBJECTS: dict[Action, str] = {
-    "failed": "Your message could not be delivered",
-    "delayed": "Your message is delayed",
-    "delivered": "Your message was delivered",
-    "relayed": "Your message was passed on",
-    "expanded": "Your message was passed on to a list",
-}
-_EXPLANATIONS: dict[Action, str] = {
-    "failed": "Your message could not be delivered to the recipients below. No further attempt will be made.",
-    "delayed": "Your message could not be delivered yet to the recipients below. You need not send it again: "
-    "further attempts will be made.",
-    "delivered": "Your message was delivered to the recipients below.",
-    "relayed": "Your message was passed on for the recipients below to a system that sends no notice of delivery.",
-    "expanded": "Your message was passed on to all members of the lists below.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +65,9 @@ def compose(
     token: str,
     at: float,
     arrived_at: float = 0,
+    language: Language = "en",
 ) -> Message:
-    """Write the notification for `notices`, all of one message, to its sender.
+    """Write the notification for `notices`, all of one message, to its sender, who reads `language`.
 
     `token` is random and ours alone: the Message-ID and the boundary are made of it. Times are epoch seconds. How
     much of the original is returned follows `envelope.ret` (RFC 3461 section 4.3) and the limits above. The result
@@ -94,20 +80,22 @@ def compose(
         raise ValueError("a notification needs a sender to go to and something to tell")
     wide = envelope.smtputf8 or not sender.is_ascii
     actions = [notice.action for notice in notices]
-    action = next(action for action in _SUBJECTS if action in actions)
+    texts = NOTICE_TEXTS[language]
+    action = next(action for action in texts.subjects if action in actions)
     parts = [
-        _explanation(notices, hostname),
+        _explanation(notices, hostname, texts),
         _status(envelope, notices, hostname, arrived_at, wide=wide),
         _returned(envelope, original, failed=action == "failed", wide=wide),
     ]
     boundary = _boundary(token, parts)
     header = [
-        f"From: Mail Delivery System <{postmaster}>",
+        f"From: {texts.sender} <{postmaster}>",
         f"To: <{sender}>",
-        f"Subject: {_SUBJECTS[action]}",
+        f"Subject: {encode_words(texts.subjects[action])}",
         f"Date: {format_date(at)}",
         message_id(token, hostname).decode().rstrip(),
         "Auto-Submitted: auto-replied",  # RFC 3834 section 5
+        f"Content-Language: {language}",  # RFC 3282
         *_threading(original),
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"',
@@ -136,21 +124,31 @@ def _threading(original: Message) -> list[str]:
     return [f"In-Reply-To: {identifier.decode()}", f"References: {identifier.decode()}"]
 
 
-def _explanation(notices: Sequence[Notice], hostname: str) -> _Entity:
-    lines = [f"This is the mail system at {hostname}."]
-    for action, sentence in _EXPLANATIONS.items():
+def _explanation(notices: Sequence[Notice], hostname: str, texts: NoticeTexts) -> _Entity:
+    """The part that people read. What others said stays in their words, below what it means."""
+    lines = [texts.opening.format(hostname=hostname)]
+    for action, sentence in texts.explanations.items():
         chosen = [notice for notice in notices if notice.action == action]
         if chosen:
             lines += ["", *textwrap.wrap(sentence, 76), ""]
         for notice in chosen:
-            source = f"{notice.peer} said: " if notice.peer else ""
-            words = _clean(f"{source}{notice.reply.text}")
-            lines += [f"<{notice.recipient.address}>", *(f"    {line}" for line in textwrap.wrap(words, 72))]
+            lines.append(f"<{notice.recipient.address}>")
+            for words in _words(notice, texts):
+                lines += [f"    {line}" for line in textwrap.wrap(words, 72)]
     text = "\r\n".join([*lines, ""])
+    language = f"\r\nContent-Language: {texts.language}"
     if text.isascii():
-        return _Entity("Content-Type: text/plain; charset=us-ascii", text.encode())
-    header = "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable"
+        return _Entity(f"Content-Type: text/plain; charset=us-ascii{language}", text.encode())
+    header = f"Content-Type: text/plain; charset=utf-8{language}\r\nContent-Transfer-Encoding: quoted-printable"
     return _Entity(header, binascii.b2a_qp(text.encode(), istext=True))
+
+
+def _words(notice: Notice, texts: NoticeTexts) -> list[str]:
+    """What the answer means, where its status code tells, and the answer itself."""
+    reply = notice.reply
+    said = texts.said.format(peer=notice.peer, words=reply.text) if notice.peer else reply.text
+    meaning = "" if reply.positive else texts.reasons.get(reply.enhanced.partition(".")[2], "")
+    return [meaning, _clean(said)] if meaning else [_clean(said)]
 
 
 def _status(envelope: Envelope, notices: Sequence[Notice], hostname: str, arrived_at: float, *, wide: bool) -> _Entity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
 import codecs
 import re
@@ -12,6 +13,7 @@ from appliance.mail.charsets import decode
 from appliance.mail.headers import text_of, unfold
 from appliance.mail.mime import Part
 
+_MAX_WORD = 42  # octets in one encoded word, which has 75 characters at most; and no character is split
 MAX_PART_TEXT = 1 << 20  # octets of one part's body that are decoded
 
 # Neither the charset nor the text can hold a question mark, so no two attempts look at the same octets.
@@ -61,6 +63,20 @@ def decode_words(value: bytes) -> str:
     return "".join(out)
 
 
+def encode_words(text: str) -> str:
+    """A header's text as it is if it is ASCII, else as encoded words, folded so that no line is too long (RFC 2047)."""
+    if text.isascii():
+        return text
+    words, piece = [], b""
+    for character in text:
+        octets = character.encode("utf-8", "replace")
+        if len(piece) + len(octets) > _MAX_WORD:
+            words.append(piece)
+            piece = b""
+        piece += octets
+    return "\r\n ".join(f"=?utf-8?B?{base64.b64encode(word).decode()}?=" for word in (*words, piece))
+
+
 def _word_octets(encoding: bytes, text: bytes) -> bytes | None:
     if encoding in b"bB":
         return _from_base64(text)
@@ -73,6 +89,11 @@ def _from_base64(text: bytes) -> bytes:
     rest = len(digits) % 4
     digits = digits[:-1] if rest == 1 else digits + b"=" * (-rest % 4)
     return binascii.a2b_base64(digits)
+
+
+def one_line(text: str, limit: int) -> str:
+    """A stranger's words fit for a table: one line of at most `limit` characters, no control characters."""
+    return "".join(char if char.isprintable() else " " for char in text[:limit])
 
 
 def part_octets(part: Part, text: bytes | memoryview, limit: int = MAX_PART_TEXT) -> bytes:

@@ -12,6 +12,7 @@ from appliance.errors import AddressError
 from appliance.mail.address import Address
 from appliance.mail.dsn import Notice, compose
 from appliance.mail.envelope import NOTIFY_NEVER, Envelope, Recipient
+from appliance.mail.language import Language
 from appliance.mail.message import Message
 
 if TYPE_CHECKING:
@@ -33,13 +34,17 @@ class Bounces:
         trace: Trace,
         hostname: Callable[[], str],
         postmaster: Callable[[], str],
+        language: Callable[[Address], Language],
         now: Callable[[], float],
     ) -> None:
-        """`postmaster` gives the address that gets what cannot be returned to anybody, or an empty text."""
+        """`postmaster` gives the address that gets what cannot be returned to anybody, or an empty text; `language`
+        that in which somebody is told.
+        """
         self._submit = submit
         self._trace = trace
         self._hostname = hostname
         self._postmaster = postmaster
+        self._language = language
         self._now = now
 
     async def tell(
@@ -69,6 +74,7 @@ class Bounces:
             token=secrets.token_hex(12),
             at=self._now(),
             arrived_at=arrived_at,
+            language=self._language(addressee),
         )
         terms = Envelope(
             None,

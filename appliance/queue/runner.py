@@ -33,7 +33,9 @@ from appliance.timestate import TimeState
 if TYPE_CHECKING:
     from appliance.dispatch import Dispatch
     from appliance.hookspecs import FilingTransport, Transport
+    from appliance.mail.address import Address
     from appliance.mail.delivery import Route
+    from appliance.mail.language import Language
     from appliance.store import Accepted, Database, QueuedMessage, QueueEntry, QueueWish, Store
     from appliance.trace import Trace
 
@@ -71,6 +73,7 @@ class QueueRunner:
         hostname: Callable[[], str],
         submit: Submit,
         postmaster: Callable[[], str] = lambda: "",
+        language: Callable[[Address], Language] = lambda _: "en",
         now: Callable[[], float] = time.time,
         time_state: Callable[[], TimeState] = lambda: "synced",
         clock: Callable[[], float] = time.monotonic,
@@ -85,7 +88,9 @@ class QueueRunner:
         self._clock = clock
         self._random = random
         self._attempts = Attempts(store=store, dispatch=dispatch)
-        self._bounces = Bounces(submit=submit, trace=trace, hostname=hostname, postmaster=postmaster, now=now)
+        self._bounces = Bounces(
+            submit=submit, trace=trace, hostname=hostname, postmaster=postmaster, language=language, now=now
+        )
         self._settlement = Settlement(store, self._settled)
         self._hand = InHand()
         self._line: deque[Destination] = deque()  # destinations with work, waiting for a place

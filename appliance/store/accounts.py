@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from appliance.errors import AddressError, ExistsError, NotFoundError, StoreError
 from appliance.mail.address import Address, domain_key, normal_domain
+from appliance.mail.language import Language
 from appliance.store.annotations import forget_private_annotations
 from appliance.store.database import Database
 from appliance.store.mailboxes import INBOX, create_mailbox, detach_mailboxes
@@ -26,7 +28,7 @@ MAX_CREDENTIALS = 100  # rows of one account: its password's verifiers and its a
 
 _ACCOUNT = (
     "SELECT a.id, a.name, a.quota_bytes, (SELECT ifnull(sum(bytes), 0) FROM mailbox m WHERE m.account_id = a.id),"
-    " a.enabled, a.redirect, a.weak_mechanisms, a.redirect_keep FROM account a"
+    " a.enabled, a.redirect, a.weak_mechanisms, a.redirect_keep, a.language FROM account a"
 )
 
 
@@ -117,6 +119,11 @@ def set_redirect(db: Database, name: str, redirect: str, *, keep: bool = False) 
 def set_weak_mechanisms(db: Database, name: str, *, allowed: bool) -> None:
     """Allow SCRAM-SHA-1, CRAM-MD5 and APOP for an account, whose verifiers are weak or recoverable."""
     _set(db, name, "weak_mechanisms", int(allowed))
+
+
+def set_language(db: Database, name: str, language: Language | Literal[""]) -> None:
+    """The language in which the appliance writes to an account; an empty one is the appliance's own."""
+    _set(db, name, "language", language)
 
 
 def delete_account(db: Database, name: str) -> None:
@@ -295,6 +302,6 @@ def _one(db: sqlite3.Connection, condition: str, parameter: int | str) -> Accoun
     return None if row is None else _account(row)
 
 
-def _account(row: tuple[int, str, int, int, int, str, int, int]) -> Account:
-    account_id, name, quota, used, enabled, redirect, weak, keep = row
-    return Account(account_id, name, quota, used, bool(enabled), redirect, bool(weak), bool(keep))
+def _account(row: tuple[int, str, int, int, int, str, int, int, str]) -> Account:
+    account_id, name, quota, used, enabled, redirect, weak, keep, language = row
+    return Account(account_id, name, quota, used, bool(enabled), redirect, bool(weak), bool(keep), language)

@@ -39,6 +39,7 @@ class Account(msgspec.Struct, frozen=True):
     redirect: str = ""  # all mail goes to this address instead of the mailbox
     weak_mechanisms: bool = False  # SCRAM-SHA-1, CRAM-MD5 and APOP by the account's own choice
     redirect_keep: bool = False  # a redirect leaves a copy in the mailbox
+    language: str = ""  # that its mail from the appliance is written in; empty: the appliance's
 
 
 DomainKind = Literal["local", "backup", "relay"]

@@ -224,6 +224,11 @@ def m010_queue_judged(db: sqlite3.Connection) -> None:
     )
 
 
+def m011_account_language(db: sqlite3.Connection) -> None:
+    """In which language the appliance writes to an account."""
+    db.execute("ALTER TABLE account ADD COLUMN language TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m001_first_tables", m001_first_tables),
     Migration("core.m002_domain_next_hop", m002_domain_next_hop),
@@ -235,6 +240,7 @@ MIGRATIONS = (  # append only; never edit a shipped one
     Migration("core.m009_account_holds", m009_account_holds),
     Migration("core.m008_redirects_and_lists", m008_redirects_and_lists),
     Migration("core.m010_queue_judged", m010_queue_judged),
+    Migration("core.m011_account_language", m011_account_language),
 )
 
 

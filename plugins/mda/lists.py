@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from appliance.mail.message import Message
 from appliance.mail.received import delivered_to, was_delivered_to
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session
+from appliance.mail.text import encode_words
 from appliance.store import MailingList, QueuedMessage, QueueEntry
 from appliance.store.lists import OWNER_SUFFIXES, everyone_on, is_on
 
@@ -183,12 +183,7 @@ def _phrase(title: str) -> str:
         return title
     if title.isascii():
         return '"' + re.sub(r'(["\\])', r"\\\1", title) + '"'
-    pieces, words = title, []
-    while pieces:
-        length = next(n for n in range(min(len(pieces), 42), 0, -1) if len(pieces[:n].encode()) <= 42)
-        words.append(f"=?utf-8?B?{base64.b64encode(pieces[:length].encode()).decode()}?=")
-        pieces = pieces[length:]
-    return "\r\n ".join(words)
+    return encode_words(title)
 
 
 def _delivered(entry: QueueEntry, reply: Reply) -> Outcome:

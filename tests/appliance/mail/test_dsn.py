@@ -12,7 +12,9 @@ from appliance.mail.address import Address
 from appliance.mail.dsn import MAX_RETURNED, MAX_RETURNED_FULL, MAX_VALUE, Notice, compose
 from appliance.mail.dsnparse import parse
 from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.language import LANGUAGES
 from appliance.mail.message import Message, with_crlf
+from appliance.mail.noticetexts import ENGLISH, NOTICE_TEXTS
 from appliance.mail.reply import Reply
 
 ANA = Address.parse("ana@palomar.test")
@@ -53,6 +55,7 @@ def test_the_header_of_a_failure():
         b"Date: Mon, 01 Jan 2024 10:00:00 +0000\r\n"
         b"Message-ID: <token1@mx.palomar.test>\r\n"
         b"Auto-Submitted: auto-replied\r\n"
+        b"Content-Language: en\r\n"
         b"In-Reply-To: <one@x>\r\n"
         b"References: <one@x>\r\n"
         b"MIME-Version: 1.0\r\n"
@@ -70,6 +73,7 @@ def test_the_part_for_people():
         b"attempt will be made.\r\n"
         b"\r\n"
         b"<eva@example.org>\r\n"
+        b"    There is no such mailbox.\r\n"
         b"    mx.example.org[192.0.2.1]:25 said: No such user\r\n"
     )
 
@@ -245,3 +249,61 @@ def test_the_standard_library_reads_a_report(wide):
 def test_limits_are_in_order():
     assert dsn.MAX_VALUE < 998
     assert MAX_RETURNED < MAX_RETURNED_FULL
+
+
+def spanish(*notices, **envelope):
+    return compose(
+        Envelope(envelope.pop("sender", ANA), **envelope),
+        ORIGINAL,
+        notices or [failed()],
+        postmaster=Address.parse("postmaster@palomar.test"),
+        hostname="mx.palomar.test",
+        token="token1",
+        at=AT,
+        arrived_at=AT - 60,
+        language="es",
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "subject"),
+    [
+        ("failed", "Su mensaje no se pudo entregar"),
+        ("delayed", "La entrega de su mensaje se retrasa"),
+        ("delivered", "Su mensaje se entregó"),
+        ("relayed", "Su mensaje se pasó a otro sistema"),
+        ("expanded", "Su mensaje se pasó a una lista"),
+    ],
+)
+def test_a_notice_in_spanish(action, subject):
+    notice = Notice(EVA, action, Reply(452, "4.2.2", "Full"), "mx.example.org[192.0.2.1]:25")
+    message = spanish(notice)
+    assert message.header.isascii()
+    read = email.message_from_bytes(bytes(message), policy=email.policy.default)
+    assert read["subject"] == subject
+    assert read["from"] == "Sistema de correo <postmaster@palomar.test>"
+    assert read["content-language"] == "es"
+    people = read.get_body()
+    assert people is not None
+    assert people["content-language"] == "es"
+    assert people.get_content_charset() == "utf-8"
+    said = people.get_content()
+    assert "El buzón está lleno." in said
+    assert "mx.example.org[192.0.2.1]:25 respondió: Full" in said
+
+
+def test_machines_read_the_same_in_every_language():
+    notice = failed(text="No such user")
+    assert part(spanish(notice, envid="Q1"), 2) == part(write(notice, envid="Q1"), 2)
+
+
+def test_every_language_says_everything():
+    for texts in NOTICE_TEXTS.values():
+        assert texts.subjects.keys() == texts.explanations.keys() == ENGLISH.subjects.keys()
+        assert texts.reasons.keys() == ENGLISH.reasons.keys()
+        assert {"{peer}", "{words}"} <= set(texts.said.split()) | {texts.said.split()[-1]}
+        assert "{hostname}" in texts.opening
+        words = [texts.said, *texts.subjects.values(), *texts.explanations.values(), *texts.reasons.values()]
+        assert all(words)
+        assert len(set(words)) == len(words)
+    assert set(NOTICE_TEXTS) == set(LANGUAGES)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from appliance.mail.message import Message
 from appliance.mail.text import (
     decode_words,
+    encode_words,
     html_to_text,
     part_octets,
     part_text,
@@ -169,3 +170,11 @@ def test_how_search_compares(haystack, needle, found):
 @given(st.text(max_size=20))
 def test_the_form_for_search_is_stable(text):
     assert search_form(search_form(text)) == search_form(text)
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=300))
+def test_words_are_encoded_as_they_are_decoded(text):
+    encoded = encode_words(text)
+    assert encoded.isascii()
+    assert all(len(line) <= 76 for line in encoded.split("\r\n")) or text.isascii()
+    assert decode_words(encoded.encode()) == text or text.isascii()

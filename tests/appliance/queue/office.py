@@ -18,6 +18,7 @@ from appliance.intake import Submitted
 from appliance.mail.address import Address
 from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
+from appliance.mail.language import Language
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
 from appliance.queue.config import QueueConfig
@@ -103,6 +104,7 @@ class Office:
     submit_error: Exception | None = None
     config: QueueConfig = field(default_factory=QueueConfig)
     postmaster: str = ""
+    languages: dict[str, Language] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
     def runner_for(self, *transports: Transport) -> QueueRunner:
@@ -114,6 +116,7 @@ class Office:
             hostname=lambda: "mail.palomar.test",
             submit=self.submit,
             postmaster=lambda: self.postmaster,
+            language=lambda address: self.languages.get(address.key, "en"),
             now=lambda: self.now,
             time_state=lambda: self.time_state,
             clock=lambda: self.now,

@@ -685,3 +685,15 @@ async def test_the_store_is_written_in_few_transactions(place: Office, monkeypat
     async with working(place), emptied(place):
         await until(lambda: len(place.transport.delivered) == 200)
     assert writes < 40
+
+
+async def test_senders_are_told_in_their_language(place: Office) -> None:
+    place.languages = {ANA: "es"}
+    place.transport.verdict = lambda recipient: outcome(recipient, NEVER)
+    await place.queue("eva@b.test")
+    await place.queue("eva@b.test", sender="luis@palomar.test")
+    async with working(place), emptied(place):
+        pass
+    texts = dict(place.notices)
+    assert "Subject: Su mensaje no se pudo entregar\r\n" in texts[ANA]
+    assert "Subject: Your message could not be delivered\r\n" in texts["luis@palomar.test"]

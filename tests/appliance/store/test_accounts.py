@@ -155,3 +155,16 @@ async def test_what_is_no_domain_or_alias(store: Store, ana: Account) -> None:
     ):
         with pytest.raises(NotFoundError):
             await store.write(change)
+
+
+async def test_the_language_of_whoever_has_an_address(store: Store, ana: Account, luis: Account) -> None:
+    assert store.directory.language(ana.name) is None
+    await store.write(lambda db: accounts.set_language(db, ana.name, "es"))
+    await store.write(lambda db: accounts.add_alias(db, "office@palomar.test", [ana.name, luis.name]))
+    found = {
+        name: store.directory.language(name)
+        for name in (ana.name, "ana+lists@palomar.test", "office@palomar.test", luis.name, "eva@example.org", "")
+    }
+    assert list(found.values()) == ["es", "es", "es", None, None, None]
+    await store.write(lambda db: accounts.set_language(db, ana.name, ""))
+    assert store.directory.language(ana.name) is None
