@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec.structs import replace
 
 from appliance.errors import NotFoundError
+from appliance.mail.language import LANGUAGES, Language
 from appliance.store.accounts import list_accounts, list_aliases, list_domains, quota_left
 from appliance.store.holds import held_accounts
 from appliance.store.lists import list_lists, owner_addresses
@@ -33,6 +34,7 @@ class _Copy:
     first_account: str | None
     weak_in_use: bool
     held: dict[str, str]
+    languages: dict[str, Language]
 
 
 class Directory:
@@ -104,6 +106,22 @@ class Directory:
         """The account of that id, or None."""
         return next((one for one in self._current().accounts.values() if one.id == account_id), None)
 
+    def language(self, address_key: str) -> Language | None:
+        """The language in which whoever has the address wants to be written to; None if that is nobody's choice.
+
+        An alias is its first target's, and ana+lists@ is ana's.
+        """
+        copy = self._current()
+        if not copy.languages:
+            return None
+        local, _, domain = address_key.rpartition("@")
+        plain = f"{local.partition('+')[0]}@{domain}"
+        for key in (address_key, plain):
+            found = copy.languages.get(key) or copy.languages.get(copy.aliases.get(key, ("",))[0])
+            if found is not None:
+                return found
+        return None
+
     def alias(self, address_key: str) -> tuple[str, ...] | None:
         """The addresses that an alias stands for, or None."""
         return self._current().aliases.get(address_key)
@@ -148,4 +166,5 @@ def _read(db: sqlite3.Connection) -> _Copy:
         first_account=min(enabled, key=lambda account: account.id).name if enabled else None,
         weak_in_use=any(account.weak_mechanisms for account in enabled),
         held=held_accounts(db),
+        languages={one.name: tag for one in accounts for tag in LANGUAGES if tag == one.language},
     )

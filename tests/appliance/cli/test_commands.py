@@ -316,3 +316,12 @@ def test_a_redirect_that_keeps_a_copy(shell: Shell) -> None:
     assert shell("account", "redirect", "ana@palomar.test", "Ana@palomar.test").code == 1
     assert shell.good("account", "redirect", "ana@palomar.test").code == 0
     assert shell.good("account", "show", "ana@palomar.test", "--json").json["redirect_keep"] is False
+
+
+def test_the_language_of_an_account(shell: Shell) -> None:
+    shell.good("account", "add", ANA, "--password-stdin", input="correct horse\n")
+    assert shell.good("account", "language", ANA, "es").out == f"{ANA} is written to in es\n"
+    assert shell.good("account", "show", ANA, "--json").json["language"] == "es"
+    assert shell.good("account", "language", ANA).out == f"{ANA} is written to in the language of the appliance\n"
+    assert shell.good("account", "show", ANA, "--json").json["language"] == ""
+    assert shell("account", "language", ANA, "eo").code == 1
