@@ -13,6 +13,8 @@ from appliance.mail.octets import find
 if TYPE_CHECKING:
     import mmap
 
+    from appliance.mail.reading import TextRead
+
 Buffer: TypeAlias = Union[bytes, memoryview, "mmap.mmap"]  # quoted: only checkers import mmap
 
 MAX_HEADER = 1 << 20  # octets of the header block; above it a message is not taken
@@ -27,13 +29,14 @@ class Message:
     A text that is not `bytes` is held as a memoryview: the mapping or buffer under it must outlive the message.
     """
 
-    __slots__ = ("_fields", "_structure", "header", "text")
+    __slots__ = ("_fields", "_structure", "header", "text", "texts_read")
 
     def __init__(self, header: bytes, text: Buffer, structure: Part | None = None) -> None:
         """`structure` is the MIME tree where it is known already: it is not scanned again."""
         self.header = header
         self.text: bytes | memoryview = text if isinstance(text, bytes) else memoryview(text)
         self._fields: tuple[Field, ...] | None = None
+        self.texts_read: tuple[TextRead, ...] | None = None  # kept by `reading.texts_of`
         self._structure = structure
 
     @classmethod
