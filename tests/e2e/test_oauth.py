@@ -21,6 +21,7 @@ from tests.e2e.conftest import Make
 from tests.e2e.mailreader import inbox
 from tests.e2e.programs import run
 from tests.plugins.oauth.issuer import ANA, AUDIENCE, Issuer, oauthbearer, xoauth2
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +52,7 @@ class Provider:
             def log_message(self, *_: Any) -> None:
                 return
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", free_ports(1)[0]), Handler)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(HOST).configure_cert(context)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
