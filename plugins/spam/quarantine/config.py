@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from appliance.config import setting, within
 from appliance.errors import Problem
@@ -19,7 +18,6 @@ class QuarantineConfig:
 
     digest: bool = setting(True, "Tell each account once a day by mail what is held for it, if anything new is.")
     digest_hour: int = setting(7, "The hour from which that mail is sent, in the machine's time zone.")
-    language: Literal["en", "es"] = setting("en", "The language of that mail, and of answers to its links.")
     days: float = setting(14.0, "Days after which what nobody has released is removed.")
     link_days: float = setting(7.0, "Days for which a link can be used, once.")
     max_held: int = setting(1000, "Messages held for one account; beyond that the oldest are removed.")

@@ -141,8 +141,8 @@ def hash_of(token: str) -> bytes:
 
 
 def texts_for(core: Core, account: Account) -> Texts:
-    """The words for an account."""
-    return TEXTS[core.settings[QuarantineConfig].language]
+    """The words for an account, in its language."""
+    return TEXTS[core.language_of(Address.parse(account.name))]
 
 
 def cover_for(core: Core, account: Account) -> Cover:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from appliance.errors import StoreError
 from appliance.mail.envelope import Recipient
-from appliance.store.accounts import set_enabled
+from appliance.store.accounts import set_enabled, set_language
 from plugins.spam.quarantine.command import quarantine as command
 from plugins.spam.quarantine.config import QuarantineConfig
 from plugins.spam.quarantine.desk import QuarantineError
@@ -258,3 +258,12 @@ def test_the_command() -> None:
 @pytest.mark.parametrize("name", ["", "Release", "a+b", "a@b", "x" * 33, "-a"])
 def test_a_name_that_fits_into_no_address(name: str) -> None:
     assert [one.setting for one in QuarantineConfig(release_name=name).problems()] == ["release_name"]
+
+
+async def test_each_account_reads_its_own_language(scene: Scene) -> None:
+    await scene.core.store.write(lambda db: set_language(db, LUIS, "es"))
+    await scene.hold(ANA, LUIS)
+    assert (await digest(scene))["Content-Language"] == "en"
+    (mail,) = await scene.inbox(LUIS)
+    assert mail["Subject"] == "Un mensaje retenido para usted"
+    assert "sin asunto" not in text_of(mail)
