@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from appliance.config import setting, within
-from appliance.errors import Problem
+from appliance.errors import AddressError, Problem
+from appliance.mail.address import Address
+from plugins.spam.dmarc.protocol_report import Form
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +32,24 @@ class DmarcConfig:
         None, "A newer public suffix list (the file of publicsuffix.org) than the one that came with Palomar."
     )
 
+    report_address: str = setting(
+        "",
+        "Address of ours that sends daily reports to domains that ask for them, and takes those of others about our"
+        " domains, whose numbers are shown then. Empty: no reports, neither way. A change takes a restart.",
+    )
+    send_reports: bool = setting(True, "Count and send reports, if there is a report_address.")
+    organization: str = setting("", "How we call ourselves in reports; empty takes hostname.")
+    report_format: Form = setting(
+        "rfc7489", "Form of the reports that we send; whoever reads rfc9990, the successor's, reads both."
+    )
+
     def problems(self) -> Iterator[Problem]:
         """Numbers out of bounds, and a list that is not there."""
         yield from within(self, -100, 100, "fail_score", "none_score", "pass_score")
+        if self.report_address:
+            try:
+                Address.parse(self.report_address)
+            except AddressError as error:
+                yield Problem("report_address", f"is no address: {error}.", 'Write it like "dmarc@office.example".')
         if self.suffix_list is not None and not self.suffix_list.is_file():
             yield Problem("suffix_list", f"there is no file {self.suffix_list}.", "Name the list, or leave it out.")

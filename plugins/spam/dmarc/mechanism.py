@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,7 +16,9 @@ from appliance.mail.session import Session
 from plugins.spam.dmarc.config import DmarcConfig
 from plugins.spam.dmarc.evaluation import Verdict, evaluate
 from plugins.spam.dmarc.protocol_policy import Policy
+from plugins.spam.dmarc.reports import Reports
 from plugins.spam.dmarc.suffixes import organization
+from plugins.spam.dmarc.tally import DISPOSITIONS, Decision, message_key
 
 TIMEOUT_S = 20.0
 _ACTIONS: tuple[Action | None, ...] = (None, "junk", "quarantine", "refuse")
@@ -27,8 +28,9 @@ _RESULTS = ("pass", "none", "permerror", "temperror", "fail")
 class Dmarc:
     """Turns the author's policy into a finding that the judge honours."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, reports: Reports | None = None) -> None:
         self._core = core
+        self._reports = reports
 
     @hookimpl
     async def authenticate_message(
@@ -63,28 +65,32 @@ class Dmarc:
                     )
             except TimeoutError:
                 verdict = Verdict("temperror", author, why=f"no answer within {TIMEOUT_S:g} s")
-            found.append(_finding(verdict, _action(verdict, message, findings, config), config))
+            decided = _action(verdict, message, findings, config)
+            if self._reports is not None:
+                self._reports.note(session, envelope, findings, verdict, decided, message)
+            found.append(_finding(verdict, decided, config))
         return [max(found, key=_gravity)]
 
 
-def _action(
-    verdict: Verdict, message: Message, findings: Sequence[Finding], config: DmarcConfig
-) -> tuple[Action | None, str]:
-    """What the policy demands here, and why it is less than the domain asks for, if it is."""
+def _action(verdict: Verdict, message: Message, findings: Sequence[Finding], config: DmarcConfig) -> Decision:
+    """What the policy demands here."""
     if verdict.result != "fail" or verdict.policy == "none" or verdict.published is None:
-        return None, ""
+        return Decision()
     record = verdict.published.record
     for one in findings:
         if one.name == "arc" and one.result == "pass" and one.domain and "dmarc=pass" in one.evidence:
-            return None, f"{one.domain}, which we trust, had found it to pass"
+            return Decision(None, "trusted_forwarder", f"{one.domain}, which we trust, had found it to pass")
     if record.testing:
-        return None, "the domain only tries its policy out (t=y)"
+        return Decision(None, "policy_test_mode", "the domain only tries its policy out (t=y)")
     policy: Policy = verdict.policy
-    if record.percent <= _draw(message):  # section 6.6.4: the others get the next milder policy
+    sampled_out = record.percent <= _draw(message)
+    if sampled_out:  # section 6.6.4: the others get the next milder policy
         policy = "quarantine" if policy == "reject" else "none"
     wanted = config.on_reject if policy == "reject" else config.on_quarantine if policy == "quarantine" else "score"
-    why = "" if policy == verdict.policy else f"the domain asks that of {record.percent} % only"
-    return (None if wanted == "score" else wanted), why
+    action = None if wanted == "score" else wanted
+    if sampled_out:
+        return Decision(action, "sampled_out", f"the domain asks that of {record.percent} % only")
+    return Decision(action, "" if DISPOSITIONS.get(action) == policy else "local_policy")
 
 
 def _gravity(finding: Finding) -> tuple[int, int]:
@@ -94,16 +100,15 @@ def _gravity(finding: Finding) -> tuple[int, int]:
 
 def _draw(message: Message) -> int:
     """0 to 99, the same for one message however often it is tried."""
-    key = b"\0".join(message.get(name) or b"" for name in (b"message-id", b"from", b"date", b"subject"))
-    return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") % 100
+    return int.from_bytes(message_key(message)[:4], "big") % 100
 
 
-def _finding(verdict: Verdict, decided: tuple[Action | None, str], config: DmarcConfig) -> Finding:
-    action, milder = decided
+def _finding(verdict: Verdict, decided: Decision, config: DmarcConfig) -> Finding:
+    action, _, milder = decided
     author, score = verdict.author, 0.0
     if verdict.result == "pass":
         score = config.pass_score
-    elif verdict.result == "fail" and not milder.endswith("found it to pass"):
+    elif verdict.result == "fail" and decided.reason != "trusted_forwarder":
         score = config.none_score if verdict.policy == "none" else config.fail_score
     words = {
         "none": f"{author} has no policy about mail in its name",
@@ -116,4 +121,6 @@ def _finding(verdict: Verdict, decided: tuple[Action | None, str], config: Dmarc
         words += f"; {milder}"
     asked = f" (p={verdict.policy} dis={action or 'none'})" if verdict.result == "fail" else ""
     header = f"dmarc={verdict.result}{asked} header.from={author}"
-    return Finding("dmarc", verdict.result, score, words, header, action=action, domain=author)
+    record = verdict.published.record if verdict.published is not None else None
+    evidence = f"p={record.policy} sp={record.subdomain_policy} pct={record.percent}" if record is not None else ""
+    return Finding("dmarc", verdict.result, score, words, header, action=action, evidence=evidence, domain=author)

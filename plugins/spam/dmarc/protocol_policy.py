@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import unquote
 
 from plugins.spam.dkim.protocol_tags import TagError, parse_tags
 
@@ -18,6 +19,7 @@ Policy = Literal["none", "quarantine", "reject"]
 _VERSION = re.compile(rb"\s*v\s*=\s*DMARC1\s*(?:;|\Z)")
 _POLICIES: dict[str, Policy] = {"none": "none", "quarantine": "quarantine", "reject": "reject"}
 _URI = re.compile(r"mailto:([^,!?\s]+)(?:!(\d{1,9})([kmgt]?))?", re.IGNORECASE)
+_OPTIONS = re.compile(r"[01ds](?:\s*:\s*[01ds]){0,3}", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -42,6 +44,7 @@ class Record:
     testing: bool = False
     reports: tuple[ReportUri, ...] = ()
     failure_reports: tuple[ReportUri, ...] = ()
+    failure_options: str = "0"
 
     def applied(self, *, below: bool, exists: bool) -> Policy:
         """The policy for the domain of the record itself, or for one `below` it, which may not exist."""
@@ -60,7 +63,7 @@ def read_record(text: bytes) -> Record:
     if len(text) > MAX_RECORD:
         raise TagError(f"the record has more than {MAX_RECORD} octets")
     tags = {name.lower(): value for name, value in parse_tags(text.decode("latin-1")).items()}
-    reports = _uris(tags.get("rua", ""))
+    reports = read_uris(tags.get("rua", ""))
     policy = _POLICIES.get(tags.get("p", "").lower())
     if policy is None:
         if not reports:  # section 6.6.3, step 6
@@ -76,7 +79,8 @@ def read_record(text: bytes) -> Record:
         percent=min(100, int(percent)) if percent.isascii() and percent.isdigit() and len(percent) < 4 else 100,
         testing=tags.get("t", "n").lower() == "y",
         reports=reports,
-        failure_reports=_uris(tags.get("ruf", "")),
+        failure_reports=read_uris(tags.get("ruf", "")),
+        failure_options=options if _OPTIONS.fullmatch(options := tags.get("fo", "0")) else "0",
     )  # fmt: skip
 
 
@@ -87,10 +91,11 @@ def aligned(author: str, proven: str, organizations: tuple[str, str], *, strict:
     return author == proven or (not strict and organizations[0] == organizations[1])
 
 
-def _uris(text: str) -> tuple[ReportUri, ...]:
+def read_uris(text: str) -> tuple[ReportUri, ...]:
+    """The addresses in `rua` or `ruf`, at most MAX_URIS; what is no mailto: is passed over (section 6.2)."""
     found = []
     for one in text.split(","):
         uri = _URI.fullmatch(one.strip())
         if uri is not None:
-            found.append(ReportUri(uri[1], int(uri[2] or 0) * _UNITS[uri[3].lower() if uri[3] else ""]))
+            found.append(ReportUri(unquote(uri[1]), int(uri[2] or 0) * _UNITS[uri[3].lower() if uri[3] else ""]))
     return tuple(found[:MAX_URIS])

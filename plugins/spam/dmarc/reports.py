@@ -1,0 +1,163 @@
+"""The centre of reports: what is counted, sent, received and shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+from appliance.config import CoreConfig
+from appliance.core import Core
+from appliance.dailycounts import DAY_S
+from appliance.errors import NotFoundError
+from appliance.flusher import Flusher
+from appliance.hookspecs import DnsRecord, Service, hookimpl
+from appliance.mail.address import Address, normal_domain
+from appliance.mail.envelope import Envelope
+from appliance.mail.finding import Finding
+from appliance.mail.idna import to_ascii
+from appliance.mail.message import Message
+from appliance.mail.session import Session
+from plugins.spam.dmarc.config import DmarcConfig
+from plugins.spam.dmarc.evaluation import Verdict
+from plugins.spam.dmarc.received import By, failures, summed
+from plugins.spam.dmarc.reporter import Reporter
+from plugins.spam.dmarc.schema import MIGRATIONS
+from plugins.spam.dmarc.suffixes import organization
+from plugins.spam.dmarc.tally import Decision, Tallies, message_key, published_of, row_of
+from plugins.spam.spf.evaluation import peer_address
+
+TURN_S = 300.0  # between two looks at what is to be sent
+
+
+class Reports:
+    """Hooks and services of reports; while no address is set for them, nothing is counted and nothing sent."""
+
+    name = "dmarc-reports"
+    after: Sequence[str] = ()
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        core.store.soft.add(MIGRATIONS)
+        self.tallies = Tallies(now=core.now)
+        self.reporter = Reporter(core, self.tallies, self._organization)
+
+    def note(
+        self,
+        session: Session,
+        envelope: Envelope,
+        findings: Sequence[Finding],
+        verdict: Verdict,
+        decided: Decision,
+        message: Message,
+    ) -> None:
+        """Count a message about which its author's domain wants a report."""
+        config, published = self._core.settings[DmarcConfig], verdict.published
+        if not config.report_address or not config.send_reports or published is None or not published.record.reports:
+            return
+        if verdict.result not in {"pass", "fail"} or not session.peer_ip:
+            return
+        # A report about reports would be answered by a report, every day.
+        ours = config.report_address.lower()
+        if all(str(one.address).lower() == ours for one in envelope.recipients):
+            return
+        source_ip = str(peer_address(session.peer_ip))
+        sender = to_ascii(envelope.sender.domain) if envelope.sender is not None else None
+        row = row_of(verdict, decided, findings, source_ip=source_ip, sender=sender, helo=session.helo)
+        key = message_key(message) + f"{source_ip} {verdict.author}".encode()
+        self.tallies.note(published_of(published.domain, published.record), row, key)
+
+    def _organization(self, domain: str) -> str:
+        return organization(domain, self._core.settings[DmarcConfig].suffix_list)
+
+    # ── services ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @hookimpl
+    def services(self, core: Core) -> Sequence[Service]:
+        """What writes down the counts, and what sends the reports."""
+        return [Flusher("spam.dmarc", self.load, self.flush), self]
+
+    async def load(self) -> None:
+        """Read what the run before has counted."""
+        await self._core.store.soft.read(self.tallies.load)
+
+    async def flush(self) -> None:
+        """Write down what has changed."""
+        if (write := self.tallies.changes()) is not None:
+            await self._core.store.soft.write(write)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Look every few minutes whether reports are due, until cancelled."""
+        ready()
+        while True:
+            await asyncio.sleep(TURN_S)
+            if self._core.settings[DmarcConfig].report_address:
+                await self.reporter.send_due()
+
+    async def reload(self) -> None:
+        """Settings are asked for where they are used."""
+
+    # ── what is shown ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @hookimpl
+    def dns_records(self, core: Core, domain: str) -> Sequence[DnsRecord]:
+        """A policy to begin with, and our consent to get the reports about our other domains."""
+        address = core.settings[DmarcConfig].report_address
+        if not address:
+            return []
+        value = f"v=DMARC1; p=none; rua=mailto:{address}; ruf=mailto:{address}"
+        words = "DMARC, watching at first; quarantine and reject once the reports show that all mail of yours passes"
+        records = [DnsRecord(f"_dmarc.{domain}", "TXT", value, words)]
+        host = to_ascii(Address.parse(address).domain)
+        if to_ascii(domain) == host:
+            others = {to_ascii(name) for name in (*core.settings[CoreConfig].domains, *core.store.directory.domains())}
+            records += [
+                DnsRecord(f"{other}._report._dmarc.{host}", "TXT", "v=DMARC1", f"takes the DMARC reports about {other}")
+                for other in sorted(others)
+                if self._organization(other) != self._organization(host)
+            ]
+        return records
+
+    @hookimpl
+    def calls(self) -> Sequence[tuple[str, Callable[..., Any]]]:
+        """What `palomar dmarc` asks."""
+        return [
+            ("dmarc.pending", self._pending),
+            ("dmarc.report", self._report),
+            ("dmarc.received", self._received),
+            ("dmarc.failures", self._failures),
+        ]
+
+    async def _pending(self, core: Core) -> list[dict[str, Any]]:
+        """What was counted and is not reported yet, by day and domain."""
+        return [
+            {
+                "day": day * DAY_S,
+                "domain": domain,
+                "messages": sum(tally.rows.values()) + tally.more,
+                "passed": sum(count for row, count in tally.rows.items() if row.dkim or row.spf),
+                "rows": len(tally.rows),
+                "addresses": list(tally.published.addresses) if tally.published is not None else [],
+            }
+            for (day, domain), tally in self.tallies.all()
+        ]
+
+    async def _report(self, core: Core, *, domain: str) -> str:
+        """The newest report about a domain as it would be sent now."""
+        name = to_ascii(normal_domain(domain))
+        for key, tally in reversed(self.tallies.all()):
+            if key[1] == name and tally.published is not None:
+                return self.reporter.report(key, tally).decode()
+        raise NotFoundError(f"nothing is counted for {domain}")
+
+    async def _received(
+        self, core: Core, *, by: str = "source", domain: str = "", days: int = 30
+    ) -> list[dict[str, Any]]:
+        """Sums over the reports of others."""
+        chosen: By = next(one for one in get_args(By) if one == by)
+        since, name = int(core.now()) - days * DAY_S, to_ascii(normal_domain(domain)) if domain else ""
+        return await core.store.soft.read(lambda db: summed(db, chosen, name, since)) or []
+
+    async def _failures(self, core: Core, *, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest failure reports."""
+        return await core.store.soft.read(lambda db: failures(db, limit)) or []
