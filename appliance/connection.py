@@ -8,6 +8,7 @@ and bounds a peer that does not read. It owns TLS, so that STARTTLS is a call an
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import itertools
 import os
@@ -592,7 +593,16 @@ def _ends(name: Any) -> tuple[str, int]:
 
 
 class ConnectError(ApplianceError):
-    """No connection could be made."""
+    """No connection could be made. `ours`: because of our own network, whoever was to be reached."""
+
+    def __init__(self, text: str, *, ours: bool = False) -> None:
+        super().__init__(text)
+        self.ours = ours
+
+
+_OUR_OWN = frozenset(
+    (errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EMFILE, errno.ENFILE)
+)
 
 
 async def connect(
@@ -629,7 +639,7 @@ async def connect(
         connection.abort()
         # asyncio's own text is no reason: "Connect call failed".
         words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise ConnectError(f"{host}:{port}: {words}") from error
+        raise ConnectError(f"{host}:{port}: {words}", ours=error.errno in _OUR_OWN) from error
     except BaseException:
         connection.abort()
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -226,6 +226,17 @@ class Attempts:
             log.exception("transport %s failed to say how long it tries", route.transport)
             return usual
         return found if isinstance(found, Schedule) else usual
+
+    def forgive(self, routes: Collection[Route] | None) -> None:
+        """Let transports, of some routes or all, forget who was out of reach; one may know by a method `forgive`."""
+        names = self.transports.keys() if routes is None else {route.transport for route in routes}
+        for name in names:
+            if (forgive := getattr(self.transports.get(name), "forgive", None)) is None:
+                continue
+            try:
+                forgive()
+            except (Exception, SystemExit):
+                log.exception("transport %s failed to forget who was out of reach", name)
 
     async def call_out(self, recipient: Recipient, route: Route) -> Reply:
         """What the next hop of a route says to RCPT; a transport answers by a method `call_out`. Raises DeliveryError.

@@ -78,6 +78,7 @@ class QueueDesk:
             ]
             routes = {Route(*way) for way in itertools.chain.from_iterable(pieces)}
         self._hand().forgive(routes)
+        self._attempts.forgive(routes)
         return await self._change(found, queuedesk.retry)
 
     async def reroute(self, selection: Selection, route: Route | None) -> int:

@@ -7,6 +7,7 @@ one message on its way (`prepare`, `transaction`), and connections kept for the 
 from __future__ import annotations
 
 from appliance.smtpclient.client import SmtpClient
+from appliance.smtpclient.deadhosts import DeadHosts
 from appliance.smtpclient.dial import reach
 from appliance.smtpclient.hop import (
     CertificateCheck,
@@ -25,6 +26,7 @@ from appliance.smtpclient.pool import SmtpPool
 __all__ = [
     "CertificateCheck",
     "Contexts",
+    "DeadHosts",
     "Hop",
     "HopError",
     "Login",

@@ -37,6 +37,7 @@ class SmtpClient:
         "_dirty",
         "allowance",
         "connection",
+        "greeted",
         "hop",
         "machine",
         "opened_at",
@@ -52,6 +53,7 @@ class SmtpClient:
         self.hop = hop
         self.peer = peer_text(hop.host, connection.peer_ip, connection.peer_port or hop.port)
         self.usable = True
+        self.greeted = False  # it has said something that is SMTP
         self.sent = 0  # messages given to this connection
         self.opened_at = connection.loop.time()
         self.used_at = 0.0  # the pool's note: the loop's time of the last use
@@ -231,6 +233,7 @@ class SmtpClient:
         except ProtocolError as error:
             raise self._broken("4.5.0", f"no SMTP in the answer to {verb}: {error}") from error
         assert isinstance(event, Answer)
+        self.greeted = True
         if event.reply.code == 421 or event.verb == UNASKED:
             self.usable = False
             raise HopError(event.reply, peer=self.peer)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from appliance.connection import ConnectError, Connection, connect
 from appliance.mail.reply import Reply
 from appliance.smtpclient.client import SmtpClient, peer_text, tls_name
+from appliance.smtpclient.deadhosts import DeadHosts
 from appliance.smtpclient.hop import Contexts, Hop, HopError, Observer
 from appliance.tlslink import TlsError
 from appliance.wire.smtp_client import ClientMachine
@@ -31,12 +32,16 @@ async def reach(
     *,
     stagger_s: float = STAGGER_S,
     observer: Observer | None = None,
+    dead: DeadHosts | None = None,
 ) -> AsyncGenerator[SmtpClient, None]:
-    """Yield a client ready for MAIL; asked again, one by the next address. Raises HopError when the last one failed."""
+    """Yield a client ready for MAIL; asked again, one by the next address. Raises HopError when the last one failed.
+
+    With `dead`, addresses that are known not to answer are passed over.
+    """
     left = deque(addresses[:MAX_ADDRESSES])
     while left:
         try:
-            client = await _ready(hop, left, contexts, stagger_s, observer)
+            client = await _ready(hop, left, contexts, stagger_s, observer, dead)
         except HopError:
             if not left:
                 raise
@@ -45,26 +50,38 @@ async def reach(
 
 
 async def _ready(
-    hop: Hop, left: deque[str], contexts: Contexts, stagger_s: float, observer: Observer | None
+    hop: Hop,
+    left: deque[str],
+    contexts: Contexts,
+    stagger_s: float,
+    observer: Observer | None,
+    dead: DeadHosts | None,
 ) -> SmtpClient:
     """Connect to one of the addresses, taking those that were tried from `left`, and greet it."""
-    address, dialled = await _race(hop, left, contexts, stagger_s)
+    address, dialled = await _race(hop, left, contexts, stagger_s, dead)
     while True:
         client = SmtpClient(*dialled, hop)
+        started_at = client.opened_at
         try:
             await client.greet(contexts)
+            if dead is not None:
+                dead.answered(address, hop.port)
             if observer is not None:
                 observer.connected(client)
             return client
         except HopError as error:
             client.abort()
+            if dead is not None and not client.greeted:
+                dead.failed(address, hop.port, started_at, client.connection.loop.time(), error.reply.text)
+            elif dead is not None:
+                dead.answered(address, hop.port)
             if observer is not None:
                 observer.failed(client, error)
             weaker = _weaker(hop, error)
             if weaker is None:
                 raise
         hop = weaker
-        dialled = await _dial(hop, address, contexts)
+        dialled = await _dial(hop, address, contexts, None)
 
 
 def _weaker(hop: Hop, error: HopError) -> Hop | None:
@@ -75,18 +92,20 @@ def _weaker(hop: Hop, error: HopError) -> Hop | None:
     return replace(hop, tls="off") if hop.tls == "opportunistic" and error.in_tls else None
 
 
-async def _race(hop: Hop, left: deque[str], contexts: Contexts, stagger_s: float) -> tuple[str, _Dialled]:
+async def _race(
+    hop: Hop, left: deque[str], contexts: Contexts, stagger_s: float, dead: DeadHosts | None
+) -> tuple[str, _Dialled]:
     """The first address that connects. Raises the last HopError when none does."""
     if len(left) == 1:
         address = left.popleft()
-        return address, await _dial(hop, address, contexts)
+        return address, await _dial(hop, address, contexts, dead)
     running: dict[asyncio.Task[_Dialled], str] = {}
     failure: HopError | None = None
     try:
         while left or running:
             if left:
                 address = left.popleft()
-                running[asyncio.create_task(_dial(hop, address, contexts))] = address
+                running[asyncio.create_task(_dial(hop, address, contexts, dead))] = address
             timeout = stagger_s if left else None
             done, _ = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -115,10 +134,14 @@ async def _call_off(running: dict[asyncio.Task[_Dialled], str]) -> list[str]:
     return list(running.values())
 
 
-async def _dial(hop: Hop, address: str, contexts: Contexts) -> _Dialled:
+async def _dial(hop: Hop, address: str, contexts: Contexts, dead: DeadHosts | None) -> _Dialled:
     """One TCP connection, with TLS at once where the hop wants that. Raises HopError."""
     machine = ClientMachine(lmtp=hop.lmtp)
     peer = peer_text(hop.host, address, hop.port)
+    loop = asyncio.get_running_loop()
+    started_at = loop.time()
+    if dead is not None and (why := dead.why_not(address, hop.port, started_at)):
+        raise HopError(Reply(451, "4.4.1", f"not asked again so soon: {why}"), peer=peer)
     family = ":" in address
     try:
         connection = await connect(
@@ -131,6 +154,8 @@ async def _dial(hop: Hop, address: str, contexts: Contexts) -> _Dialled:
             server_hostname=tls_name(hop),
         )
     except ConnectError as error:
+        if dead is not None and not error.ours:
+            dead.failed(address, hop.port, started_at, loop.time(), f"cannot connect: {error}")
         raise HopError(Reply(451, "4.4.1", f"cannot connect: {error}"), peer=peer) from error
     except TlsError as error:
         reply = Reply(451, "4.7.5", f"TLS could not be agreed: {error}")

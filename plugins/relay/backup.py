@@ -36,6 +36,7 @@ class BackupTransport(RelayTransport):
 
     def __init__(self, core: Core) -> None:
         super().__init__(core)
+        self._dead = None  # it asks by itself whether they are back
         self._away: dict[Route, set[str]] = {}  # the domains of the mail that waits for it
         self._probing: asyncio.Task[None] | None = None
 

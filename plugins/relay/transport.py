@@ -19,7 +19,18 @@ from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
-from appliance.smtpclient import Contexts, Hop, HopError, SmtpClient, SmtpPool, Timeouts, TlsPolicy, outcomes_of, reach
+from appliance.smtpclient import (
+    Contexts,
+    DeadHosts,
+    Hop,
+    HopError,
+    SmtpClient,
+    SmtpPool,
+    Timeouts,
+    TlsPolicy,
+    outcomes_of,
+    reach,
+)
 from appliance.smtpclient.demand import demands_tls, no_secured_way
 from plugins.relay.config import Identity, RelayConfig
 from plugins.relay.exchangers import in_order, interleaved, named_host, same_host
@@ -47,6 +58,7 @@ class RelayTransport:
         self._core = core
         self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
         config = core.settings[RelayConfig]
+        self._dead: DeadHosts | None = DeadHosts()  # by all domains whose mail such a host takes
         self._pool = SmtpPool(idle_s=config.idle_seconds, max_messages=config.messages_per_connection)
 
     def deliveries(self, route: Route) -> int:
@@ -77,6 +89,11 @@ class RelayTransport:
                 finally:
                     await client.quit()
         raise HopError(Reply(451, "4.4.1", "no host answered"), peer="")
+
+    def forgive(self) -> None:
+        """Let hosts that did not answer be tried at once."""
+        if self._dead is not None:
+            self._dead.forgive()
 
     async def close(self) -> None:
         """End the connections that are kept."""
@@ -113,7 +130,9 @@ class RelayTransport:
                 if port := named_host(domain)[1]:
                     own = replace(own, port=port)
                 hop = await self._terms(_as(identity, own), host, protection)
-                async with aclosing(reach(hop, addresses, self._contexts, observer=protection)) as clients:
+                async with aclosing(
+                    reach(hop, addresses, self._contexts, observer=protection, dead=self._dead)
+                ) as clients:
                     async for client in clients:
                         self._refuse_own(client, domain)
                         yield client

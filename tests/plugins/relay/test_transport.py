@@ -275,3 +275,25 @@ async def test_some_mail_leaves_under_another_name_and_address(tmp_path: Path) -
 def test_identities_that_are_none() -> None:
     made = Identity(senders=("a b",), recipients=("-",), own_name="-", source_addresses=("x",))
     assert [problem.setting for problem in made.problems()] == ["senders", "recipients", "own_name", "source_addresses"]
+
+
+SHARED = """
+b.test. MX 10 mx.c.test.
+b.test. MX 20 mx2.c.test.
+d.test. MX 10 mx.c.test.
+mx.c.test. A 127.0.0.1
+mx2.c.test. A 127.0.0.2
+"""
+
+
+async def test_a_dead_host_is_known_to_all_domains_whose_mail_it_takes(tmp_path: Path) -> None:
+    async with world(tmp_path, SHARED) as place:
+        await place.serve("127.0.0.2")
+        assert (await place.send("b.test")).status == "delivered"  # by the second host
+        back = await place.serve("127.0.0.1")
+        outcome = await place.send("d.test")
+        assert (outcome.status, outcome.unreachable, back.sessions) == ("deferred", True, [])
+        assert "not asked again so soon" in outcome.reply.text
+        assert place.relay is not None
+        place.relay.forgive()
+        assert (await place.send("d.test")).status == "delivered"
