@@ -47,11 +47,11 @@ class Attachments:
         if not self._core.intake.router.from_outside(session):
             return None
         if len(message.text) > LARGE:
-            return await asyncio.to_thread(_looked, message, config)
-        return _looked(message, config)
+            return await asyncio.to_thread(looked, message, config)
+        return looked(message, config)
 
 
-def _looked(message: Message, config: AttachmentsConfig) -> list[Finding]:
+def looked(message: Message, config: AttachmentsConfig) -> list[Finding]:
     found: dict[str, Finding] = {}
     for number, part in enumerate(message.structure.walk()):
         if number >= MAX_PARTS:

@@ -29,6 +29,7 @@ NAME, OWN = "bayes", "bayes.own"
 JUNK = "Junk"
 MAX_MOVED = 200  # messages of one move that are learnt; those after them are not
 MAX_RECENT = 64  # messages between their score and their judgement
+LARGE = 256 * 1024  # octets of a text from which a thread reads it
 UNSURE = 0.2  # of STRONGEST, either way
 ZONE_NAMES = ("header", "subject", "text", "shape", "links")
 
@@ -61,7 +62,8 @@ class Bayes:
         """Compare a stranger's message with the base."""
         if not self._core.intake.router.from_outside(session):
             return None
-        tokens = tokens_of(message)
+        large = len(message.text) > LARGE  # its parts take time to find, whatever is looked at in them
+        tokens = await asyncio.to_thread(tokens_of, message) if large else tokens_of(message)
         verdict = classify(tokens, self._memory.base)
         finding = self._finding(NAME, verdict, self._score(verdict, self._memory.base))
         self._recent[id(envelope)] = Recent(envelope, tokens, finding, verdict)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from appliance.mail.headers import Field
+
+PIECE = 64 * 1024  # octets of a text that are prepared at a time: full of blanks they take forty times as much
 
 _SPACES = re.compile(rb"[ \t\r\n]+")
 _BLANKS = re.compile(rb"[ \t]+")
@@ -22,30 +24,66 @@ def relaxed_field(raw: bytes) -> bytes:
     return name.strip(b" \t").lower() + b":" + _SPACES.sub(b" ", value).strip(b" ") + b"\r\n"
 
 
-def simple_body(body: bytes) -> bytes:
-    """Without empty lines at the end; an empty text is one line end."""
-    return _without_empty_lines(body) + b"\r\n"
+def simple_body(body: bytes | memoryview) -> Iterator[bytes]:
+    """The text in pieces, without empty lines at the end; an empty text is one line end."""
+    yield from _without_empty_lines(_simple_pieces(body))
+    yield b"\r\n"
 
 
-def relaxed_body(body: bytes) -> bytes:
-    """Blanks within lines as one space, none at their ends, no empty lines at the end; an empty text stays empty."""
-    if b"\t" in body or b"  " in body:
-        body = _BLANKS.sub(b" ", body)
-    if b" \r\n" in body or body.endswith(b" "):
-        body = body.replace(b" \r\n", b"\r\n").removesuffix(b" ")
-    kept = _without_empty_lines(body)
-    return kept + b"\r\n" if kept else b""
+def relaxed_body(body: bytes | memoryview) -> Iterator[bytes]:
+    """The text in pieces: blanks within lines as one space, none at their ends, no empty lines at the end.
+
+    An empty text stays empty.
+    """
+    kept = False
+    for piece in _without_empty_lines(_relaxed_pieces(body)):
+        kept = True
+        yield piece
+    if kept:
+        yield b"\r\n"
 
 
-def _without_empty_lines(body: bytes) -> bytes:
-    end = len(body)
-    while body.endswith(b"\r\n", 0, end):
-        end -= 2
-    return body[:end]
+def _simple_pieces(body: bytes | memoryview) -> Iterator[bytes]:
+    """Pieces that end in no half of a line end."""
+    rest = b""
+    for start in range(0, len(body), PIECE):
+        data = rest + bytes(body[start : start + PIECE])
+        rest = data[len(data.removesuffix(b"\r")) :]
+        yield data.removesuffix(b"\r")
+    yield rest
+
+
+def _relaxed_pieces(body: bytes | memoryview) -> Iterator[bytes]:
+    """Pieces that end in no half of a line end and in no blanks that others may follow."""
+    rest = b""
+    for start in range(0, len(body), PIECE):
+        data = rest + bytes(body[start : start + PIECE])
+        if b"\t" in data or b"  " in data:
+            data = _BLANKS.sub(b" ", data)
+        if b" \r\n" in data:
+            data = data.replace(b" \r\n", b"\r\n")
+        rest = data[len(data.rstrip(b" \r")) :]
+        yield data[: len(data) - len(rest)]
+    yield rest.removesuffix(b" ")
+
+
+def _without_empty_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    held = 0  # line ends that are the last, unless something follows
+    for piece in pieces:
+        end = len(piece)
+        while piece.endswith(b"\r\n", 0, end):
+            end -= 2
+        if end:
+            while held:
+                count = min(held, PIECE)
+                held -= count
+                yield b"\r\n" * count
+            yield piece[:end]
+        held += (len(piece) - end) // 2
 
 
 FIELDS: dict[str, Callable[[bytes], bytes]] = {"simple": simple_field, "relaxed": relaxed_field}
-BODIES: dict[str, Callable[[bytes], bytes]] = {"simple": simple_body, "relaxed": relaxed_body}
+BODIES: dict[str, Callable[[bytes | memoryview], Iterator[bytes]]] = {"simple": simple_body, "relaxed": relaxed_body}
 
 
 def select(header: bytes, fields: Sequence[Field], names: Sequence[str]) -> list[bytes]:

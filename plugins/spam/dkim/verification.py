@@ -45,11 +45,11 @@ class Verdict:
 
 
 class Bodies:
-    """The hashes of one message's body, each form made once."""
+    """The hashes of one message's body, each form made once and never held as a whole."""
 
     def __init__(self, message: Message) -> None:
         self._message = message
-        self._forms: dict[str, bytes] = {}
+        self._lengths: dict[str, int] = {}
         self._hashes: dict[tuple[str, str], bytes] = {}
 
     async def digest(self, form: str, algorithm: str = "sha256") -> bytes:
@@ -57,24 +57,23 @@ class Bodies:
         key = (form, algorithm)
         if key not in self._hashes:
             if len(self._message.text) > LARGE:
-                self._hashes[key] = await asyncio.to_thread(self._digest, *key)
+                await asyncio.to_thread(self._hash, *key)
             else:
-                self._hashes[key] = self._digest(*key)
+                self._hash(*key)
         return self._hashes[key]
 
     async def length(self, form: str) -> int:
         """Octets of the body in that form."""
-        if form not in self._forms:
-            await asyncio.to_thread(self._form, form)
-        return len(self._forms[form])
+        if form not in self._lengths:
+            await self.digest(form)
+        return self._lengths[form]
 
-    def _form(self, form: str) -> bytes:
-        if form not in self._forms:
-            self._forms[form] = BODIES[form](bytes(self._message.text))
-        return self._forms[form]
-
-    def _digest(self, form: str, algorithm: str) -> bytes:
-        return hashlib.new(algorithm, self._form(form)).digest()
+    def _hash(self, form: str, algorithm: str) -> None:
+        made, length = hashlib.new(algorithm), 0
+        for piece in BODIES[form](self._message.text):
+            made.update(piece)
+            length += len(piece)
+        self._hashes[form, algorithm], self._lengths[form] = made.digest(), length
 
 
 async def verify(message: Message, names: Names, *, now: float | None) -> list[Verdict]:

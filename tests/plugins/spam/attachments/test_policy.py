@@ -126,6 +126,6 @@ def test_any_octets_are_listed_or_refused(noise: bytes, place: int, change: byte
 def test_base64_of_anything_is_looked_at(content: bytes) -> None:
     encoded = base64.b64encode(b"MZ" + content)
     text = b"From: a\r\nContent-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + encoded + b"\r\n"
-    from plugins.spam.attachments.policy import _looked
+    from plugins.spam.attachments.policy import looked
 
-    assert {finding.result for finding in _looked(Message.parse(text), AttachmentsConfig())} == {"program"}
+    assert {finding.result for finding in looked(Message.parse(text), AttachmentsConfig())} == {"program"}
