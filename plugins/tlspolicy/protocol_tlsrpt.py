@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,8 @@ import msgspec
 
 from appliance.errors import AddressError, ApplianceError
 from appliance.mail.address import Address
+from appliance.mail.packed import PackedError, gunzip
+from appliance.mail.text import one_line
 
 MAX_URIS: Final = 10  # of one record
 MAX_PACKED: Final = 1 << 20  # octets of a compressed report
@@ -219,7 +220,12 @@ class Received:
 def read_report(data: bytes, *, packed: bool) -> Received:
     """Read a report. Raises TlsrptError, past MAX_PACKED and MAX_REPORT too: a small file can unpack to gigabytes."""
     if packed:
-        data = _unpacked(data)
+        if len(data) > MAX_PACKED:
+            raise TlsrptError(f"the compressed report has more than {MAX_PACKED} octets")
+        try:
+            data = gunzip(data, MAX_REPORT)
+        except PackedError as error:
+            raise TlsrptError(f"the report: {error}") from error
     if len(data) > MAX_REPORT:
         raise TlsrptError(f"the report has more than {MAX_REPORT} octets")
     try:
@@ -235,21 +241,6 @@ def read_report(data: bytes, *, packed: bool) -> Received:
         _cut(report.date_range.end_datetime),
         tuple(_received(entry) for entry in report.policies),
     )
-
-
-def _unpacked(data: bytes) -> bytes:
-    if len(data) > MAX_PACKED:
-        raise TlsrptError(f"the compressed report has more than {MAX_PACKED} octets")
-    unpacker = zlib.decompressobj(31)  # gzip alone
-    try:
-        plain = unpacker.decompress(data, MAX_REPORT + 1)
-    except zlib.error as error:
-        raise TlsrptError(f"the report cannot be unpacked: {error}") from error
-    if len(plain) > MAX_REPORT:
-        raise TlsrptError(f"the report unpacks to more than {MAX_REPORT} octets")
-    if not unpacker.eof:
-        raise TlsrptError("the compressed report is cut short")
-    return plain
 
 
 def _received(entry: _Entry) -> ReceivedPolicy:
@@ -272,5 +263,5 @@ def _received(entry: _Entry) -> ReceivedPolicy:
 
 
 def _cut(text: str) -> str:
-    """Fit for a table: one line, no control characters, not too long."""
-    return "".join(char if char.isprintable() else " " for char in text[:MAX_TEXT])
+    """Fit for a table."""
+    return one_line(text, MAX_TEXT)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import gzip
 import logging
 import secrets
-from binascii import b2a_base64
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING
 
 from appliance.config import CoreConfig
 from appliance.core import Core
+from appliance.dailycounts import DAY_S, Key
 from appliance.dns import DnsError
 from appliance.errors import ApplianceError
 from appliance.https import HttpsError, Request, ask
 from appliance.mail.address import Address
+from appliance.mail.attached import Attached, mail_with_file
 from appliance.mail.dates import format_date
 from appliance.mail.edited import Edited
 from appliance.mail.envelope import NOTIFY_NEVER, Envelope, Recipient
@@ -30,10 +30,7 @@ from appliance.mail.session import Session
 from plugins.tlspolicy.config import TlspolicyConfig
 from plugins.tlspolicy.own import report_address
 from plugins.tlspolicy.protocol_tlsrpt import Counted, https_target, mail_address, write_report
-from plugins.tlspolicy.tally import DAY_S, Tallies
-
-if TYPE_CHECKING:
-    from plugins.tlspolicy.tally import Key
+from plugins.tlspolicy.tally import Tallies
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +54,9 @@ class Reporter:
         if self._core.time_state == "unset" or self._core.now() % DAY_S < self._offset_s:
             return
         self._tallies.give_up_old()
-        for key, counted in self._tallies.due()[:MAX_PER_TURN]:
+        for key, tally in self._tallies.due()[:MAX_PER_TURN]:
             uris = await self._tallies.uris(key[1])
-            if not uris or await self._send(key, counted, uris):
+            if not uris or await self._send(key, list(tally.counted.values()), uris):
                 self._tallies.done(key)
 
     async def _send(self, key: Key, counted: Sequence[Counted], uris: Sequence[str]) -> bool:
@@ -138,9 +135,7 @@ def compose(
 ) -> Message:
     """The mail with one report (section 5.3). `begin` and `now` are epoch seconds."""
     submitter = to_ascii(sender.domain)
-    name = f"{submitter}!{domain}!{begin}!{begin + DAY_S - 1}.json.gz"
-    boundary = f"=_tlsrpt_{secrets.token_hex(8)}"
-    lines = [
+    fields = [
         f"From: TLS reports <{sender}>",
         f"To: <{to}>",
         f"Date: {format_date(now)}",
@@ -151,26 +146,7 @@ def compose(
         f"TLS-Report-Submitter: {submitter}",
         "TLS-Required: No",
         "Auto-Submitted: auto-generated",
-        "MIME-Version: 1.0",
-        'Content-Type: multipart/report; report-type="tlsrpt";',
-        f' boundary="{boundary}"',
-        "",
-        f"--{boundary}",
-        "Content-Type: text/plain; charset=us-ascii",
-        "",
-        f"This is an aggregate TLS report about mail sent by {submitter} to {domain}.",
-        "",
-        f"--{boundary}",
-        f"Content-Type: {_MEDIA_TYPE}",
-        "Content-Transfer-Encoding: base64",
-        f'Content-Disposition: attachment; filename="{name}"',
-        "",
-        *_base64_lines(packed),
-        f"--{boundary}--",
-        "",
     ]
-    return Message.parse("\r\n".join(lines).encode())
-
-
-def _base64_lines(data: bytes) -> list[str]:
-    return [b2a_base64(data[start : start + 57], newline=False).decode() for start in range(0, len(data), 57)]
+    text = [f"This is an aggregate TLS report about mail sent by {submitter} to {domain}."]
+    file = Attached(f"{submitter}!{domain}!{begin}!{begin + DAY_S - 1}.json.gz", _MEDIA_TYPE, packed)
+    return mail_with_file(fields, text, file, kind='multipart/report; report-type="tlsrpt"')

@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from appliance.dailycounts import DailyCounts
 from appliance.dns import DnsError
-from appliance.store.database import Database
 from plugins.tlspolicy.protocol_tlsrpt import AppliedPolicy, Counted, Failure, report_uris
 
 if TYPE_CHECKING:
     from appliance.dns import Resolver
 
-DAY_S = 86_400
-MAX_DOMAINS = 2000  # of one day; what comes on top is not counted
 MAX_POLICIES = 50  # of one domain and day
 MAX_KINDS = 100  # of failures of one policy; what comes on top counts as one of no further detail
-KEEP_DAYS = 3  # a report that could not be sent for so long is given up
-
-Key = tuple[int, str]  # the day since the epoch (UTC), the domain
 
 
 @dataclass(slots=True)
@@ -50,19 +45,29 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Row]).decode
 
 
-class Tallies:
+def _pack(tally: Tally) -> bytes:
+    return _encode([Row(one.policy, one.successes, list(one.failures.items())) for one in tally.counted.values()])
+
+
+def _merge(tally: Tally, data: bytes) -> None:
+    try:
+        rows = _decode(data)
+    except msgspec.DecodeError:  # of another release
+        return
+    for row in rows:
+        counted = tally.of(row.policy)
+        if counted is not None:
+            counted.successes += row.successes
+            for failure, count in row.failures:
+                counted.failures[failure] = counted.failures.get(failure, 0) + count
+
+
+class Tallies(DailyCounts[Tally]):
     """The counts of the days that are not reported yet. `now` gives epoch seconds."""
 
     def __init__(self, resolver: Resolver, *, now: Callable[[], float]) -> None:
+        super().__init__("tls_count", now=now, new=Tally, pack=_pack, merge=_merge)
         self._resolver = resolver
-        self._now = now
-        self._days: dict[Key, Tally] = {}
-        self._dirty: set[Key] = set()
-
-    @property
-    def today(self) -> int:
-        """The day since the epoch, in UTC."""
-        return int(self._now() // DAY_S)
 
     async def uris(self, domain: str) -> list[str]:
         """Where a domain wants its reports; the resolver's cache answers again and again, that there are none too."""
@@ -87,64 +92,5 @@ class Tallies:
         counted.failures[failure] = counted.failures.get(failure, 0) + 1
 
     def _counted(self, domain: str, policy: AppliedPolicy) -> Counted | None:
-        key = (self.today, domain)
-        tally = self._days.get(key)
-        if tally is None:
-            if sum(day == key[0] for day, _ in self._days) >= MAX_DOMAINS:
-                return None
-            tally = self._days[key] = Tally()
-        self._dirty.add(key)
-        return tally.of(policy)
-
-    def due(self) -> list[tuple[Key, list[Counted]]]:
-        """What was counted on days that are over."""
-        return [(key, list(tally.counted.values())) for key, tally in self._days.items() if key[0] < self.today]
-
-    def done(self, key: Key) -> None:
-        """A report has left, or nobody wants it."""
-        self._days.pop(key, None)
-        self._dirty.add(key)
-
-    def give_up_old(self) -> None:
-        """Forget what could not be reported for too long."""
-        for key in [key for key in self._days if key[0] < self.today - KEEP_DAYS]:
-            self.done(key)
-
-    # ── on the disk ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def load(self, db: Database) -> None:
-        """Read what was counted before. Counts made since the start of this process are added."""
-        for day, domain, data in db.execute("SELECT day, domain, data FROM tls_count").fetchall():
-            try:
-                rows = _decode(data)
-            except msgspec.DecodeError:
-                continue
-            tally = self._days.setdefault((day, domain), Tally())
-            for row in rows:
-                counted = tally.of(row.policy)
-                if counted is not None:
-                    counted.successes += row.successes
-                    for failure, count in row.failures:
-                        counted.failures[failure] = counted.failures.get(failure, 0) + count
-
-    def changes(self) -> Callable[[Database], None] | None:
-        """What writes all changes; None without any."""
-        if not self._dirty:
-            return None
-        rows = {key: self._packed(key) for key in self._dirty}
-        self._dirty = set()
-
-        def write(db: Database) -> None:
-            for (day, domain), data in rows.items():
-                if data is None:
-                    db.execute("DELETE FROM tls_count WHERE day = ? AND domain = ?", (day, domain))
-                else:
-                    db.execute("INSERT OR REPLACE INTO tls_count VALUES (?, ?, ?)", (day, domain, data))
-
-        return write
-
-    def _packed(self, key: Key) -> bytes | None:
-        tally = self._days.get(key)
-        if tally is None:
-            return None
-        return _encode([Row(one.policy, one.successes, list(one.failures.items())) for one in tally.counted.values()])
+        tally = self.of_today(domain)
+        return tally.of(policy) if tally is not None else None

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from appliance import dailycounts
 from appliance.config import CoreConfig, Settings
 from appliance.hookspecs import hookimpl
 from appliance.mail.address import Address
@@ -127,7 +128,7 @@ async def test_what_cannot_be_sent_is_given_up_after_days(tmp_path: Path) -> Non
         for days in range(1, 6):
             await next_day(place)
             await place.policies.turn()
-            assert bool(place.policies.tallies.due()) == (days <= tally.KEEP_DAYS)
+            assert bool(place.policies.tallies.due()) == (days <= dailycounts.KEEP_DAYS)
 
 
 async def test_nobody_is_counted_who_does_not_ask_for_it(tmp_path: Path) -> None:
@@ -140,14 +141,14 @@ async def test_nobody_is_counted_who_does_not_ask_for_it(tmp_path: Path) -> None
 
 
 def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally, "MAX_DOMAINS", 3)
+    monkeypatch.setattr(dailycounts, "MAX_DOMAINS", 3)
     tallies = Tallies(cast(Any, None), now=lambda: NOW)
     for number in range(10):
         tallies.success(f"d{number}.test", AppliedPolicy())
     for number in range(200):
         tallies.failure("d0.test", AppliedPolicy("sts", str(number)), Failure("validation-failure"))
         tallies.failure("d1.test", AppliedPolicy(), Failure("validation-failure", receiving_ip=str(number)))
-    days = {domain: counted for (_, domain), counted in Tallies.due(_tomorrow(tallies))}
+    days = {domain: list(one.counted.values()) for (_, domain), one in Tallies.due(_tomorrow(tallies))}
     assert len(days) == 3
     assert len(days["d0.test"]) == tally.MAX_POLICIES
     [counted] = days["d1.test"]

@@ -210,8 +210,8 @@ class World:
         """Sessions of today by policy type and result."""
         found: dict[str, int] = {}
         self.time += 86_400
-        for (_, name), policies in self.policies.tallies.due():
-            for one in policies if name == domain else ():
+        for (_, name), tally in self.policies.tallies.due():
+            for one in tally.counted.values() if name == domain else ():
                 if one.successes:
                     found[f"{one.policy.type} good"] = one.successes
                 for failure, count in one.failures.items():
