@@ -102,6 +102,12 @@ class Place:
             assert time.monotonic() < deadline, json.dumps(state, indent=1)
         return state
 
+    def until_route(self, nic: str, family: str, address: str, seconds: float = 60) -> None:
+        """Wait until the kernel sends by `nic`: it follows what the state says at once, not before."""
+        deadline = time.monotonic() + seconds
+        while f"dev {nic} " not in (route := self.run(f"ip {family} route get {address}")):
+            assert time.monotonic() < deadline, route
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
@@ -178,10 +184,10 @@ def test_a_mute_router_gives_way_until_it_speaks(place: Place) -> None:
     state = place.until(lambda state: active(state) == nic, 120)
     assert "does not answer" in next(one["reason"] for one in state["uplinks"] if one["nic"] == "office")
     for family, address in (("-4", "192.0.2.1"), ("-6", "2001:db8::1")):
-        assert f"dev {nic} " in place.run(f"ip {family} route get {address}")
+        place.until_route(nic, family, address)
     place.office.loss = LOSS
     place.until(lambda state: active(state) == "office", 120)
-    assert "dev office " in place.run("ip -4 route get 192.0.2.1")
+    place.until_route("office", "-4", "192.0.2.1")
 
 
 def test_ports_are_open_as_roles_are(place: Place) -> None:
