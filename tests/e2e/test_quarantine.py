@@ -96,6 +96,8 @@ def test_held_told_released_and_there(appliance: Appliance, tmp_path: Path) -> N
     assert ask(appliance, "quarantine.list") == []
     learnt = {row["account"]: row["ham"] for row in ask(appliance, "bayes.status")}
     assert learnt == {"(all)": 1, ANA: 1}
+    (weight,) = ask(appliance, "spam.weights")
+    assert (weight["check"], weight["right"], weight["wrong"]) == ("HOAX_YES", 0, 1)
 
 
 def test_the_administrator_s_way(appliance: Appliance) -> None:

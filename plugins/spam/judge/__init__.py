@@ -10,6 +10,8 @@ from appliance.config import Section
 from appliance.core import Core
 from appliance.hookspecs import hookimpl
 from plugins.spam.judge.config import JudgeConfig
+from plugins.spam.judge.experience import Experience
+from plugins.spam.judge.protocol_weights import Weights
 from plugins.spam.judge.verdicts import Judge
 
 
@@ -27,4 +29,5 @@ def commands() -> Sequence[click.Command]:
 
 @hookimpl
 def hooks(core: Core) -> Sequence[object]:
-    return [Judge(core)]
+    weights = Weights()
+    return [Judge(core, weights), Experience(core, weights)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from appliance.core import Core
@@ -11,7 +12,8 @@ from appliance.mail.envelope import Recipient
 from appliance.mail.finding import Action, Finding, Judgement
 from appliance.store import Account
 from plugins.spam.judge.config import JudgeConfig, Thresholds
-from plugins.spam.judge.why import read_rows
+from plugins.spam.judge.protocol_weights import Weights, key_of
+from plugins.spam.judge.why import read_rows, weighed
 
 CRLF = "\r\n"
 SHOWN = 12  # findings named in X-Spam-Status
@@ -24,8 +26,9 @@ _SEVERITY: dict[Action, int] = {"accept": 0, "junk": 1, "quarantine": 2, "defer"
 class Judge:
     """One judgement that a person can read."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, weights: Weights | None = None) -> None:
         self._core = core
+        self._weights = weights or Weights()
 
     @hookimpl
     async def judge_recipient(
@@ -34,14 +37,21 @@ class Judge:
         """By score, unless a finding demands something severer alone (a virus) or cannot be done without."""
         config = self._core.settings[JudgeConfig]
         wanted = limits(config, recipient, account)
-        score = sum(finding.score for finding in findings)
+        factors = [self._weights.factor(finding) for finding in findings]
+        found = [
+            finding if factor == 1 else replace(finding, score=finding.score * factor)
+            for finding, factor in zip(findings, factors, strict=True)
+        ]
+        score = sum(finding.score for finding in found)
         action: Action = next((step for step, name in _STEPS if 0 < wanted[name] <= score), "accept")
-        reason = _reason(findings) if action != "accept" else ""
+        reason, demanded_by = (_reason(found), "") if action != "accept" else ("", "")
         for finding in findings:
             demanded = "defer" if finding.result == "unavailable" and finding.absence == "defer" else finding.action
             if demanded is not None and _SEVERITY[demanded] > _SEVERITY[action]:
                 action, reason = demanded, f"{finding.name}: {finding.text or finding.result}"
-        return Judgement(action, score, reason, _header(findings, score, action, wanted))
+                demanded_by = finding.name
+        header = _header(found, score, action, wanted)
+        return Judgement(action, score, reason, header, demanded=demanded_by, note=weighed(findings, factors))
 
     @hookimpl
     def calls(self) -> Sequence[tuple[str, Callable[..., Any]]]:
@@ -82,6 +92,6 @@ def _header(findings: Sequence[Finding], score: float, action: Action, wanted: d
     """X-Spam-Flag and X-Spam-Status as SpamAssassin writes them, since programs file by these."""
     spam = action != "accept" or 0 < wanted["tag_score"] <= score
     weighing = sorted((one for one in findings if one.score), key=lambda one: -abs(one.score))[:SHOWN]
-    tests = f",{CRLF}\t".join(f"{one.name}_{one.result}".upper() for one in weighing) or "none"
+    tests = f",{CRLF}\t".join(f"{key_of(one)}={one.score:.2f}" for one in weighing) or "none"
     status = f"X-Spam-Status: {'Yes' if spam else 'No'}, score={score:.1f} required={wanted['junk_score']:.1f}"
     return f"{'X-Spam-Flag: YES' + CRLF if spam else ''}{status}{CRLF}\ttests={tests}{CRLF}".encode("ascii", "replace")

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from appliance.mail.finding import Finding
 from appliance.planning import FILTERS
 from appliance.trace import TraceRow
+from plugins.spam.judge.protocol_weights import key_of
+
+MAX_WEIGHED = 12  # checks that are named
 
 _FOUND = re.compile(
     r"(?P<score>[+-]\d+\.\d+) (?P<name>\S+) (?P<result>\S+?)(?: for (?P<recipient>\S+))?: (?P<text>.*)", re.DOTALL
 )
 _EVIDENCE = re.compile(r"(?P<text>.*?) \[(?P<evidence>.*)\]", re.DOTALL)
-_JUDGED = re.compile(r"(?P<recipient>\S+): (?P<action>\w+) at (?P<score>-?\d+\.\d+)(?:, (?P<text>.*))?", re.DOTALL)
+_JUDGED = re.compile(
+    r"(?P<recipient>\S+): (?P<action>\w+) at (?P<score>-?\d+\.\d+)(?:, (?P<text>.*?))?"
+    r"(?: \(weighed: (?P<weighed>[A-Z0-9_.,\- ]*)\))?",
+    re.DOTALL,
+)
+
+
+def weighed(findings: Sequence[Finding], factors: Sequence[float]) -> str:
+    """Which checks counted less, for the trace."""
+    less = [
+        f"{key_of(one)} {factor:.2f}" for one, factor in zip(findings, factors, strict=True) if one.score and factor < 1
+    ]
+    return f"weighed: {', '.join(less[:MAX_WEIGHED])}" if less else ""
 
 
 def read_rows(rows: Iterable[TraceRow]) -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ async def test_the_words_and_the_header(tmp_path: Path) -> None:
     assert verdict.reason == "looks like spam; a.test does not let it"
     assert verdict.header == (
         b"X-Spam-Flag: YES\r\nX-Spam-Status: Yes, score=7.3 required=5.0\r\n"
-        b"\ttests=BAYES_SPAM,\r\n\tSPF_FAIL,\r\n\tDKIM_PASS\r\n"
+        b"\ttests=BAYES_SPAM=4.50,\r\n\tSPF_FAIL=3.00,\r\n\tDKIM_PASS=-0.20\r\n"
     )
     quiet = await judged(tmp_path)
     assert quiet.header == b"X-Spam-Status: No, score=0.0 required=5.0\r\n\ttests=none\r\n"
