@@ -64,6 +64,14 @@ class SmtpConfig:
         "Domains whose waiting mail anybody may have sent at once by ETRN (RFC 1985), such as those we are backup of.",
     )
     etrn_interval: float = setting(60.0, "Seconds between two ETRN commands for one domain.")
+    xclient_networks: tuple[str, ...] = setting(
+        (),
+        "Networks of servers that may say by XCLIENT which client they speak for, its login included, and are then "
+        'treated as that client; "local" for Unix sockets. Judged by the socket, never by an address that was told.',
+    )
+    xforward_networks: tuple[str, ...] = setting(
+        (), 'Networks of servers whose XFORWARD is noted in the trace; nothing is decided by it. "local": Unix sockets.'
+    )
     vrfy: Literal["off", "accounts", "all"] = setting(
         "off", "Who may ask by VRFY and EXPN for addresses of ours: nobody, those who have logged in, or everybody."
     )
@@ -84,6 +92,15 @@ class SmtpConfig:
             if "@" not in entry and not is_network(entry):
                 text = f"{entry!r} is neither an account nor an IP network."
                 yield Problem("priority_from", text, 'Write "ana@office.example" or "192.0.2.0/24".')
+        for name, networks in (
+            ("xclient_networks", self.xclient_networks),
+            ("xforward_networks", self.xforward_networks),
+        ):
+            for text in networks:
+                if text != "local" and not is_network(text):
+                    yield Problem(
+                        name, f"{text!r} is no IP network.", 'Write "192.0.2.7" or "192.0.2.0/24", or "local".'
+                    )
         # 64 KiB is the least that RFC 5321 section 4.5.3.1.7 allows; the store keeps sizes far below 2 GiB.
         yield from within(self, 65_536, 2**31 - 1, "max_size", unit="octets")
         yield from within(self, 100, 100_000, "max_recipients")  # section 4.5.3.1.8: at least 100

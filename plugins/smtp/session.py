@@ -13,9 +13,10 @@ from appliance.connection import WAKE, Connection, ConnectionLostError, IdleTime
 from appliance.core import Core
 from appliance.errors import ProtocolError
 from appliance.mail.reply import Reply
+from appliance.mail.session import Session
 from appliance.stress import Stress
 from appliance.tlslink import TlsError
-from plugins.smtp import dialogue, lookups, transaction
+from plugins.smtp import dialogue, forwarders, lookups, transaction
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.protocol import AuthLine, BadLine, Chunk, Command, SmtpServer
 from plugins.smtp.terms import Terms
@@ -59,6 +60,20 @@ HANDLERS: dict[str, Handler] = {
 }
 
 TURNED_AWAY: dict[str, Handler] = {"QUIT": dialogue.quit_}  # after a 554 greeting
+NOT_YET = frozenset({"RSET", "NOOP", "QUIT"})  # what leaves a server the right to tell more of its client
+
+
+def _settling(handler: Handler) -> Handler:
+    """The command that a client begins with: with it, its server has told all.
+
+    Proxies such as nginx pass on what a client says once they have introduced it: it must not introduce itself.
+    """
+
+    async def first(session: SmtpSession, argument: str) -> None:
+        session.trust_no_more()
+        await handler(session, argument)
+
+    return first
 
 
 class SmtpSession:
@@ -69,6 +84,7 @@ class SmtpSession:
     """
 
     __slots__ = (
+        "_own_extensions",
         "_unwatch",
         "auth_failures",
         "config",
@@ -77,6 +93,7 @@ class SmtpSession:
         "errors",
         "etrn_asked",
         "extensions",
+        "forwarded",
         "handlers",
         "hostname",
         "idle_commands",
@@ -110,10 +127,16 @@ class SmtpSession:
         self.spool_folder = core.settings[CoreConfig].data / SPOOL
         self.extensions = extensions
         self.handlers = HANDLERS
+        self.forwarded: dict[str, str] = {}  # what XFORWARD has told of the next message
         self.etrn_asked = etrn_asked if etrn_asked is not None else {}
         self.stress = stress or Stress()
         self.session = connection.facts(role)
         self.session.quiet = connection.quiet
+        self._own_extensions = extensions
+        if self.config.xclient_networks or self.config.xforward_networks:
+            trusted, lines = forwarders.commands(self.session, self.config)
+            self.handlers = {**HANDLERS, **trusted}
+            self.extensions = [*extensions, *lines]
         self.mail: Mail | None = None
         self.open = True
         self.refused: Reply | None = None  # the last refusal, until plugins have heard of it
@@ -171,6 +194,24 @@ class SmtpSession:
         if self.mail is not None:
             self.mail.close()
             self.mail = None
+            self.forwarded = {}
+
+    def begin_as(self, client: Session) -> None:
+        """Go on as the session of another client, of whom nothing is known but what is told."""
+        self._unwatch()
+        self._unwatch = lambda: None
+        self.session = client
+        self.errors = self.auth_failures = 0
+        self.refused, self.forwarded = None, {}
+        if client.account is not None:
+            self.watch(client.account)
+        more = {"XCLIENT": forwarders.xclient}
+        self.handlers = more | {verb: one if verb in NOT_YET else _settling(one) for verb, one in HANDLERS.items()}
+
+    def trust_no_more(self) -> None:
+        """Take from now on what is a client's own, and nothing that only its server may say."""
+        self.handlers = HANDLERS
+        self.extensions = self._own_extensions
 
     @property
     def hurried(self) -> bool:

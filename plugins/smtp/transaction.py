@@ -21,6 +21,7 @@ from appliance.spool import IN_MEMORY, Spool
 from appliance.store.terms import waiting_for_release
 from plugins.smtp.dialogue import HELLO_FIRST, NO_ARGUMENT
 from plugins.smtp.envelope import parse_mail, parse_rcpt
+from plugins.smtp.forwarders import origin
 from plugins.smtp.protocol import NUL_IN_MESSAGE, STRAY_LINE_END, BodyChunk, BodyEnd, Chunk
 from plugins.smtp.refusal import RefusedError
 from plugins.smtp.submission import NOT_YOURS, believed_author, may_send_as, missing_fields
@@ -250,10 +251,11 @@ async def _receive(session: SmtpSession, mail: Mail | None) -> tuple[BodyEnd, Re
 async def _finish(session: SmtpSession, mail: Mail, refusal: Reply | None) -> None:
     """Hand the message over, or refuse it, and answer: LMTP once per recipient, SMTP once (RFC 2033 section 4.2)."""
     session.mail = None
+    session.forwarded, forwarded = {}, session.forwarded
     session.transactions += 1
     recipients = len(mail.transaction.envelope.recipients)
     try:
-        replies = await _accept(session, mail) if refusal is None else [refusal] * recipients
+        replies = await _accept(session, mail, forwarded) if refusal is None else [refusal] * recipients
     finally:
         mail.close()
     if refusal is not None:
@@ -271,12 +273,13 @@ async def _finish(session: SmtpSession, mail: Mail, refusal: Reply | None) -> No
 # ── the message ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _accept(session: SmtpSession, mail: Mail) -> list[Reply]:
+async def _accept(session: SmtpSession, mail: Mail, forwarded: dict[str, str]) -> list[Reply]:
     transaction = mail.transaction
     assert mail.spool is not None
     took = session.connection.loop.time() - mail.began_at
+    behind = f", for {origin(forwarded)}" if forwarded else ""
     session.core.trace.record(
-        transaction.trace_id, session.session.role, "received", f"from {session.peer}", ms=took * 1000
+        transaction.trace_id, session.session.role, "received", f"from {session.peer}{behind}", ms=took * 1000
     )
     try:
         message = mail.spool.message()

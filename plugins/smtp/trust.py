@@ -28,15 +28,18 @@ def may_hurry(session: Session, allowed: Sequence[str]) -> bool:
         return True
     if session.account is not None and session.account in (name.lower() for name in allowed):
         return True
-    ip = session.peer_ip.partition("%")[0]
-    if not ip:
-        return False
+    return bool(session.peer_ip) and is_in(session.peer_ip, allowed)
+
+
+def is_in(peer_ip: str, networks: Sequence[str]) -> bool:
+    """Whether an address is in one of the networks; entries that are none do not count."""
+    ip = peer_ip.partition("%")[0]
     peer = ipaddress.ip_address(ip)
     if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
         peer = peer.ipv4_mapped
-    return any(peer in network for network in _networks(tuple(allowed)))
+    return any(peer in network for network in _networks(tuple(networks)))
 
 
 @lru_cache(maxsize=8)
-def _networks(allowed: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    return [ipaddress.ip_network(text) for text in allowed if is_network(text)]
+def _networks(texts: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(text) for text in texts if is_network(text)]

@@ -29,7 +29,8 @@ def appliance(make_appliance: Make) -> Iterator[Appliance]:
     with tempfile.TemporaryDirectory(prefix="palomar-lmtp-") as folder:
         shutil.chown(folder, group="postfix")
         Path(folder).chmod(0o2750)
-        made = make_appliance(accounts=(ANA, LUIS, FULL), lmtp_folder=Path(folder))
+        trusted = {"smtp": 'xforward_networks = ["127.0.0.0/8", "local"]'}
+        made = make_appliance(accounts=(ANA, LUIS, FULL), lmtp_folder=Path(folder), inside=trusted)
         made.command("alias", "add", "ñandú@palomar.test", ANA)
         yield made
 
@@ -50,6 +51,7 @@ def peer(appliance: Appliance, port: int, trust: Path) -> Iterator[Postfix]:
         "smtp_tls_loglevel": "1",
         "smtp_host_lookup": "native",
         "smtputf8_enable": "yes",
+        "smtp_send_xforward_command": "yes",
     }
     with Postfix("mx.example.test", settings, ports=[port], mail_domains="example.test") as postfix:
         yield postfix
@@ -64,6 +66,19 @@ def test_mail_arrives_as_it_was_sent_over_tls(appliance: Appliance, peer: Postfi
         assert " with ESMTPS " in letters.header_value(stored, "Received")
         assert letters.header_value(stored, "Return-Path") == f"<{INES}>"
     assert "Verified TLS connection established" in peer.log.read_text()
+
+
+def test_who_brought_it_to_postfix_stands_in_the_trace(appliance: Appliance, peer: Postfix, port: int) -> None:
+    """By XFORWARD: its client is told of, and its queue's id."""
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example.test", timeout=60) as smtp:
+        smtp.sendmail(INES, [ANA], letters.plain("peer-xforward"))
+    inbox(appliance, "peer-xforward")
+
+    def told() -> bool:
+        rows = [row["detail"] for row in appliance.ask("trace", ANA) if row["what"] == "received"]
+        return any("(mx.example.test), for 127.0.0.1 (client.example.test), its id " in row for row in rows)
+
+    wait_for(told, "the client of Postfix in the trace")
 
 
 def test_addresses_and_headers_in_utf8(appliance: Appliance, peer: Postfix, port: int) -> None:

@@ -329,6 +329,9 @@ class FakeDirectory:
     def watch(self, account: str, gone: Callable[[], None]) -> Callable[[], None]:
         return lambda: None
 
+    def usable(self, name: str) -> bool:
+        return name in ACCOUNTS
+
 
 class FakeStore:
     """A store of which a session wants only the directory, and how many messages of its sender wait."""

@@ -1,6 +1,7 @@
 """Whole dialogues as files. Anybody who knows SMTP can add one.
 
-    # Text for people. Directives: `# role: mx|submission|lmtp`, `# peer: IP`, `# tls: on`, `# sizes: whole`,
+    # Text for people. Directives: `# role: mx|submission|lmtp`, `# peer: IP`, `# via: IP` of a proxy, `# tls: on`,
+    # `# sizes: whole`,
     # `# set: name=value`, `# clock: 60` (seconds that pass at each look at the clock).
     S: 220 …                what the server says; `S: (TLS)` a handshake, `S: (closed)` it hangs up
     C: EHLO load.test       what the client sends, with CRLF; several lines in a row are sent in one go
@@ -28,6 +29,7 @@ TRANSCRIPTS = sorted(Path(__file__).parent.joinpath("transcripts").glob("*.txt")
 SIZES = {"whole": 1 << 20, "sevens": 7, "bytes": 1}
 
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))|\{([^{}*]+)\*(\d+)\}")
+LISTS = ("etrn_domains", "priority_from", "xclient_networks", "xforward_networks")
 _SINGLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
 
 
@@ -48,6 +50,7 @@ class Script:
 
     role: str = "mx"
     peer: str = "192.0.2.7"
+    via: str = ""
     tls: bool = False
     sizes: str = ""
     clock: float = 0.0
@@ -63,7 +66,7 @@ def read(path: Path) -> Script:
     speaking = False
     for number, line in enumerate(path.read_text().splitlines(), 1):
         kind, _, rest = line.partition(": ")
-        if directive := re.fullmatch(r"# (role|peer|tls|sizes|clock|set): (.*)", line):
+        if directive := re.fullmatch(r"# (role|peer|via|tls|sizes|clock|set): (.*)", line):
             _direct(script, directive[1], directive[2])
         elif line.startswith("#") or not line:
             continue
@@ -94,7 +97,7 @@ def _direct(script: Script, name: str, value: str) -> None:
     if name == "set":
         key, _, setting = value.partition("=")
         plain = {"True": True, "False": False}.get(setting, int(setting) if setting.isdigit() else setting)
-        script.set[key] = tuple(setting.split(",")) if key in ("etrn_domains", "priority_from") else plain
+        script.set[key] = tuple(setting.split(",")) if key in LISTS else plain
     elif name == "tls":
         script.tls = value == "on"
     elif name == "clock":
@@ -114,6 +117,7 @@ async def test_transcript(path: Path, size: str, tmp_path: Path) -> None:
     machine = SmtpServer(config.max_size, max_discarded=100_000)
     connection = FakeConnection(machine, script.turns, size=SIZES[size])
     connection.peer_ip = "" if script.peer == "unix" else script.peer
+    connection.via = script.via
     connection.loop.step = script.clock
     if script.tls:
         connection.tls = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256, binding=b"binding")
