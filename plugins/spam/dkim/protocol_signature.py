@@ -123,6 +123,14 @@ class KeyRecord:
     testing: bool = False
     strict: bool = False  # i= must be of the very domain d=
     hashes: tuple[str, ...] = ()  # those allowed; empty allows all
+    granularity: str = "*"  # for which local parts it is: DomainKeys alone asks (RFC 4870 section 3.2.3)
+
+    def grants(self, local: str) -> bool:
+        """Whether the key is for this local part; one `*` stands for anything."""
+        begin, star, end = self.granularity.partition("*")
+        if not star:
+            return local == begin
+        return len(local) >= len(begin) + len(end) and local.startswith(begin) and local.endswith(end)
 
 
 def read_key(text: bytes) -> KeyRecord:
@@ -143,7 +151,7 @@ def read_key(text: bytes) -> KeyRecord:
         raise TagError("the key is not for mail")
     flags = names(tags.get("t", ""))
     hashes = tuple(names(tags["h"])) if tags.get("h") else ()
-    return KeyRecord(kind, octets(tags, "p"), "y" in flags, "s" in flags, hashes)
+    return KeyRecord(kind, octets(tags, "p"), "y" in flags, "s" in flags, hashes, tags.get("g") or "*")
 
 
 def _is_below(identity: str, domain: str) -> bool:
