@@ -269,11 +269,35 @@ class Dispatch:
         }
         return await self._collect("authenticate_message", arguments)
 
+    async def message_texts(self, *, session: Session, envelope: Envelope, message: Message) -> list[str]:
+        """See `hookspecs.message_texts`. A plugin that fails is passed over."""
+        hook = self._hooks["message_texts"]
+        arguments = {"session": session, "envelope": envelope, "message": message}
+        found: list[str] = []
+        for one in hook.implementations:
+            try:
+                found += await self._call(hook, one, arguments, _sequence_of(str)) or ()
+            except HookFailedError:
+                continue  # logged by _call
+        return found
+
     async def score_message(
-        self, *, session: Session, envelope: Envelope, message: Message, findings: Sequence[Finding]
+        self,
+        *,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        findings: Sequence[Finding],
+        texts: Sequence[str] = (),
     ) -> list[Finding]:
         """See `hookspecs.score_message`."""
-        arguments = {"session": session, "envelope": envelope, "message": message, "findings": findings}
+        arguments = {
+            "session": session,
+            "envelope": envelope,
+            "message": message,
+            "findings": findings,
+            "texts": texts,
+        }
         return await self._collect("score_message", arguments)
 
     async def score_recipient(

@@ -326,11 +326,19 @@ async def authenticate_message(
     """
 
 
+@hookspec("join", "log", deadline=55)
+async def message_texts(session: Session, envelope: Envelope, message: Message) -> Sequence[str] | None:
+    """Texts that people read in a message and that do not stand in it as text: in images, perhaps in documents.
+
+    Asked before `score_message`, which gets the texts of all plugins. Keep them short: filters read what people see.
+    """
+
+
 @hookspec("collect", "finding", deadline=60)
 async def score_message(
-    session: Session, envelope: Envelope, message: Message, findings: Sequence[Finding]
+    session: Session, envelope: Envelope, message: Message, findings: Sequence[Finding], texts: Sequence[str]
 ) -> Sequence[Finding] | None:
-    """Judge the content. `findings` holds what authentication found."""
+    """Judge the content. `findings` holds what authentication found, `texts` what `message_texts` has read."""
 
 
 @hookspec("collect", "finding", deadline=30)

@@ -362,8 +362,9 @@ class Intake:
             )
         if judge(findings).action in {"refuse", "defer"}:
             return findings  # what is sent away in any case need not be read
+        texts = await self._dispatch.message_texts(session=session, envelope=envelope, message=message)
         findings += await self._dispatch.score_message(
-            session=session, envelope=envelope, message=message, findings=tuple(findings)
+            session=session, envelope=envelope, message=message, findings=tuple(findings), texts=texts
         )
         return findings
 

@@ -56,7 +56,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "authenticate_message": {
         "session": SESSION, "envelope": ENVELOPE, "message": MESSAGE, "phase": "policy", "findings": (),
     },
-    "score_message": {"session": SESSION, "envelope": ENVELOPE, "message": MESSAGE, "findings": ()},
+    "message_texts": {"session": SESSION, "envelope": ENVELOPE, "message": MESSAGE},
+    "score_message": {"session": SESSION, "envelope": ENVELOPE, "message": MESSAGE, "findings": (), "texts": ()},
     "score_recipient": {
         "session": SESSION, "envelope": ENVELOPE, "recipient": RECIPIENT, "account": ACCOUNT, "message": MESSAGE,
         "findings": (),
@@ -96,6 +97,7 @@ GOOD: dict[str, Any] = {
     "verify_password": "ana@palomar.test",
     "message_received": MESSAGE.prepend(b"X: y\r\n"),
     "authenticate_message": [Finding("demo", "pass")],
+    "message_texts": ["what an image says"],
     "score_message": [Finding("demo", "pass")],
     "score_recipient": [Finding("demo", "pass")],
     "judge_recipient": Judgement("junk", 7.0),
@@ -191,7 +193,7 @@ async def test_a_bad_plugin_gets_the_rule_of_the_table(hook: str, behaviour: Any
         elif hook in {"authenticate_message", "score_message", "score_recipient"}:
             (finding,) = await call(**ARGUMENTS[hook])
             assert (finding.name, finding.result, finding.absence) == ("bad", "unavailable", "ignore")
-        elif hook == "copies":
+        elif hook in {"copies", "message_texts"}:
             assert await call(**ARGUMENTS[hook]) == []
         elif hook == "known_sender":
             assert await call(**ARGUMENTS[hook]) is False
