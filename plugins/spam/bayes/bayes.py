@@ -58,12 +58,14 @@ class Bayes:
     # ── judging ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @hookimpl
-    async def score_message(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Finding] | None:
+    async def score_message(
+        self, session: Session, envelope: Envelope, message: Message, texts: Sequence[str] = ()
+    ) -> Sequence[Finding] | None:
         """Compare a stranger's message with the base."""
         if not self._core.intake.router.from_outside(session):
             return None
         large = len(message.text) > LARGE  # its parts take time to find, whatever is looked at in them
-        tokens = await asyncio.to_thread(tokens_of, message) if large else tokens_of(message)
+        tokens = await asyncio.to_thread(tokens_of, message, texts) if large else tokens_of(message, texts)
         verdict = classify(tokens, self._memory.base)
         finding = self._finding(NAME, verdict, self._score(verdict, self._memory.base))
         self._recent[id(envelope)] = Recent(envelope, tokens, finding, verdict)

@@ -21,6 +21,7 @@ MAX_VALUE = 1000  # octets of one field
 MAX_PARTS = 50  # MIME parts
 MAX_TEXT = 64 * 1024  # encoded octets of all texts together
 MAX_WORDS = 1000  # words of all texts together; those after them are not looked at
+MAX_SEEN = 300  # words of one image
 MAX_TAGS = 400  # HTML tags of all texts together
 MAX_LINKS = 60  # URLs of all texts together
 MAX_TOKENS = 60_000  # of one message: what the other limits come to, at most
@@ -79,8 +80,8 @@ _DISTANCES = (1, 2)  # how far the words of a pair may be apart
 _MASK = 0xFFFFFFFF
 
 
-def tokens_of(message: Message) -> set[int]:
-    """The tokens of a message, at most MAX_TOKENS, each once."""
+def tokens_of(message: Message, texts: Sequence[str] = ()) -> set[int]:
+    """The tokens of a message, at most MAX_TOKENS, each once. `texts` are read besides: what its images say."""
     header: set[int] = set()
     subject: set[int] = set()
     text: set[int] = set()
@@ -88,6 +89,8 @@ def tokens_of(message: Message) -> set[int]:
     links: set[int] = set()
     _header(message, header, subject)
     _body(message, text, shape, links)
+    for one in texts[:MAX_PARTS]:
+        _add_words(_words(one, MAX_SEEN), _TEXT, text)
     return _in_zones((header, subject, text, shape, links))
 
 
