@@ -18,11 +18,12 @@ from tests.bench import generators
 
 generators.require()
 
-from tests.bench import crowd, mailbox, rows  # noqa: E402
+from tests.bench import crowd, drain, mailbox, rows  # noqa: E402
 from tests.bench.sides import Palomar, peer, running  # noqa: E402
 
 BUILD = generators.ROOT / "build"
 MESSAGES = 10_000
+DRAIN, QUICK_DRAIN = (1000, 10_000), (200, 2000)  # destinations and messages
 FORMATS = ("maildir", "mdbox")  # the better of the two counts, row by row
 
 # sessions, messages for (4k, 64k, 1m)
@@ -82,11 +83,20 @@ def _print(record: dict[str, Any]) -> None:
 class Bench:
     """One run. `base` is a scratch folder on a real disk; `reps` samples are taken per row and side, in turns.
 
-    `messages` are those of the large mailbox.
+    `messages` are those of the large mailbox, `drain` the destinations of the full queue and the messages in it.
     """
 
-    def __init__(self, table: Table, base: Path, reps: int, pattern: str, messages: int = MESSAGES) -> None:
+    def __init__(
+        self,
+        table: Table,
+        base: Path,
+        reps: int,
+        pattern: str,
+        messages: int = MESSAGES,
+        drain: tuple[int, int] = DRAIN,
+    ) -> None:
         self._table, self._base, self._reps, self._pattern, self._messages = table, base, reps, pattern, messages
+        self._drain = drain
 
     def run(self) -> None:
         """All groups in order; a group none of whose rows is asked for starts nothing."""
@@ -97,10 +107,13 @@ class Bench:
                 + ["cpu-4k-10"],
                 self.inbound,
             ),
+            (["inbound-tls-4k-10-keep", "inbound-tls-4k-10-single"], self.inbound_tls),
             ([f"slowsync-4k-{n}" for n in INBOUND], self.slowsync),
             (["relay-4k-10", "relay-64k-10"], self.relay),
+            (["drain-live"], self.drain),
             (["imap-", "pop3-"], self.mailbox),
             (["idle-2000-plain", "idle-2000-tls", "idle-2000-p99"], self.idle),
+            (["smtp-2200-plain", "smtp-2200-tls"], self.smtp_crowd),
             (["fetch-50m-20"], self.fetch_large),
             ([f"wear-{s}-{n}" for s in ("4k", "64k") for n in INBOUND], self.wear),
             (["checkpoint-p99"], self.checkpoint),
@@ -166,6 +179,19 @@ class Bench:
             if cell == ("4k", 10, "keep"):
                 self._add("cpu-4k-10", "ms/message", "cpu_ms", ours[cell], theirs[cell])
 
+    def inbound_tls(self) -> None:
+        """Deliveries a second over TLS: one handshake for all messages of a connection, and one for each."""
+        wanted = [keep for keep in ("keep", "single") if self._wanted(f"inbound-tls-4k-10-{keep}")]
+        ours: dict[str, list[dict[str, float]]] = {keep: [] for keep in wanted}
+        theirs: dict[str, dict[str, list[dict[str, float]]]] = {keep: {} for keep in wanted}
+        for us, them, kind in self._both():
+            for user, keep in enumerate(wanted):
+                for _ in range(self._reps):
+                    for side, figures in ((us, ours[keep]), (them, theirs[keep].setdefault(kind, []))):
+                        figures.append(rows.inbound(side, "4k", 10, keep == "keep", user, INBOUND[10][0], tls=True))
+        for keep in wanted:
+            self._add(f"inbound-tls-4k-10-{keep}", "messages/s", "per_s", ours[keep], theirs[keep])
+
     def slowsync(self) -> None:
         """The same with every fsync 10 ms slower, as on a card."""
         cells = [n for n in INBOUND if self._wanted(f"slowsync-4k-{n}")]
@@ -202,6 +228,15 @@ class Bench:
                     peers = {"maildir": [pair[1] for pair in pairs]}
                     self._table.add(f"relay-{size}-10", "messages/s", [pair[0] for pair in pairs], peers)
 
+    def drain(self) -> None:
+        """How soon the live hosts have theirs out of a full queue, much of which is for others. Once per side."""
+        town = drain.Town(*self._drain)
+        shutil.rmtree(self._base / "drain", ignore_errors=True)
+        ours = drain.ours(self._base / "drain" / "palomar", town)
+        theirs = drain.theirs(self._base / "drain" / "peer", town)
+        more = {"destinations": self._drain[0], "queued": town.messages}
+        self._table.add("drain-live", "messages/s", [ours], {"maildir": [theirs]}, **more)
+
     def mailbox(self) -> None:
         """IMAP and POP3 on a large mailbox, cold and warm."""
         ours: dict[str, list[float]] = {}
@@ -231,6 +266,14 @@ class Bench:
             figures = crowd.idle(ours)
         for name, unit in (("plain", "KB/connection"), ("tls", "KB/connection"), ("p99", "ms")):
             self._table.add(f"idle-2000-{name}", unit, [figures[name]], {})
+
+    def smtp_crowd(self) -> None:
+        """Memory per SMTP connection, most of them idle, some delivering. Ours alone."""
+        for name in ("plain", "tls"):
+            if self._wanted(f"smtp-2200-{name}"):
+                ours = self._palomar(crowd=crowd.CONNECTIONS + crowd.ACTIVE + 100)
+                with running(ours):
+                    self._table.add(f"smtp-2200-{name}", "KB/connection", [crowd.smtp(ours, tls=name == "tls")], {})
 
     def fetch_large(self) -> None:
         """Memory while twenty clients fetch a message of 50 MB. Ours alone."""
@@ -274,6 +317,7 @@ def main() -> int:
     )
     parser.add_argument("--rows", default="", help="only rows that begin with this regular expression")
     parser.add_argument("--messages", type=int, default=MESSAGES, help="in the mailbox of the IMAP and POP3 rows")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the full queue in the row drain-live")
     parser.add_argument("--reps", type=int, default=3, help="samples per row and side")
     parser.add_argument("--folder", type=Path, help="scratch space on a real disk (default: the temporary folder)")
     options = parser.parse_args()
@@ -290,7 +334,7 @@ def main() -> int:
     name = "bench" if options.messages == MESSAGES else f"bench-{options.messages}"
     table = Table(BUILD / f"{name}.json")
     try:
-        Bench(table, base, options.reps, options.rows, options.messages).run()
+        Bench(table, base, options.reps, options.rows, options.messages, QUICK_DRAIN if options.quick else DRAIN).run()
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return table.summary()

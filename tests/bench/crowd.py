@@ -24,6 +24,7 @@ PER_SECOND = 200
 DELIVERING_S = 10.0
 AFTER_S = 3.0  # in which the last ones hear
 LEAST = 0.95  # of the deliveries that are asked for
+ACTIVE = 200  # SMTP connections that deliver while CONNECTIONS others are idle
 FETCHERS = 20
 LARGE = 50_000_000
 LINE = b"x" * 76 + b"\r\n"
@@ -81,6 +82,43 @@ def _notice_p99(side: Palomar, process: subprocess.Popen[str]) -> float:
     late = max(0, int(PER_SECOND * DELIVERING_S * LEAST) - sum(map(len, told.values())))
     missing = late * CONNECTIONS // len(USERS)
     return 1000 * notice_p99(told, heard, missing=missing, worst=DELIVERING_S + AFTER_S)
+
+
+@contextlib.contextmanager
+def calling(port: int, *, tls: bool) -> Iterator[None]:
+    """CONNECTIONS of SMTP that have said EHLO."""
+    command = [
+        sys.executable, "-m", "tests.bench.callers", "--port", str(port), "--connections", str(CONNECTIONS),
+        *(["--tls"] if tls else []),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=generators.ROOT)
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline().startswith("READY"):
+            raise SystemExit(f"there are not {CONNECTIONS} connections")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def smtp(side: Palomar, *, tls: bool) -> float:
+    """KB of memory for each of CONNECTIONS idle and ACTIVE delivering SMTP connections, at the worst moment."""
+    _deliver(side, sessions=10, tls=tls)  # what any delivery costs once is no connection's
+    before = common.tree_pss(side.roots())[0]
+    with calling(side.smtp, tls=tls), common.PeakPss(side.roots()) as peak:
+        _deliver(side, sessions=ACTIVE, tls=tls)
+    return float((peak.peak - before) * 1.024 / (CONNECTIONS + ACTIVE))
+
+
+def _deliver(side: Palomar, *, sessions: int, tls: bool) -> None:
+    """PER_SECOND messages for DELIVERING_S over so many connections."""
+    command = [
+        sys.executable, "-m", "tests.bench.deliveries", "--port", str(side.smtp), "--users", ",".join(USERS),
+        "--per-second", str(PER_SECOND), "--seconds", str(DELIVERING_S), "--sessions", str(sessions),
+        *(["--tls"] if tls else []),
+    ]  # fmt: skip
+    subprocess.run(command, input="\n", stdout=subprocess.PIPE, text=True, check=True, cwd=generators.ROOT)
 
 
 def fetch_large(side: Palomar) -> float:

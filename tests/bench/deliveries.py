@@ -1,7 +1,7 @@
 """Deliveries by SMTP at a steady pace, round the accounts: a process of its own.
 
 It prints `READY`, begins at a line on stdin, and prints as JSON, for each account, the monotonic times of the 250s in
-the order of its messages.
+the order of its messages. Of more sessions than accounts, several deliver to the same one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 import time
 
 from tests.bench.bodies import Bodies
+from tests.bench.callers import call, context
 
 SESSIONS = 10
 SIZE = 4096
@@ -22,7 +23,7 @@ SIZE = 4096
 def _deliver(
     client: smtplib.SMTP, bodies: Bodies, users: list[str], pace_s: float, until: float, told: dict[str, list[float]]
 ) -> None:
-    """One message each `pace_s`, to one of the users after the other; those belong to this thread alone."""
+    """One message each `pace_s`, to one of the users after the other."""
     at, number = time.monotonic(), 0
     while at < until:
         time.sleep(max(0.0, at - time.monotonic()))
@@ -45,20 +46,22 @@ def main() -> None:
     parser.add_argument("--users", required=True, help="separated by commas")
     parser.add_argument("--per-second", type=float, default=200)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--sessions", type=int, default=SESSIONS)
+    parser.add_argument("--tls", action="store_true")
     arguments = parser.parse_args()
     users = arguments.users.split(",")
     told: dict[str, list[float]] = {user: [] for user in users}
-    pace_s = SESSIONS / arguments.per_second
+    pace_s = arguments.sessions / arguments.per_second
     bodies = Bodies(SIZE, seed=time.time_ns())
-    clients = [smtplib.SMTP(arguments.host, arguments.port, timeout=60) for _ in range(SESSIONS)]
-    for client in clients:
-        client.ehlo("generator.test")
+    tls = context() if arguments.tls else None
+    clients = [call(arguments.host, arguments.port, tls) for _ in range(arguments.sessions)]
     print("READY", flush=True)
     sys.stdin.readline()
     until = time.monotonic() + arguments.seconds
+    shares = [users[number % len(users) :: arguments.sessions] for number in range(arguments.sessions)]
     threads = [
-        threading.Thread(target=_deliver, args=(client, bodies, users[number::SESSIONS], pace_s, until, told))
-        for number, client in enumerate(clients)
+        threading.Thread(target=_deliver, args=(client, bodies, share, pace_s, until, told))
+        for client, share in zip(clients, shares, strict=True)
     ]
     for thread in threads:
         thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ import common  # noqa: E402
 
 SIZES = {"4k": 4096, "64k": 65536, "1m": 1 << 20}
 SINK = "/usr/sbin/smtp-sink"
+SINK_S = 240  # no relay run takes longer
+STARTTLS = "--starttls"  # of `smtp_varied`
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ BARS: dict[str, Bar] = {
     "inbound-4k-1-keep": Bar(3),
     "inbound-64k-10-keep": Bar(4),
     "inbound-1m-10-keep": Bar(1.1),
+    "inbound-tls-4k-10-keep": Bar(3),
+    "inbound-tls-4k-10-single": Bar(3),
+    "relay-4k-10": Bar(3),
+    "relay-64k-10": Bar(3),
+    "drain-live": Bar(3),
+    "smtp-2200-plain": Bar(25, "palomar"),
+    "smtp-2200-tls": Bar(70, "palomar"),
     "slowsync-4k-1": Bar(1.8),
     "slowsync-4k-50": Bar(8),
     "login": Bar(1),
@@ -75,12 +85,15 @@ def bar_of(row: str) -> Bar | None:
     return BARS.get(row) or (Bar(1) if row.startswith(("imap-", "pop3-")) else None)
 
 
-def inbound(side: Any, size: str, sessions: int, keep: bool, user: int, messages: int) -> dict[str, float]:
+def inbound(
+    side: Any, size: str, sessions: int, keep: bool, user: int, messages: int, *, tls: bool = False
+) -> dict[str, float]:
     """Durable deliveries: the clock stops when the last message shows in the mailbox."""
     cpu = common.tree_cpu(side.roots())
     result = generators.run(
         "smtp", "--port", side.smtp, "--sessions", sessions, "--size", SIZES[size], "--messages", messages,
         "--per-session", 0 if keep else 1, "--rcpt", USERS[user], "--wait", "imap", "--imap-port", side.imap,
+        *([STARTTLS] if tls else []),
     )  # fmt: skip
     if result["delivered"] != messages:
         raise SystemExit(f"{side.name}: {result['delivered']} of {messages} messages arrived")
@@ -89,21 +102,30 @@ def inbound(side: Any, size: str, sessions: int, keep: bool, user: int, messages
 
 
 def relay(side: Any, size: str, sessions: int, messages: int) -> float:
-    """Messages a second from our clients to the next hop, which counts them."""
+    """Messages a second from our clients, from their first connect on, to the next hop, which counts them."""
+    ends: list[float] = []
     command = [SINK, "-u", "nobody", "-M", str(messages), f"127.0.0.1:{side.relay_to}", "500"]
     sink = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     common.wait_port("127.0.0.1", side.relay_to)
-    started = time.perf_counter()
+    watch = threading.Thread(target=_note_end, args=(sink, ends))
+    watch.start()
     try:
-        generators.run(
+        result = generators.run(
             "smtp", "--port", side.smtp, "--sessions", sessions, "--size", SIZES[size], "--messages", messages,
             "--rcpt", "someone@elsewhere.test",
         )  # fmt: skip
-        sink.wait(240)
+        watch.join(SINK_S)
     finally:
         sink.kill()
-        sink.wait()
-    return messages / (time.perf_counter() - started)
+        watch.join()
+    if sink.returncode:
+        raise SystemExit(f"{side.name}: not all of {messages} messages came to the next hop")
+    return float(messages / (ends[0] - result["began_at"]))
+
+
+def _note_end(process: subprocess.Popen[bytes], ends: list[float]) -> None:
+    process.wait()
+    ends.append(time.monotonic())
 
 
 def login(side: Any) -> float:

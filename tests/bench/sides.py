@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import os
 import shutil
 import signal
@@ -11,9 +12,11 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from appliance import selfsigned
 from appliance.auth.credentials import ARGON2ID, make_credentials
 from appliance.store.index import BODIES
 from tests.bench import generators
@@ -60,10 +63,16 @@ class Palomar:
         compress: bool = True,
         slow_us: int | None = None,
         crowd: int | None = None,
+        relay_port: int = 25,
+        zone: Mapping[str, str] | None = None,
     ) -> None:
-        """`crowd` is how many IMAP connections it takes, over TLS too."""
+        """`crowd` is how many connections of a kind it takes, IMAP over TLS too; `zone` the hosts that there are, by
+        domain, instead of DNS, to which it delivers at `relay_port`.
+        """
         self.folder = folder
         self._crowd = crowd
+        self._relay_port = relay_port
+        self._zone = zone
         self._relay = relay
         self._compress = compress
         self._slow_us = slow_us
@@ -72,7 +81,7 @@ class Palomar:
     def start(self) -> None:
         """Make accounts at the first start, then run until the ports answer."""
         if not (self.folder / "palomar.toml").exists():
-            self._prepare()
+            self.prepare()
         environment = dict(os.environ)
         if self._slow_us is not None:
             shared = self.folder / "slowsync.shm"
@@ -112,7 +121,8 @@ class Palomar:
         """The process ids whose trees count."""
         return [self._process.pid] if self._process is not None else []
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Write the configuration and make the accounts."""
         self.folder.mkdir(parents=True)
         (self.folder / "palomar.toml").write_text(f"""\
 hostname = "mail.example.test"
@@ -131,6 +141,9 @@ mx = ["127.0.0.1:{self.smtp}"]
 submission = []
 submissions = []
 lmtp = []
+max_connections = {self._crowd or 1000}
+max_per_peer = {self._crowd or 100}
+stress_percent = {0 if self._crowd else 80}
 
 [imap4]
 listen = ["127.0.0.1:{self.imap}"]
@@ -147,6 +160,12 @@ listen_tls = []
                 file.write(
                     f'\n[[smarthost.hosts]]\nname = "sink"\nhost = "127.0.0.1"\nport = {self.relay_to}\ntls = "off"\n'
                 )
+        if self._zone is not None:
+            (self.folder / "zone").write_text(
+                "$ORIGIN .\n$TTL 60\n" + "".join(f"{domain} A {ip}\n" for domain, ip in self._zone.items())
+            )
+            with (self.folder / "palomar.toml").open("a") as file:
+                file.write(f'\n[dns]\nzone_file = "zone"\n\n[relay]\nport = {self._relay_port}\n')
         asyncio.run(_make_accounts(self.folder / "palomar.toml"))
 
 
@@ -169,7 +188,7 @@ async def _make_accounts(config: Path) -> None:
 
 
 class PostfixDovecot(peers.PostfixDovecot):  # type: ignore[misc]
-    """The peers with the same password hash as ours: argon2id, t=2, m=19 MiB."""
+    """The peers with the same password hash as ours, argon2id, t=2, m=19 MiB, and the same kind of certificate."""
 
     def write(self) -> None:
         """Their configuration, with a password file instead of one static password."""
@@ -184,6 +203,21 @@ class PostfixDovecot(peers.PostfixDovecot):  # type: ignore[misc]
         if static not in text:
             raise SystemExit("the peer's configuration has changed; its password block was not found")
         config.write_text(text.replace(static, f"passdb {{\n  driver = passwd-file\n  args = {users}\n}}"))
+        self._offer_tls()
+
+    def _offer_tls(self) -> None:
+        folder = Path(self.base) / "tls"
+        selfsigned.make(folder, ["mail.example.test"], datetime.datetime.now(datetime.UTC))
+        self.set_up(
+            smtpd_tls_security_level="may",
+            smtpd_tls_cert_file=str(folder / selfsigned.CERTIFICATE),
+            smtpd_tls_key_file=str(folder / selfsigned.KEY),
+        )
+
+    def set_up(self, **settings: str) -> None:
+        """Change settings of Postfix, which has to be told if it runs."""
+        folder = f"{self.base}/postfix"
+        peers.sh("postconf", "-c", folder, "-e", *[f"{name}={value}" for name, value in settings.items()])
 
 
 def peer(folder: Path, kind: str, *, relay: bool = False, slow_us: int | None = None) -> Any:
