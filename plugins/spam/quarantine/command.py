@@ -17,6 +17,7 @@ from appliance.commands.terminal import (
     size_words,
     time_words,
 )
+from plugins.spam.quarantine.desk import MAX_LISTED
 
 COLUMNS = (
     Column("name", "Name"),
@@ -46,7 +47,10 @@ def quarantine() -> None:
 @click.pass_obj
 def list_(palomar: Any, account: str, as_json: bool) -> None:
     """List what is held, the oldest first."""
-    show(palomar.call("quarantine.list", account=account), COLUMNS, as_json=as_json, empty="Nothing is held")
+    rows = palomar.call("quarantine.list", account=account)
+    show(rows, COLUMNS, as_json=as_json, empty="Nothing is held")
+    if len(rows) >= MAX_LISTED:
+        click.echo(f"These are the oldest {MAX_LISTED}; there may be more.", err=True)
 
 
 @quarantine.command("show")

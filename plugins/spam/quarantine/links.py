@@ -1,7 +1,7 @@
 """Links that release what is held: each is an address of ours with a token that is good once, for one account.
 
-Whoever holds a token and is logged in as its account may use it: today by a mail to the address, which is refused to
-all others at RCPT; a page of the web role can hand `redeem` the same token from a URL.
+Whoever holds a token and is logged in as its account, or may file into its inbox, may use it: today by a mail to the
+address, which is refused to all others at RCPT; a page of the web role can hand `redeem` the same token from a URL.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from appliance.mail.delivery import Outcome, Route
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.reply import Reply
+from appliance.mail.rights import covers
 from appliance.mail.session import Session
 from appliance.store import Account, QueuedMessage, QueueEntry
 from appliance.store.quarantine import Quarantined, quarantined_entry
+from appliance.store.rights import rights_on
 from plugins.spam.quarantine.config import QuarantineConfig
 from plugins.spam.quarantine.desk import header_of, outside, release
 from plugins.spam.quarantine.protocol_digest import Cover, compose_answer, shown
@@ -32,6 +34,7 @@ from plugins.spam.quarantine.protocol_texts import TEXTS, Texts
 from plugins.spam.quarantine.schema import Link, find_link
 
 TRANSPORT = "quarantine"
+NEEDED_RIGHTS = "ri"  # on the inbox of another account, to use its links (RFC 4314 section 2.1)
 TOKEN_OCTETS = 15
 _TOKEN = re.compile(r"[a-z2-7]{24}")  # that many octets in base32; addresses come in any case
 
@@ -61,8 +64,18 @@ class Links:
         link = self._core.store.peek(lambda db: find_link(db, hashed, now))
         if link is None:
             return UNKNOWN
+        owner = self._core.store.directory.account_by_id(link.account_id)
+        return Route(TRANSPORT, owner.name) if owner is not None and self._may_use(session, owner) else OTHER
+
+    def _may_use(self, session: Session, owner: Account) -> bool:
+        """Whether who is logged in is the owner, or may read its inbox and put mail there (a role such as office@)."""
         account = self._core.store.directory.account(session.account) if session.account else None
-        return Route(TRANSPORT, account.name) if account is not None and account.id == link.account_id else OTHER
+        if account is None or account.id == owner.id:
+            return account is not None
+        inbox = self._core.store.mailbox(owner.id, "INBOX")
+        if inbox is None:
+            return False
+        return covers(self._core.store.peek(lambda db: rights_on(db, account.id, inbox.id)), NEEDED_RIGHTS)
 
     def _token(self, address: Address) -> str:
         """The token in the address of a link; empty for other addresses."""

@@ -11,12 +11,12 @@ import unicodedata
 from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.header import Header
 from html import escape
 from urllib.parse import quote
 
 from appliance.mail.address import Address
 from appliance.mail.message import Message
+from appliance.mail.text import encode_words
 from plugins.spam.quarantine.protocol_texts import Texts
 
 MAX_SHOWN = 120  # characters of a sender, a subject or a reason
@@ -93,7 +93,7 @@ def _header(cover: Cover, subject: str, texts: Texts, automatic: str) -> list[st
     return [
         f"From: {texts.sender} <{cover.sender}>",
         f"To: <{cover.to}>",
-        f"Subject: {Header(subject, 'utf-8').encode(linesep=chr(13) + chr(10)) if not subject.isascii() else subject}",
+        f"Subject: {encode_words(subject)}",
         f"Date: {cover.date}",
         f"Message-ID: <{cover.message_id}>",
         f"Content-Language: {texts.code}",

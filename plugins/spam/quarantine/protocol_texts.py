@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from appliance.mail.language import Language
+
 
 @dataclass(frozen=True, slots=True)
 class Texts:
     """The words of digests and of answers to their links. Fields in braces are filled in."""
 
-    code: str  # of the language, for programs that read aloud
+    code: Language  # for programs that read aloud, too (RFC 3282)
     sender: str  # the name in From
     digest_subject: str  # {count}
     digest_one: str  # the subject for one message
@@ -74,4 +76,4 @@ SPANISH = Texts(
     gone="El enlace ya se usó, o es demasiado antiguo, o el mensaje ya no está retenido. No se ha hecho nada.",
 )
 
-TEXTS = {texts.code: texts for texts in (ENGLISH, SPANISH)}
+TEXTS: dict[Language, Texts] = {texts.code: texts for texts in (ENGLISH, SPANISH)}

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from appliance.errors import StoreError
 from appliance.mail.envelope import Recipient
 from appliance.store.accounts import set_enabled, set_language
+from appliance.store.mailboxes import get_mailbox
+from appliance.store.sharing import share
 from plugins.spam.quarantine.command import quarantine as command
 from plugins.spam.quarantine.config import QuarantineConfig
 from plugins.spam.quarantine.desk import QuarantineError
@@ -67,6 +69,21 @@ async def test_a_link_is_good_once_and_for_its_own_account_only(scene: Scene) ->
         "Not released", "One message is held for you", "Released from quarantine",
     ]  # fmt: skip
     assert await scene.use(link) == "550 5.7.1"
+
+
+async def test_whoever_sees_to_a_role_s_inbox_may_use_its_links(scene: Scene) -> None:
+    await scene.hold()
+    (link,) = links_in(await digest(scene))
+    for rights, reply in (("lr", "550 5.7.1"), ("i", "550 5.7.1"), ("lri", "250 2.0.0")):
+        await scene.core.store.write(lambda db, rights=rights: share(db, inbox_of(db, ANA), LUIS, rights))  # type: ignore[misc]
+        assert await scene.use(link, LUIS) == reply
+    await scene.turn_queue()
+    assert "A hoax" in [one["Subject"] for one in await scene.inbox()]
+
+
+def inbox_of(db: Any, name: str) -> Any:
+    (account_id,) = db.execute("SELECT id FROM account WHERE name = ?", (name,)).fetchone()
+    return get_mailbox(db, account_id, "INBOX")
 
 
 async def test_a_link_ends(scene: Scene) -> None:
