@@ -26,6 +26,7 @@ SEGMENT_THRESHOLD = 32 << 10  # stored octets; from here on a text goes to a seg
 MIN_ATTACHED = 16 << 10  # octets of attachments that make it worth to begin a frame with them
 OFF_LOOP = 32 << 10  # octets of text; from here on a thread compresses, so that the loop does not stall
 PROBE = 128 << 10  # octets that decide whether a larger text is worth compressing
+ALWAYS_DESCRIBED = 1 << 20  # octets of text; from here on whoever sends it on by pieces does not want to scan it first
 
 Row = tuple[int, int, int, int, int, int, int]  # a MessageRow's values
 
@@ -73,23 +74,25 @@ def pack_short(bodies: Iterable[PreparedBody]) -> None:
             body.codec, body.text, body.stored = ZSTD, frame, len(frame)
 
 
-def prepare(message: Message, segments: Segments, *, compress: bool = True) -> PreparedBody:
+def prepare(message: Message, segments: Segments, *, compress: bool = True, described: bool = True) -> PreparedBody:
     """Describe, compress and, if it is large, write out a message. Any thread; large ones belong off the loop.
 
-    A short text is left as it is: whoever writes it calls `pack_short`.
+    A short text is left as it is: whoever writes it calls `pack_short`. Unless it is to be `described`, a message is
+    kept as one piece of text: for the queue, where nobody looks at its parts, and which is loaded as a whole.
 
     Raises MessageError, StoreFullError, StoreError.
     """
-    part = message.structure
     text = message.text
+    described = described or len(text) >= ALWAYS_DESCRIBED
+    part = message.structure if described else _one_piece(len(text))
     short = compress and MIN_COMPRESS <= len(text) < MIN_ATTACHED
     codec, chunks = _compressed(text, _attached(part, len(text))) if compress and not short else (RAW, [text])
     stored = sum(map(len, chunks))
     extent = segments.append(chunks) if stored >= SEGMENT_THRESHOLD else None
     return PreparedBody(
         header=message.header,
-        envelope=imap.envelope(message),
-        bodystructure=imap.bodystructure(part, extended=True),
+        envelope=imap.envelope(message) if described else b"NIL",
+        bodystructure=imap.bodystructure(part, extended=True) if described else b"NIL",
         parts=imap.pack(part),
         codec=codec,
         text_size=len(text),
@@ -98,6 +101,10 @@ def prepare(message: Message, segments: Segments, *, compress: bool = True) -> P
         extent=extent,
         unpacked=short,
     )
+
+
+def _one_piece(size: int) -> Part:
+    return Part("application", "octet-stream", (), 0, 0, size)
 
 
 def _attached(structure: Part, size: int) -> int:

@@ -338,7 +338,9 @@ class Store:
             deposit = Deposit(body, at, filings, wishes, envelope, trace_id, settles)
             return Job(future, deposit=deposit, octets=body.size)
 
-        return await self._deposit([message], lambda made, future: job(made[0], future))
+        # What is only sent on is not looked at by part; what is held, perhaps.
+        described = bool(filings) or any(wish.hold for wish in wishes)
+        return await self._deposit([message], lambda made, future: job(made[0], future), described=described)
 
     async def append(
         self,
@@ -451,14 +453,18 @@ class Store:
         return await loop.run_in_executor(self._readers.pool, fn)
 
     async def _deposit(
-        self, messages: Sequence[Message], job: Callable[[list[PreparedBody], asyncio.Future[T]], Job]
+        self,
+        messages: Sequence[Message],
+        job: Callable[[list[PreparedBody], asyncio.Future[T]], Job],
+        *,
+        described: bool = True,
     ) -> T:
         """Prepare messages, here if they are small, else on a thread, and let the writer store them."""
         future: asyncio.Future[T] = self._future()
         if sum(len(message.text) for message in messages) < bodies.OFF_LOOP:
-            prepared = self._prepare(messages)
+            prepared = self._prepare(messages, described)
         else:
-            work = asyncio.get_running_loop().run_in_executor(self._preparers, self._prepare, messages)
+            work = asyncio.get_running_loop().run_in_executor(self._preparers, self._prepare, messages, described)
             try:
                 prepared = await asyncio.shield(work)
             except asyncio.CancelledError:
@@ -467,14 +473,14 @@ class Store:
         await self._submit(job(prepared, future))
         return future.result()
 
-    def _prepare(self, messages: Sequence[Message]) -> list[PreparedBody]:
+    def _prepare(self, messages: Sequence[Message], described: bool) -> list[PreparedBody]:
         """Describe, compress and write out. If one fails, the places of the others are given up."""
         made: list[PreparedBody] = []
         try:
             for message in messages:
                 if len(message.text) >= bodies.OFF_LOOP:
                     self._space.admit(len(message.text))
-                made.append(bodies.prepare(message, self._segments, compress=self._compress))
+                made.append(bodies.prepare(message, self._segments, compress=self._compress, described=described))
         except BaseException:
             self._release(made)
             raise

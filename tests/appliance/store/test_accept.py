@@ -9,7 +9,7 @@ import pytest
 
 from appliance.errors import NotFoundError, QuotaError, StoreError
 from appliance.mail.message import Message
-from appliance.store import SEEN, Accepted, Account, Change, Filed, Filing, Store, accounts, queue, texts
+from appliance.store import SEEN, Accepted, Account, Change, Filed, Filing, Store, accounts, bodies, queue, texts
 from appliance.store.mailboxes import delete_mailbox
 from tests.appliance.store.samples import (
     ENVELOPE,
@@ -82,6 +82,28 @@ async def test_mail_without_filings_is_only_queued(store: Store) -> None:
     assert count(store, "queue_entry") == 1
     with pytest.raises(StoreError):
         await store.accept(message(), [], [wish()], None, trace_id="t")
+
+
+MULTIPART = (
+    b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\n\r\nOne\r\n--b\r\nContent-Type: application/pdf\r\n\r\n%b\r\n--b--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("octets", "hold", "parts"),
+    [(100, False, 0), (40_000, False, 0), (100, True, 2), (bodies.ALWAYS_DESCRIBED, False, 2)],
+)
+async def test_what_is_only_sent_on_is_one_piece_of_text(store: Store, octets: int, hold: bool, parts: int) -> None:
+    sent = Message.parse(MULTIPART % (b"x" * octets))
+    done = await store.accept(sent, [], [wish(hold=hold)], ENVELOPE, trace_id="t")
+    assert bytes(await store.load(done.body_id)) == bytes(sent)
+    async with store.reading(done.body_id) as stored:
+        assert len(stored.structure.parts) == parts
+        assert stored.structure.end == len(sent.text)
+        assert b"".join([piece async for piece in stored.pieces()]) == bytes(sent)
+    searched = await store.each_body([done.body_id], lambda _, one: bytes(one.text), reach=lambda part: part.end)
+    assert searched == [bytes(sent.text)]
 
 
 async def test_the_internal_date_is_the_clocks_or_the_callers(store: Store, ana: Account, clock: Clock) -> None:
