@@ -224,17 +224,18 @@ def settle(db: Database, entry_ids: int | Iterable[int]) -> int:
         "DELETE FROM queue_entry WHERE id IN (SELECT value FROM json_each(?))", (json_list(ids),)
     ).rowcount
     done: Counter[int] = Counter()
-    for message_id in sorted({entry_id >> ENTRY_BITS for entry_id in ids}):
-        row = db.execute(
-            "DELETE FROM queued WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM queue_entry WHERE id BETWEEN ?2 AND ?3)"
-            " RETURNING body_id",
-            (message_id, *_span(message_id)),
-        ).fetchone()
-        if row is not None:
-            done[row[0]] += 1
+    messages = sorted({entry_id >> ENTRY_BITS for entry_id in ids})
+    for (body_id,) in db.execute(_DELETE_SETTLED, (json_list(messages),)).fetchall():
+        done[body_id] += 1
     if done:
         release_bodies(db, done)
     return count
+
+
+_DELETE_SETTLED = (
+    "DELETE FROM queued WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM queue_entry e"
+    f" WHERE e.id BETWEEN queued.id << {ENTRY_BITS} AND (queued.id + 1 << {ENTRY_BITS}) - 1) RETURNING body_id"
+)
 
 
 @dataclass(frozen=True, slots=True)
