@@ -20,10 +20,10 @@ from appliance.mail.message import Message
 from appliance.mail.recode import Target, signing_domains
 from appliance.mail.reply import Reply
 from appliance.wire.smtp import GrammarError, format_orcpt, format_path, xtext_encode
-from appliance.wire.smtp_client import checked, stuffed
+from appliance.wire.smtp_client import END_OF_TEXT, checked, stuffed
 
 MAX_BY = 999_999_999  # seconds in BY=, RFC 2852 section 4
-SMALL = 65536  # octets; up to here a message is prepared as one piece before anything is sent
+SMALL = 128 << 10  # octets; up to here a message is prepared as one piece before anything is sent
 
 _NO_REQUIRETLS = "the message requires TLS on its whole way, and the next host does not see to that (REQUIRETLS)"
 _NO_BINARY = "the next host takes no binary messages (BINARYMIME), and this one cannot be converted"
@@ -44,7 +44,7 @@ class Prepared:
     refused: dict[int, Reply] = field(default_factory=dict)
     chunking: bool = False  # sent by BDAT instead of DATA
     binary: bool = False
-    whole: bytes = b""  # the text as it goes over the wire, if the message is SMALL
+    whole: bytes = b""  # the text as it goes over the wire, with the line that ends it after DATA, if it is SMALL
 
     def pieces(self, message: Message) -> Iterator[bytes]:
         """The text as it goes over the wire, piece by piece. Raises MessageError at a bare CR or LF."""
@@ -150,7 +150,7 @@ def _prepare(prepared: Prepared, terms: _Terms, recipients: Sequence[Recipient],
         else:
             prepared.recipients[index] = argument
     if message.size <= SMALL:
-        prepared.whole = b"".join(prepared.pieces(message))
+        prepared.whole = b"".join([*prepared.pieces(message), *([] if prepared.chunking else [END_OF_TEXT])])
     return None
 
 

@@ -237,7 +237,9 @@ class Delivery:
                 client.write(piece)
                 await self._drain()
         if not prepared.chunking:
-            client.write(client.machine.end_of_text())
+            end = client.machine.end_of_text()  # an answer is expected from here on
+            if not prepared.whole:  # which has it already
+                client.write(end)
 
     async def _drain(self) -> None:
         client = self._client

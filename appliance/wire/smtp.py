@@ -13,6 +13,7 @@ from appliance.mail.address import Address
 from appliance.mail.reply import Reply
 
 MAX_PATH = 1024  # octets between the angle brackets; RFC 5321 section 4.5.3.1.3 asks for 256, UTF-8 and routes for more
+KNOWN_REPLY = 64  # octets of a reply that is remembered
 MAX_REPLY_LINE = 2048  # octets; section 4.5.3.1.5 asks for 512
 MAX_REPLY_LINES = 256  # of one reply: EHLO answers of real servers stay below 40
 MAX_ENVID = 100  # octets of the encoded value, RFC 3461 section 4.4
@@ -230,6 +231,12 @@ def parse_reply(lines: list[bytes]) -> Reply:
     return Reply(code, prefix, "\n".join(texts))
 
 
+@functools.lru_cache(maxsize=256)
+def _known_reply(line: bytes) -> Reply:
+    """`parse_reply` of one line. Servers say the same all day: most of their replies are known already."""
+    return parse_reply([line])
+
+
 class ReplyReader:
     """Cuts the bytes that a server sends into replies (RFC 5321 section 4.2)."""
 
@@ -261,6 +268,8 @@ class ReplyReader:
             del buffer[: end + 1]
             if line[-1:] != b"\r" or b"\r" in line[:-1]:
                 raise ProtocolError("bare CR or LF in a reply")
+            if not self._lines and len(line) <= KNOWN_REPLY and line[3:4] != b"-":
+                return _known_reply(line[:-1])
             self._lines.append(line[:-1])
             if line[3:4] != b"-":
                 lines, self._lines = self._lines, []

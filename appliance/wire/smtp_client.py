@@ -22,6 +22,7 @@ MAX_AUTH_LINE: Final = 12288  # octets, RFC 4954 section 4
 
 GREETING: Final = "GREETING"  # the answer to having connected
 TEXT: Final = "TEXT"  # the answer to the end of the message text
+END_OF_TEXT: Final = b".\r\n"
 UNASKED: Final = ""  # a 421 that answers nothing: the server closes
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -132,7 +133,7 @@ class ClientMachine:
     def end_of_text(self) -> bytes:
         """The line that ends the text after DATA; LMTP answers it once per accepted recipient (RFC 2033 4.2)."""
         self._expect_text()
-        return b".\r\n"
+        return END_OF_TEXT
 
     def _expect(self, verb: str) -> None:
         pending = self._pending

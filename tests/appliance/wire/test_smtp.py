@@ -281,6 +281,17 @@ def test_replies_however_tcp_cut_them(size: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [1, 7, 65536])
+def test_a_reply_that_is_known_is_the_same_again(size: int) -> None:
+    long = b"250 2.0.0 " + b"x" * 100
+    wire = b"250 2.1.0 Ok\r\n250-a\r\n250 2.1.0 Ok\r\n250 2.1.0 Ok\r\n%b\r\n%b\r\n" % (long, long)
+    known, long_reply = Reply(250, "2.1.0", "Ok"), Reply(250, "2.0.0", "x" * 100)
+    assert read(wire, size) == [known, Reply(250, "", "a\n2.1.0 Ok"), known, long_reply, long_reply]
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            read(b"no reply\r\n", size)
+
+
 @pytest.mark.parametrize(
     ("line", "reply"),
     [
