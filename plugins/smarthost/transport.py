@@ -36,20 +36,22 @@ class SmarthostTransport:
         self._core = core
         self._pool = SmtpPool()
         self._made = PinnedContexts()
+        self._chains: dict[str, list[list[SmartHost]]] = {}  # by the name of a host, made of these settings:
+        self._chained: SmarthostConfig | None = None
         self._resting = Resting()
         self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
         self._tokens = Tokens(self._ask, time.monotonic)
 
     def deliveries(self, route: Route) -> int:
         """How many deliveries may go to one host, or to all of its group, at once."""
-        chain = self._core.settings[SmarthostConfig].chain(route.next_hop)
+        chain = self._chain(route.next_hop)
         return sum(host.deliveries for host in chain[0]) if chain else 1
 
     async def deliver(
         self, envelope: Envelope, recipients: Sequence[Recipient], message: Message, route: Route
     ) -> list[Outcome]:
         """See `hookspecs.Transport.deliver`."""
-        chain = self._core.settings[SmarthostConfig].chain(route.next_hop)
+        chain = self._chain(route.next_hop)
         try:
             if not chain:
                 raise _refused(route.next_hop, "4.3.5", f"[smarthost] has no host {route.next_hop!r} any more")
@@ -59,6 +61,16 @@ class SmarthostTransport:
             return await self._pool.deliver(key, lambda: self._clients(hosts, demand), envelope, recipients, message)
         except HopError as error:
             return outcomes_of(error, recipients)
+
+    def _chain(self, name: str) -> list[list[SmartHost]]:
+        settings = self._core.settings[SmarthostConfig]
+        if settings is not self._chained:
+            self._chained = settings
+            self._chains.clear()
+        found = self._chains.get(name)
+        if found is None:
+            found = self._chains[name] = settings.chain(name)
+        return found
 
     async def close(self) -> None:
         """End the connections that are kept."""
