@@ -92,7 +92,8 @@ class Planner:
             if judged.action in ("refuse", "defer"):
                 plan.replies.append(refusal(judged))
                 continue
-            judged = replace(judged, header=stamp + judged.header)
+            if stamp:
+                judged = replace(judged, header=stamp + judged.header)
             expanded = len(routed) > 1 and _tell_of_alias(routed)
             reply = await self._recipient(transaction.envelope, message, findings, judged, routed, plan)
             plan.replies.append(reply)
