@@ -244,6 +244,18 @@ class Dispatch:
                 message = answer
         return message if edited is None else dataclasses.replace(edited, message=message)
 
+    async def message_written(self, *, envelope: Envelope, message: Message) -> Message:
+        """See `hookspecs.message_written`. A plugin that fails is passed over."""
+        hook = self._hooks["message_written"]
+        for one in hook.implementations:
+            try:
+                arguments = {"envelope": envelope, "message": message}
+                answer = await self._call(hook, one, arguments, lambda a: isinstance(a, Message))
+            except HookFailedError:
+                continue  # logged by _call
+            message = message if answer is None else answer
+        return message
+
     @property
     def filters(self) -> bool:
         """Whether any plugin has a say on what a message is: without one there is nobody to ask."""
@@ -535,7 +547,11 @@ class Dispatch:
     async def _call(self, hook: Hook, one: Implementation, arguments: dict[str, Any], check: Check) -> Any:
         """Await one implementation. Raises HookFailedError, after logging it, whatever the plugin did wrong."""
         try:
-            coroutine = one.function(**{key: arguments[key] for key in one.arguments})
+            # All that are offered, or those that the plugin names.
+            given = (
+                arguments if len(one.arguments) == len(arguments) else {key: arguments[key] for key in one.arguments}
+            )
+            coroutine = one.function(**given)
             try:
                 waiting_for = coroutine.send(None)
             except StopIteration as stop:  # as nearly always: it did not have to wait
@@ -595,7 +611,7 @@ _ITEMS: dict[str, Check] = {
     "commands": _with("name", "main"),
     "services": _with("name", "after", "run", "reload"),
     "transports": lambda item: _with("name", "deliver")(item) or _with("name", "deliver_queued")(item),
-    "sasl_mechanisms": _with("name", "begin"),
+    "sasl_mechanisms": lambda item: _with("name", "begin")(item) or _with("name", "weak", "machine")(item),
     "smtp_extensions": lambda item: isinstance(item, str) and item.isascii() and item.isprintable(),
     "calls": lambda item: isinstance(item, (tuple, list)) and len(item) == 2 and callable(item[1]),
     "dns_records": lambda item: isinstance(item, DnsRecord),

@@ -16,7 +16,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from appliance.auth import Credential, SaslMechanism
+    from appliance.auth import Credential, SaslMachine, SaslMechanism
     from appliance.config import Section
     from appliance.core import Core
     from appliance.dns import MxHost
@@ -194,8 +194,12 @@ def smtp_extensions(core: Core) -> Sequence[str]:
 
 
 @hookspec("list", "stop")
-def sasl_mechanisms(core: Core) -> Sequence[SaslMechanism]:
-    """SASL mechanisms besides the core's PLAIN, LOGIN, SCRAM and CRAM-MD5."""
+def sasl_mechanisms(core: Core) -> Sequence[SaslMechanism | SaslMachine]:
+    """SASL mechanisms besides the core's PLAIN, LOGIN, SCRAM, CRAM-MD5 and EXTERNAL.
+
+    A SaslMachine knows the grammar of a mechanism that proves a password: verifiers are looked up for it, and failures
+    counted. A SaslMechanism decides by itself whose login it is.
+    """
     raise AssertionError
 
 
@@ -309,6 +313,14 @@ async def message_received(session: Session, envelope: Envelope, message: Messag
 
     The envelope is for reading; `Edited` gives it another sender or other recipients, which are routed as those of
     our own mail are. Without any the message is thrown away, and the peer hears 250.
+    """
+
+
+@hookspec("chain", "log", deadline=60)
+async def message_written(envelope: Envelope, message: Message) -> Message | None:
+    """See or change what the appliance itself has written, before anything is done with it: bounces, reports, alarms.
+
+    The envelope has its recipients. To sign is what this is for: no failure keeps such a message back.
     """
 
 

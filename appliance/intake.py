@@ -170,6 +170,7 @@ class Intake:
         origin: str,
         envelope: Envelope | None = None,
         arrived: bool = False,
+        written: bool = False,
         insist: bool = False,
         settles: Sequence[int] = (),
     ) -> Submitted:
@@ -177,7 +178,8 @@ class Intake:
 
         `origin` is a word for the trace; `envelope` carries parameters (RET, ENVID, SMTPUTF8) besides the
         recipients. One that has just `arrived` from a program here is shown to plugins, as mail from the network is
-        (`message_received`). With `insist`, recipients that are refused for good become entries of the queue too,
+        (`message_received`); one that was `written` by the appliance itself is signed, if any plugin signs
+        (`message_written`). With `insist`, recipients that are refused for good become entries of the queue too,
         which reports them to the sender. `settles` are entries that end by this, in the same transaction. Raises
         StoreFullError or StoreError when it could not be stored.
         """
@@ -191,6 +193,9 @@ class Intake:
             if isinstance(shown, Reply):
                 return Submitted(None, transaction.trace_id, tuple((one, shown) for one in recipients))
             message, recipients = shown
+        if written:
+            shown_as = replace(transaction.envelope, recipients=list(recipients))
+            message = await self._dispatch.message_written(envelope=shown_as, message=message)
         plan, later, refused = await self._plan_own(transaction, message, recipients)
         if insist:
             later += [recipient for recipient, _ in refused]

@@ -87,7 +87,8 @@ class Bounces:
         )
         # What the postmaster gets must never come back, however far aliases and redirects carry it.
         notify = frozenset({NOTIFY_NEVER}) if envelope.sender is None else frozenset[str]()
-        submitted = await self._submit(report, None, [Recipient(addressee, notify)], origin="bounce", envelope=terms)
+        to = [Recipient(addressee, notify)]
+        submitted = await self._submit(report, None, to, origin="bounce", written=True, envelope=terms)
         what = ", ".join(sorted({notice.action for notice in notices}))
         for recipient, reply in submitted.refused:
             log.warning("%s: the notice to %s was refused: %s", trace_id, recipient.address, reply)

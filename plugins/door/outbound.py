@@ -173,7 +173,8 @@ class Outbound:
             return
         message = alarm(account, why, postmaster, hostname=config.hostname, at=self._core.now())
         terms = Envelope(None, body="8BITMIME", smtputf8=not (account.isascii() and postmaster.is_ascii))
-        await self._core.intake.submit(message, None, [Recipient(postmaster)], origin="door", envelope=terms)
+        to = [Recipient(postmaster)]
+        await self._core.intake.submit(message, None, to, origin="door", written=True, envelope=terms)
 
 
 def alarm(account: str, why: str, postmaster: Address, *, hostname: str, at: float) -> Message:

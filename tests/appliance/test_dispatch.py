@@ -75,6 +75,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "accounts": ("ana@palomar.test",),
     },
     "outbound_sender": {"envelope": ENVELOPE, "via": "info@palomar.test", "route": ROUTE},
+    "message_written": {"envelope": ENVELOPE, "message": MESSAGE},
     "transform_outbound": {"envelope": ENVELOPE, "message": MESSAGE, "route": ROUTE},
     "message_accepted": {"session": SESSION, "envelope": ENVELOPE, "accepted": Accepted(1)},
     "message_moved": {"account": "ana", "source": "INBOX", "target": "Junk", "uids": (1,)},
@@ -108,6 +109,7 @@ GOOD: dict[str, Any] = {
     "protect_domain": types.SimpleNamespace(harden=None, connected=None, failed=None),
     "copies": [Companion(MESSAGE, ENVELOPE)],
     "outbound_sender": Address("srs", "palomar.test"),
+    "message_written": MESSAGE.prepend(b"X: y\r\n"),
     "transform_outbound": MESSAGE.prepend(b"X: y\r\n"),
 }
 AWAITED = sorted(ARGUMENTS)
@@ -197,6 +199,8 @@ async def test_a_bad_plugin_gets_the_rule_of_the_table(hook: str, behaviour: Any
             assert await call(**ARGUMENTS[hook]) == []
         elif hook == "known_sender":
             assert await call(**ARGUMENTS[hook]) is False
+        elif hook == "message_written":
+            assert await call(**ARGUMENTS[hook]) is MESSAGE
         elif hook in {"smtp_refused", "judge_recipient"}:
             assert await call(**ARGUMENTS[hook]) is None
         elif hook in NOTIFIED:

@@ -491,6 +491,26 @@ async def test_our_own_mail_to_a_full_mailbox_is_told_as_refused(tmp_path: Path)
     assert (refused, reply.enhanced) == (recipient, "5.2.2")
 
 
+async def test_what_the_appliance_writes_is_shown_and_what_it_passes_on_is_not(tmp_path: Path) -> None:
+    shown: list[list[str]] = []
+
+    async def message_written(envelope: Envelope, message: Message) -> Message:
+        shown.append([str(recipient.address) for recipient in envelope.recipients])
+        return message.prepend(b"X-Signed: yes\r\n")
+
+    async def message_received() -> Any:
+        raise AssertionError("nobody who sees mail from the network sees this")
+
+    plugin = plugin_of(message_written=message_written, message_received=message_received)
+    async with office(tmp_path, ("signer", plugin)) as o:
+        recipient = Recipient(Address.parse("ana@palomar.test"))
+        for written in (True, False):
+            submitted = await o.intake.submit(MESSAGE, None, [recipient], origin="bounce", written=written)
+            assert submitted.accepted is not None
+        assert shown == [["ana@palomar.test"]]
+        assert [b"X-Signed: yes\r\n" in text for text in await o.inbox("ana@palomar.test")] == [True, False]
+
+
 async def test_a_milter_may_refuse_or_change(tmp_path: Path) -> None:
     async def message_received(message: Message) -> Any:
         return Reply(550, "5.7.1", "No") if b"Hello" in message.header else message.prepend(b"X-Seen: yes\r\n")

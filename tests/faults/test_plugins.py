@@ -239,6 +239,23 @@ def test_nothing_leaves_in_clear_by_accident(scene: Scene, hop: NextHop, how: st
         wait_for(lambda: scene.shop.queued == [], "an empty queue")
 
 
+@every_way
+def test_what_the_appliance_writes_is_sent_all_the_same(scene: Scene, how: str) -> None:
+    with imap(scene.shop) as reader:
+        before = last_number(reader)
+
+        def told() -> None:
+            with smtp(scene.shop, "submission") as peer:
+                peer.say(f"MAIL FROM:<{ANA}>")
+                assert peer.say(f"RCPT TO:<{LUIS}> NOTIFY=SUCCESS").startswith(b"250 ")
+                peer.say("DATA")
+                peer.send(TEXT.format("with a receipt").encode() + b".\r\n")
+                assert peer.reply().startswith(b"250 ")
+            wait_for(lambda: last_number(reader) > before, "the receipt")
+
+        scene.spoiled("message_written", how, told)
+
+
 # ── notices: the log, and nothing else ────────────────────────────────────────────────────────────────────────────
 
 

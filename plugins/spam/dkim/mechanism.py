@@ -59,8 +59,18 @@ class Dkim:
     @hookimpl(trylast=True)
     async def message_received(self, session: Session, message: Message) -> Message | None:
         """Sign what people of ours send, after all other plugins have changed it."""
+        if not self._core.intake.router.may_relay(session):
+            return None
+        return await self._signed(message)
+
+    @hookimpl(trylast=True)
+    async def message_written(self, message: Message) -> Message | None:
+        """Sign what the appliance itself has written."""
+        return await self._signed(message)
+
+    async def _signed(self, message: Message) -> Message | None:
         core = self._core
-        if not core.settings[DkimConfig].sign or not core.intake.router.may_relay(session):
+        if not core.settings[DkimConfig].sign:
             return None
         domain = read_authors(message).domain
         keys = self._signers(domain) if domain else []

@@ -133,8 +133,9 @@ class Office:
         *,
         origin: str,
         envelope: Envelope,
+        written: bool,
     ) -> Submitted:
-        assert (sender, origin) == (None, "bounce")
+        assert (sender, origin, written) == (None, "bounce", True)
         if self.submit_error is not None:
             raise self.submit_error
         self.told += recipients

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from appliance.config import CoreConfig, Settings
+from appliance.mail.address import Address
 from appliance.mail.authors import read_authors
+from appliance.mail.dsn import Notice, compose
+from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
+from appliance.mail.reply import Reply
 from plugins.spam.dkim.config import DkimConfig
 from plugins.spam.dkim.keyring import DAY_S, Keyring
 from plugins.spam.dkim.mechanism import Dkim
@@ -138,6 +142,31 @@ async def test_mail_of_our_people_is_signed_and_verifies(tmp_path: Path) -> None
         ]  # fmt: skip
         below = Message.parse(TEXT.replace(b"ana@office.test", b"ana@sub.office.test"))
         assert await one.dkim.message_received(ana, below) is not None
+
+
+async def test_what_the_appliance_writes_is_signed_for_the_domain_above_its_own_name(tmp_path: Path) -> None:
+    bounce = compose(
+        Envelope(Address("luis", "elsewhere.test")),
+        Message.parse(TEXT),
+        [Notice(Recipient(Address("nobody", OFFICE)), "failed", Reply(550, "5.1.1", "No such user"))],
+        postmaster=Address("postmaster", f"mail.{OFFICE}"),
+        hostname=f"mail.{OFFICE}",
+        token="token",
+        at=NOW,
+        language="es",
+    )
+    async with scene(tmp_path) as one:
+        await one.turn()
+        assert await one.dkim.message_written(bounce) is None
+        one.publish()
+        await one.turn()
+        signed = await one.dkim.message_written(bounce)
+        assert signed is not None
+        assert [(found.result, found.domain) for found in await verify(signed, one.dns, now=NOW)] == [
+            ("pass", OFFICE), ("pass", OFFICE),
+        ]  # fmt: skip
+        strange = Message.parse(TEXT.replace(b"ana@office.test", b"ana@elsewhere.test"))
+        assert await one.dkim.message_written(strange) is None
 
 
 @pytest.mark.parametrize(
