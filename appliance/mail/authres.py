@@ -8,7 +8,8 @@ from appliance.mail.headers import Field, strip_comments, unfold
 from appliance.mail.message import Message
 
 _RESULTS = b"authentication-results"
-_OURS_ALONE = frozenset((b"x-spam-flag", b"x-spam-status"))  # what programs of our readers file by
+# What programs of our readers file by, or show as checked by us.
+_OURS_ALONE = frozenset((b"x-spam-flag", b"x-spam-status", b"bimi-location", b"bimi-indicator"))
 _MAX_CLAUSES = 30
 
 

@@ -55,7 +55,7 @@ class Dmarc:
             action = None if config.on_reject == "score" else config.on_reject
             text = f"nobody can tell who the author is: {authors.problem}"
             return [Finding("dmarc", "permerror", config.fail_score, text, "dmarc=permerror", action=action)]
-        found: list[Finding] = []
+        found: list[tuple[Finding, Verdict, Decision]] = []
         deadline = asyncio.get_running_loop().time() + TIMEOUT_S
         for author in authors.domains:
             try:
@@ -66,10 +66,11 @@ class Dmarc:
             except TimeoutError:
                 verdict = Verdict("temperror", author, why=f"no answer within {TIMEOUT_S:g} s")
             decided = _action(verdict, message, findings, config)
-            if self._reports is not None:
-                self._reports.note(session, envelope, findings, verdict, decided, message)
-            found.append(_finding(verdict, decided, config))
-        return [max(found, key=_gravity)]
+            found.append((_finding(verdict, decided, config), verdict, decided))
+        finding, verdict, decided = max(found, key=lambda one: _gravity(one[0]))
+        if self._reports is not None:
+            self._reports.note(session, envelope, findings, verdict, decided, message)
+        return [finding]
 
 
 def _action(verdict: Verdict, message: Message, findings: Sequence[Finding], config: DmarcConfig) -> Decision:

@@ -64,7 +64,7 @@ class Reports:
         source_ip = str(peer_address(session.peer_ip))
         sender = to_ascii(envelope.sender.domain) if envelope.sender is not None else None
         row = row_of(verdict, decided, findings, source_ip=source_ip, sender=sender, helo=session.helo)
-        key = message_key(message) + f"{source_ip} {verdict.author}".encode()
+        key = message_key(message) + source_ip.encode()
         self.tallies.note(published_of(published.domain, published.record), row, key)
 
     def _organization(self, domain: str) -> str:

@@ -27,6 +27,7 @@ def test_clauses_have_a_line_each() -> None:
         (b"Authentication-Results:\r\n", True),
         (b"X-Spam-Status: No\r\n", False),
         (b"X-Spam-Score: 0\r\n", True),
+        (b"BIMI-Location: v=BIMI1; l=https://evil.test/\r\n", False),
     ],
 )
 def test_what_is_taken_for_ours(field: bytes, stays: bool) -> None:

@@ -118,6 +118,7 @@ LAUGHS = b"""<?xml version="1.0"?><!DOCTYPE feedback [<!ENTITY a "ha"><!ENTITY b
         (xml("<x>" * 30 + "</x>" * 30), "nested deeper"),
         (xml("<record/>" * (MAX_ROWS + 1)), "more than 10000 records"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # gzip and ZIP hold the time
 )
 def test_broken_and_hostile_reports(data: bytes, words: str) -> None:
     began = time.process_time()
