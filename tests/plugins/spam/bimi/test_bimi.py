@@ -111,10 +111,7 @@ def test_which_policies_are_enough() -> None:
     assert not enforces("p=quarantine sp=quarantine pct=10")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [b"v=BIMI1; a=https://x/", b"v=BIMI1; l=https://a b", b'v=BIMI1; l=https://a"b', b"v=BIMI1; l=" + b"x" * 5000],
-)
+@pytest.mark.parametrize("rest", [b"a=https://x/", b"l=https://a b", b'l=https://a"b', b"l=" + b"x" * 5000])
 def test_records_that_break_the_rules(rest: bytes) -> None:
     with pytest.raises(TagError):
         read_record(b"v=BIMI1; " + rest)
