@@ -95,7 +95,7 @@ class Reporter:
         recipient = Recipient(place, frozenset((NOTIFY_NEVER,)))  # no bounce of one is of use to anybody
         try:
             submitted = await core.intake.submit(
-                message, sender, [recipient], origin="dmarc", envelope=Envelope(sender), arrived=True
+                message, sender, [recipient], origin="dmarc", envelope=Envelope(sender), written=True
             )
         except ApplianceError as error:
             log.warning("the DMARC report for %s could not be sent to %s: %s", domain, place, error)

@@ -50,11 +50,11 @@ class Way:
 
 
 class Signer:
-    """Signs what people of ours send, as `spam.dkim` does."""
+    """Signs what the appliance writes, as `spam.dkim` does."""
 
     @hookimpl
-    async def message_received(self, session: Session, message: Message) -> Message | None:
-        return message.prepend(b"DKIM-Signature: v=1; d=palomar.test\r\n") if session.role == "local" else None
+    async def message_written(self, message: Message) -> Message | None:
+        return message.prepend(b"DKIM-Signature: v=1; d=palomar.test\r\n")
 
 
 class Found:
