@@ -40,9 +40,9 @@ docs:   ## make docs/settings.md and docs/hooks.md anew from the code
 
 lock:   ## resolve the dependencies anew into the three lock files
 	@tools/setup check && $(BIN)/python -m pip install --quiet uv
-	$(LOCK) pyproject.toml --extra pretty --extra hw --extra pdf --extra re2 --group build -o requirements.lock
-	$(LOCK) pyproject.toml --extra pretty --extra hw --extra pdf --extra re2 --group dev -o requirements-dev.lock
-	$(LOCK_IMAGE) pyproject.toml --extra hw --extra pdf --extra re2 -o requirements-image.lock
+	$(LOCK) pyproject.toml --extra pretty --extra hw --extra ntlm --extra pdf --extra re2 --group build -o requirements.lock
+	$(LOCK) pyproject.toml --extra pretty --extra hw --extra ntlm --extra pdf --extra re2 --group dev -o requirements-dev.lock
+	$(LOCK_IMAGE) pyproject.toml --extra hw --extra ntlm --extra pdf --extra re2 -o requirements-image.lock
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench bench-spam image test-image docs lock

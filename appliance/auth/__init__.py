@@ -10,7 +10,15 @@ from __future__ import annotations
 from appliance.auth.authenticator import Authenticator
 from appliance.auth.config import AuthConfig
 from appliance.auth.credentials import Credential, make_credentials
-from appliance.auth.exchange import Authenticated, Challenge, Exchange, Refused, SaslConversation, SaslMechanism
+from appliance.auth.exchange import (
+    Authenticated,
+    Challenge,
+    Exchange,
+    Refused,
+    SaslConversation,
+    SaslMachine,
+    SaslMechanism,
+)
 from appliance.auth.passwords import TemporaryAuthError
 from appliance.auth.secret import installation_secret
 
@@ -23,6 +31,7 @@ __all__ = [
     "Exchange",
     "Refused",
     "SaslConversation",
+    "SaslMachine",
     "SaslMechanism",
     "TemporaryAuthError",
     "installation_secret",

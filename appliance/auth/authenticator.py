@@ -12,7 +12,7 @@ from appliance.auth.checks import Checks, FindCredentials, LoginFailed, VerifyEx
 from appliance.auth.config import AuthConfig
 from appliance.auth.conversation import MachineConversation, PluginConversation
 from appliance.auth.credentials import PLAIN, make_credentials, password_matches
-from appliance.auth.exchange import Exchange, Outcome, Refused, SaslMechanism
+from appliance.auth.exchange import Exchange, Outcome, Refused, SaslMachine, SaslMechanism
 from appliance.auth.external import External
 from appliance.mail.session import Session
 from appliance.wire.sasl.prepare import prepare_password
@@ -51,6 +51,7 @@ class Authenticator:
         self._weak_in_use = weak_in_use
         self._external = External(config, usable)
         self._brought: dict[str, SaslMechanism] = {}
+        self._machines: dict[str, SaslMachine] = {}
         self._checks = Checks(
             config,
             find=find,
@@ -61,12 +62,15 @@ class Authenticator:
             sleep=sleep,
         )
 
-    def add_mechanism(self, mechanism: SaslMechanism) -> None:
+    def add_mechanism(self, mechanism: SaslMechanism | SaslMachine) -> None:
         """Offer a plugin's mechanism. Raises ValueError when the name is taken."""
         name = mechanism.name.upper()
-        if name in self._brought or name in (*_BY_PROOF, *_BY_PASSWORD, self._external.name):
+        if name in self._brought or name in self._machines or name in (*_BY_PROOF, *_BY_PASSWORD, self._external.name):
             raise ValueError(f"there is a SASL mechanism {name} already")
-        self._brought[name] = mechanism
+        if isinstance(mechanism, SaslMachine):
+            self._machines[name] = mechanism
+        else:
+            self._brought[name] = mechanism
 
     def get_ready(self) -> None:
         """Prepare for the first login, in the background: for whoever is going to serve some."""
@@ -98,7 +102,8 @@ class Authenticator:
         bound = bool(self._binding(session))
         offered = [name for name in _BY_PROOF if (weak or name not in _WEAK) and (bound or not name.endswith("-PLUS"))]
         certified = (self._external.name,) if session.tls is not None and session.tls.client is not None else ()
-        return (*certified, *offered, *self._brought, *_BY_PASSWORD)
+        machines = (name for name, one in self._machines.items() if weak or not one.weak)
+        return (*certified, *offered, *machines, *self._brought, *_BY_PASSWORD)
 
     def _binding(self, session: Session) -> bytes:
         """The channel binding data for -PLUS, empty where it is not offered (RFC 5929 section 4)."""
@@ -142,7 +147,9 @@ class Authenticator:
         whole = self._external if name == self._external.name else self._brought.get(name)
         if whole is not None:
             return Exchange(PluginConversation(self._checks, whole.begin(session), session, name).step)
-        return Exchange(MachineConversation(self._checks, _machine(name, self._binding(session)), session, name).step)
+        brought = self._machines.get(name)
+        machine = brought.machine(session) if brought is not None else _machine(name, self._binding(session))
+        return Exchange(MachineConversation(self._checks, machine, session, name).step)
 
     # ── verifiers, for the administrator ──────────────────────────────────────────────────────────────────────────
 

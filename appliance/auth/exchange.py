@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -11,6 +11,7 @@ from appliance.auth.passwords import TemporaryAuthError
 from appliance.mail.session import Session
 from appliance.wire.sasl.errors import SaslAbortedError, SaslError
 from appliance.wire.sasl.lines import decode_line, encode_line
+from appliance.wire.sasl.server import ServerMechanism
 
 Cause = Literal["credentials", "temporary", "aborted", "malformed", "mechanism", "privacy"]
 
@@ -77,6 +78,17 @@ class SaslMechanism(Protocol):
     name: str  # "OAUTHBEARER"
 
     def begin(self, session: Session) -> SaslConversation:
+        """Start an exchange."""
+
+
+@runtime_checkable
+class SaslMachine(Protocol):
+    """A SASL mechanism whose machine needs stored verifiers: they are looked up, counted and slowed down as our own."""
+
+    name: str  # "NTLM"
+    weak: bool  # it is for accounts that have opted in to weak mechanisms, and offered with those
+
+    def machine(self, session: Session) -> ServerMechanism:
         """Start an exchange."""
 
 
