@@ -44,16 +44,10 @@ _SELECT = (
 )
 
 
-def quarantined(
-    db: sqlite3.Connection, *, account: str = "", since: int = 0, before: int = 1 << 40, limit: int = 1000
-) -> list[Quarantined]:
-    """What is held, or that of one account, from `since` on and before `before` (epoch seconds), the oldest first."""
+def quarantined(db: sqlite3.Connection, *, account: str = "", limit: int = 1000) -> list[Quarantined]:
+    """What is held, or that of one account, the oldest first."""
     mine = " AND e.transport = 'local' AND e.next_hop = :account" if account else ""
-    rows = db.execute(
-        f"{_SELECT}{mine} AND q.created_at >= :since AND q.created_at < :before"
-        " ORDER BY q.created_at, e.id LIMIT :limit",
-        {"account": account, "since": since, "before": before, "limit": limit},
-    )
+    rows = db.execute(f"{_SELECT}{mine} ORDER BY q.created_at, e.id LIMIT :limit", {"account": account, "limit": limit})
     return [_made(row) for row in rows]
 
 

@@ -13,10 +13,37 @@ from plugins.spam.quarantine.config import QuarantineConfig
 from plugins.spam.quarantine.desk import header_of, outside
 from plugins.spam.quarantine.links import cover_for, new_link, submit, texts_for
 from plugins.spam.quarantine.protocol_digest import Held, compose_digest
-from plugins.spam.quarantine.schema import ROUND, Link, digest_of, forget_links, note_digest, take_back_digest
+from plugins.spam.quarantine.schema import (
+    ROUND,
+    Link,
+    add_links,
+    digest_day,
+    drop_links,
+    forget_gone,
+    has_unseen,
+    note_digest,
+    note_seen,
+    set_told,
+    untold,
+)
 
 MAX_LISTED = 200  # messages in one digest
 MAX_READ = 5000  # messages of one account that are counted for it
+
+
+async def see(core: Core) -> None:
+    """Note what is held since the last look, and forget what is not any more. Raises StoreError.
+
+    Nothing is written where there is nothing new.
+    """
+    now = int(core.now())
+
+    def note(db: Database) -> None:
+        forget_gone(db, now)
+        note_seen(db, now)
+
+    if await core.store.read(has_unseen):
+        await core.store.write(note)
 
 
 async def send_due(core: Core) -> None:
@@ -24,46 +51,53 @@ async def send_due(core: Core) -> None:
 
     Raises ApplianceError when a digest could not be stored; the next call sends it.
     """
-    now = int(core.now())
-    day = due_day(now, core.settings[QuarantineConfig].digest_hour)
-    last = await core.store.read(lambda db: digest_of(db, ROUND))
-    if last is not None and last[0] >= day:
+    day = due_day(core.now(), core.settings[QuarantineConfig].digest_hour)
+    last = await core.store.read(lambda db: digest_day(db, ROUND))
+    if last >= day:
         return
-    if last is not None:
+    if last:
         for account in await _accounts(core):
-            told = await core.store.read(lambda db, account=account: digest_of(db, account.id))  # type: ignore[misc]
-            if told is None or told[0] < day:
+            if await core.store.read(lambda db, account=account: digest_day(db, account.id)) < day:  # type: ignore[misc]
                 await send_digest(core, account)
-
-    def end_round(db: Database) -> None:
-        forget_links(db, now)
-        note_digest(db, ROUND, day, now)
-
-    await core.store.write(end_round)
+    await core.store.write(lambda db: note_digest(db, ROUND, day))
 
 
 async def send_now(core: Core) -> int:
     """Tell everybody for whom something new is held, whatever the hour. Returns how many were told."""
+    await see(core)
     return sum([await send_digest(core, account) for account in await _accounts(core)])
 
 
 async def send_digest(core: Core, account: Account) -> bool:
-    """Tell one account what is held since it was told last; False if nothing is. Raises ApplianceError."""
-    store, now = core.store, int(core.now())
-    last = await store.read(lambda db: digest_of(db, account.id))
-    since = last[1] if last is not None else 0
-    new = await store.read(lambda db: quarantined(db, account=account.name, since=since, before=now, limit=MAX_READ))
+    """Tell one account what is held that stands in no digest yet; False if nothing is. Raises ApplianceError.
+
+    It is noted first: after a crash a digest is missing, rather than sent twice.
+    """
+    store, day = core.store, due_day(core.now(), core.settings[QuarantineConfig].digest_hour)
+    everything = await store.read(lambda db: quarantined(db, account=account.name, limit=MAX_READ))
+    fresh = await store.read(untold)
+    new = [one for one in everything if one.entry_id in fresh]
     if not new:
         return False
-    old = await store.read(lambda db: quarantined(db, account=account.name, before=since, limit=MAX_READ))
     links: list[Link] = []
     held = [await _line(core, account, one, links) for one in new[:MAX_LISTED]]
-    day = due_day(now, core.settings[QuarantineConfig].digest_hour)
-    await store.write(lambda db: note_digest(db, account.id, day, now, links))
+    ids = [one.entry_id for one in new]
+
+    def note(db: Database) -> None:
+        add_links(db, links)
+        set_told(db, ids, told=True)
+        note_digest(db, account.id, day)
+
+    def take_back(db: Database) -> None:
+        drop_links(db, links)
+        set_told(db, ids, told=False)
+        note_digest(db, account.id, 0)
+
+    await store.write(note)
     try:
-        await _send(core, account, held, older=len(old), more=len(new) - len(held))
+        await _send(core, account, held, older=len(everything) - len(new), more=len(new) - len(held))
     except ApplianceError:
-        await store.write(lambda db: take_back_digest(db, account.id, last, links))
+        await store.write(take_back)
         raise
     return True
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from appliance.core import Core
 from appliance.errors import ApplianceError
-from appliance.store.quarantine import quarantine_counts, quarantined
+from appliance.store.quarantine import quarantine_counts, quarantined, quarantined_entry
 from plugins.spam.quarantine.config import QuarantineConfig
 from plugins.spam.quarantine.desk import remove
-from plugins.spam.quarantine.digests import send_due
+from plugins.spam.quarantine.digests import see, send_due
+from plugins.spam.quarantine.schema import seen_before
 
 TURN_S = 60.0
 MAX_REMOVED = 500  # in one turn
@@ -46,15 +48,16 @@ class Warden:
         """Remove what is too old or too much, then tell whoever is to be told. Nothing while the time is unset."""
         if self._core.time_state == "unset":
             return
-        now = int(self._core.now())
-        await self._remove_old(now)
+        await see(self._core)
+        await self._remove_old(int(self._core.now()))
         if self._core.settings[QuarantineConfig].digest:
             await send_due(self._core)
 
     async def _remove_old(self, now: int) -> None:
         core, config = self._core, self._core.settings[QuarantineConfig]
         before = now - int(config.days * DAY_S)
-        found = await core.store.read(lambda db: quarantined(db, before=before, limit=MAX_REMOVED))
+        old = await core.store.read(lambda db: seen_before(db, before, MAX_REMOVED))
+        found = [one for one in await core.store.read(lambda db: list(map(partial(quarantined_entry, db), old))) if one]
         for account, count in await core.store.read(quarantine_counts):
             if (spare := count - config.max_held) > 0:
                 limit = min(spare, MAX_REMOVED)

@@ -195,7 +195,12 @@ def test_the_day_begins_at_its_hour(hour: int, day: int) -> None:
 
 async def test_what_waits_too_long_or_is_too_much_goes(scene: Scene) -> None:
     await scene.hold(ANA, LUIS)
-    scene.at += 15 * 86_400
+    await scene.core.store.write(lambda db: db.execute("UPDATE queued SET created_at = 1"))  # the clock was wrong
+    await scene.warden.turn()
+    scene.at += 14 * 86_400
+    await scene.warden.turn()
+    assert len(await scene.held()) == 2
+    scene.at += 1
     await scene.warden.turn()
     assert await scene.held() == []
     for _ in range(5):
@@ -240,7 +245,6 @@ async def test_the_administrator_may_release_what_was_demanded_and_teach(scene: 
 
 async def test_a_digest_now(scene: Scene) -> None:
     await scene.hold(ANA, LUIS)
-    scene.at += 5
     assert await send_now(scene.core) == 2
     assert await send_now(scene.core) == 0
     assert len(await scene.inbox(LUIS)) == 1
@@ -284,3 +288,17 @@ async def test_each_account_reads_its_own_language(scene: Scene) -> None:
     (mail,) = await scene.inbox(LUIS)
     assert mail["Subject"] == "Un mensaje retenido para usted"
     assert "sin asunto" not in text_of(mail)
+
+
+async def test_little_is_left_of_what_is_gone(scene: Scene) -> None:
+    await scene.hold()
+    (link,) = links_in(await digest(scene))
+    assert await scene.use(link) == "250 2.0.0"
+    await scene.turn_queue()
+    await scene.hold(LUIS)
+    await scene.warden.turn()
+
+    def left(db: Any) -> list[int]:
+        return [db.execute(f"SELECT count(*) FROM quarantine_{table}").fetchone()[0] for table in ("seen", "link")]
+
+    assert await scene.core.store.read(left) == [1, 0]
