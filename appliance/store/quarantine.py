@@ -5,6 +5,7 @@ What an administrator holds, and what an account sends while it is held, are ent
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 
@@ -69,7 +70,8 @@ def judged_rows(message_id: int, wishes: Sequence[QueueWish]) -> Iterator[tuple[
     """Rows of `queue_judged`: what filters concluded about mail that is held because of them."""
     for number, wish in enumerate(wishes):
         if (judged := wish.judged) is not None:
-            yield (message_id << ENTRY_BITS) + number, float(judged.score), judged.demanded, judged.header
+            score = float(judged.score) if math.isfinite(judged.score) else 0.0  # SQLite takes NaN for NULL
+            yield (message_id << ENTRY_BITS) + number, score, judged.demanded, judged.header
 
 
 def judged_header(db: sqlite3.Connection, entry_id: int) -> bytes:

@@ -6,6 +6,7 @@ others, however often it happens.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -29,7 +30,12 @@ _TEST = re.compile(r"([A-Z0-9_.-]{1,60})=(-?\d{1,4}\.\d\d)\b", re.ASCII)
 
 def key_of(finding: Finding) -> str:
     """The name of a check with its result, as it stands in X-Spam-Status."""
-    return _NOT_IN_KEYS.sub("_", f"{finding.name}_{finding.result}".upper())[:MAX_KEY]
+    return _key(finding.name, finding.result)
+
+
+@functools.lru_cache(maxsize=1024)  # the same few come again and again
+def _key(name: str, result: str) -> str:
+    return _NOT_IN_KEYS.sub("_", f"{name}_{result}".upper())[:MAX_KEY]
 
 
 def is_fixed(finding: Finding) -> bool:

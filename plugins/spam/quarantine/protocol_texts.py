@@ -39,8 +39,8 @@ ENGLISH = Texts(
     intro="Mail for {account} that looked like spam is held back. New since the last such mail:",
     explain="To get a message, follow its link and send the mail that opens, from this same account. A link works once,"
     " for {link_days} days. What nobody releases is removed after {days} days; you need not do anything.",
-    older="{count} more are held from before.",
-    more="{count} more are not listed here; ask your administrator.",
+    older="Still held from before: {count}.",
+    more="Not listed here: {count} more; ask your administrator.",
     columns=("Date", "From", "Subject", "Score", "Why it is held"),
     release="Release",
     by_administrator="ask your administrator",
@@ -62,8 +62,8 @@ SPANISH = Texts(
     explain="Para recibir un mensaje, siga su enlace y envíe el correo que se abre, desde esta misma cuenta. Cada"
     " enlace sirve una sola vez, durante {link_days} días. Lo que nadie libere se elimina a los {days} días; no hace"
     " falta que haga nada.",
-    older="Hay {count} más retenidos de antes.",
-    more="Hay {count} más que no aparecen aquí; pregunte a su administrador.",
+    older="Siguen retenidos de antes: {count}.",
+    more="No aparecen aquí: {count} más; pregunte a su administrador.",
     columns=("Fecha", "De", "Asunto", "Puntos", "Por qué se retiene"),
     release="Liberar",
     by_administrator="pregunte a su administrador",

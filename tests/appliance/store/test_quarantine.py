@@ -73,3 +73,12 @@ async def test_nothing_is_left_of_what_is_settled(held: Office) -> None:
     (one,) = await held.store.read(quarantined)
     await held.store.write(lambda db: settle(db, one.entry_id))
     assert await held.store.read(lambda db: db.execute("SELECT count(*) FROM queue_judged").fetchone()) == (0,)
+
+
+async def test_a_score_that_is_no_number_keeps_no_mail_out(tmp_path: Path) -> None:
+    async def not_a_number() -> Sequence[Finding]:
+        return [Finding("odd", "yes", float("nan"), action="quarantine")]
+
+    async with office(tmp_path, ("odd", plugin_of(score_message=not_a_number))) as made:
+        assert (await made.send(ANA)).positive
+        assert [one.score for one in await made.store.read(quarantined)] == [0.0]

@@ -82,7 +82,7 @@ def test_examples(written: str, line: str) -> None:
 
 def test_a_message_from_nobody_about_nothing() -> None:
     text, page = digest(Held("d", "", "\r\n", 9.25, "", None), texts=SPANISH, older=3, more=2)
-    for words in ("(sin remitente)", "(sin asunto)", "pregunte a su administrador", "Hay 3 más", "Hay 2 más", "9.2"):
+    for words in ("(sin remitente)", "(sin asunto)", "pregunte a su administrador", "de antes: 3", "aquí: 2 más", "9.2"):
         assert words in text
         assert words in page
     assert Seen(page).links == [link for link in EMPTY.links if not link.startswith("mailto:")]

@@ -137,7 +137,7 @@ async def test_nobody_is_told_when_nothing_new_is_held(scene: Scene) -> None:
     await scene.next_day()
     (_, second) = await scene.inbox(ANA)
     assert len(links_in(second)) == 1
-    assert "1 more are held from before." in text_of(second)
+    assert "Still held from before: 1." in text_of(second)
 
 
 async def test_once_a_day_also_after_a_restart(scene: Scene) -> None:
