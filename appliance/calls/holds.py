@@ -5,17 +5,20 @@ from __future__ import annotations
 from appliance.calls.accounts import find_account
 from appliance.control import CallError
 from appliance.core import Core
-from appliance.store.holds import end_hold, forget_held, held_entries, hold_account
+from appliance.store.holds import end_hold, forget_held, held_entries
 from appliance.store.queuedesk import Selection
 
 MAX_REASON = 200  # characters
 
 
-async def hold(core: Core, *, name: str, reason: str = "") -> None:
-    """Hold what the account sends from now on; it goes on getting mail."""
+async def hold(core: Core, *, name: str, reason: str = "") -> int:
+    """Hold what the account sends from now on and what waits of it; it goes on getting mail.
+
+    Returns how many recipients had been waiting.
+    """
     account = await core.store.read(lambda db: find_account(db, name))
     why = reason[:MAX_REASON] or "held by the administrator"
-    await core.store.write(lambda db: hold_account(db, account.name, why))
+    return await core.queue.desk.hold_account(account.name, why)
 
 
 async def release(core: Core, *, name: str, remove: bool = False) -> int:

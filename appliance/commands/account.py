@@ -144,9 +144,10 @@ def disable(palomar: Palomar, name: str) -> None:
 @click.option("--reason", default="", help="Why, for whoever looks at `palomar status`.")
 @click.pass_obj
 def hold_(palomar: Palomar, name: str, reason: str) -> None:
-    """Hold what NAME sends from now on: it is taken, but waits in the queue. Mail for NAME goes on coming."""
-    palomar.call("account.hold", name=name, reason=reason)
-    done(f"what {name} sends is held; palomar account release {name} ends that")
+    """Hold what NAME sends: it is taken, but waits in the queue, as does what waits there now. Mail for NAME comes."""
+    count = palomar.call("account.hold", name=name, reason=reason)
+    waiting = f", and {count} recipient(s) of what waited" if count else ""
+    done(f"what {name} sends is held{waiting}; palomar account release {name} ends that")
 
 
 @account.command("release")

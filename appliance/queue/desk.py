@@ -18,6 +18,7 @@ from appliance.mail.reply import Reply
 from appliance.queue.destinations import Group, InHand
 from appliance.store import queue as rows
 from appliance.store import queuedesk
+from appliance.store.holds import hold_account, hold_waiting, waiting_of
 from appliance.store.queuedesk import Selection
 
 if TYPE_CHECKING:
@@ -58,6 +59,15 @@ class QueueDesk:
     async def hold(self, selection: Selection, reason: str = "") -> int:
         """Keep recipients back until they are released. Returns how many."""
         return await self._change(await self.chosen(selection), lambda db, ids: queuedesk.hold(db, ids, reason))
+
+    async def hold_account(self, name: str, why: str) -> int:
+        """Hold what an account sends from now on, and what waits of it. Returns for how many recipients that is.
+
+        Raises NotFoundError when there is no such account.
+        """
+        account_id = await self._store.write(lambda db: hold_account(db, name, why))
+        found = await self._store.read(lambda db: waiting_of(db, account_id))
+        return await self._change(found, lambda db, ids: hold_waiting(db, account_id, ids, why))
 
     async def release(self, selection: Selection) -> int:
         """Let held recipients go on, now, and try those once more that were put aside as damaged. Returns how many."""

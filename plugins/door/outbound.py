@@ -21,7 +21,6 @@ from appliance.mail.message import Message
 from appliance.mail.received import date_field, message_id
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session
-from appliance.store.holds import hold_account
 from plugins.door.config import OutboundConfig
 from plugins.door.networks import Recent
 from plugins.door.usage import Usage
@@ -156,7 +155,8 @@ class Outbound:
         except (StoreError, HookFailedError) as error:
             log.error("the alarm about %s could not be sent: %s", account, error)
         try:
-            await self._core.store.write(lambda db: hold_account(db, account, why))
+            if waiting := await self._core.queue.desk.hold_account(account, why):
+                log.error("%d recipient(s) of what %s had sent before wait too", waiting, account)
         except NotFoundError:
             log.warning("%s has no mailbox here: what was held is released by `palomar queue release`", account)
             self._elsewhere.put(account, f"{account} sent {why}")

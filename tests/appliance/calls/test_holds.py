@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from appliance.control import CallError
+from appliance.mail.address import Address
+from appliance.mail.delivery import Route
+from appliance.mail.envelope import Envelope, Recipient
+from appliance.store import Database, QueueWish
+from appliance.store.accounts import add_alias
 from tests.appliance.calls.conftest import Desk
+from tests.appliance.office import MESSAGE
 
 ANA, LUIS = "ana@palomar.test", "luis@palomar.test"
 
@@ -34,6 +40,31 @@ async def test_what_a_held_account_sends_waits_until_it_is_released(desk: Desk) 
     assert len(await desk.office.inbox(LUIS)) == 1
     with pytest.raises(CallError, match=r"ana@palomar\.test is not held"):
         await desk.ask("account.release", name=ANA)
+
+
+async def test_what_waits_of_an_account_is_held_with_it(desk: Desk) -> None:
+    def fill(db: Database) -> None:
+        add_alias(db, "info@palomar.test", ["sales@palomar.test"])
+        add_alias(db, "sales@palomar.test", [ANA])
+
+    await desk.core.store.write(fill)
+    senders = (ANA, "Ana@Palomar.test", "ana+news@palomar.test", "info@palomar.test", LUIS, "ana@elsewhere.test", None)
+    for number, sender in enumerate(senders):
+        to = Recipient(Address(f"friend{number}", "x.test"))
+        envelope = Envelope(Address.parse(sender) if sender else None, [to])
+        wish = QueueWish(to, Route("relay", "x.test"))
+        await desk.core.store.accept(MESSAGE, [], [wish], envelope, trace_id=f"trace{number}")
+    passed_on = Recipient(Address("friend9", "x.test"), via="luis@palomar.test")
+    envelope = Envelope(Address.parse(ANA), [passed_on])
+    wish = QueueWish(passed_on, Route("relay", "x.test"))
+    await desk.core.store.accept(MESSAGE, [], [wish], envelope, trace_id="trace9")
+
+    assert await desk.ask("account.hold", name=ANA, reason="odd") == 4
+    found = dict(await states(desk))
+    assert [name[6] for name, state in found.items() if state == "held"] == ["0", "1", "2", "3"]
+    assert len(found) == 8
+    assert await desk.ask("account.release", name=ANA) == 4
+    assert "held" not in dict(await states(desk)).values()
 
 
 async def test_what_was_held_can_be_thrown_away_and_nothing_else_goes_with_it(desk: Desk) -> None:

@@ -16,7 +16,10 @@ from appliance.hookspecs import hookimpl
 from appliance.mail.delivery import Route
 from appliance.mail.envelope import Recipient
 from appliance.mail.reply import Reply
+from appliance.queue.desk import QueueDesk
+from appliance.queue.destinations import InHand
 from appliance.smtpclient import HopError
+from appliance.store import Store
 from appliance.stress import Stress
 from plugins.door import Keeping
 from plugins.door.callout import Callout
@@ -57,9 +60,17 @@ class FakeQueue:
     Who asks for shy@ is not let ask.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         self.asked: list[str] = []
         self.down = False
+        self.reread = 0  # how often commands have changed the queue
+        nobody: Any = None
+        self.desk = QueueDesk(
+            store, attempts=nobody, bounces=nobody, hand=InHand, changed=self._changed, now=lambda: 1_000_000.0
+        )
+
+    def _changed(self) -> None:
+        self.reread += 1
 
     async def call_out(self, recipient: Recipient, route: Any) -> Reply:
         self.asked.append(str(recipient.address))
@@ -145,7 +156,7 @@ async def house(folder: Path, *, outbound: OutboundConfig | None = None, **setti
         made.core.settings = Settings.of(
             config, MdaConfig(), SmtpConfig(), DoorConfig(**settings), outbound or OutboundConfig()
         )
-        made.core.queue = FakeQueue()  # type: ignore[assignment]
+        made.core.queue = FakeQueue(made.store)  # type: ignore[assignment]
         made.core.now = clock
         yield House(made, clock, plugin)
 

@@ -12,6 +12,7 @@ import pytest
 
 from appliance.mail.envelope import Recipient
 from appliance.mail.reply import Reply
+from appliance.store import Store
 from plugins.door import callout
 from plugins.door.config import DoorConfig
 from tests.plugins.door.house import HELLO, MAIL, FakeQueue, House, house, rcpt
@@ -93,8 +94,8 @@ async def test_how_long_answers_last(tmp_path: Path) -> None:
 class SlowQueue(FakeQueue):
     """Answers when it is told to."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
         self.now = 0
         self.most = 0
         self.open = asyncio.Event()
@@ -110,7 +111,7 @@ class SlowQueue(FakeQueue):
 async def test_few_questions_at_once_and_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callout, "MAX_WAITING", 8)
     async with relaying(tmp_path, callout_at_once=3, messages_per_minute=0) as here:
-        slow = here.office.core.queue = SlowQueue()  # type: ignore[assignment]
+        slow = here.office.core.queue = SlowQueue(here.office.store)  # type: ignore[assignment]
         locals_ = ["a", "a", *"bcdefgh", "i", "j"]
         waiting = [asyncio.create_task(said(here, local)) for local in locals_]
         while slow.now < 3:
@@ -125,7 +126,7 @@ async def test_few_questions_at_once_and_none_twice(tmp_path: Path, monkeypatch:
 
 async def test_an_answer_that_comes_late_is_used_the_next_time(tmp_path: Path) -> None:
     async with relaying(tmp_path) as here:
-        slow = here.office.core.queue = SlowQueue()  # type: ignore[assignment]
+        slow = here.office.core.queue = SlowQueue(here.office.store)  # type: ignore[assignment]
         settings = here.office.core.settings
         object.__setattr__(settings[DoorConfig], "callout_timeout", 0.01)
         assert await said(here, "unknown") == ["450"]

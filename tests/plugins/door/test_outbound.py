@@ -70,7 +70,8 @@ async def test_the_message_too_many_and_all_behind_it_are_held(
         for _ in range(8):
             await send(here)
         await send(here, LUIS)
-        assert await states(here) == [0] * 5 + [1] * 3 + [0]
+        assert await states(here) == [1] * 8 + [0]  # what waited before waits with it
+        assert here.queue.reread
         assert await held(here) == {ANA: "6 messages in an hour"}
         (alarm,) = await alarms(here)
         for words in (b"Subject: Mail of ana@palomar.test is held", b"6 messages in an hour", b"account release ana@"):
@@ -96,7 +97,7 @@ async def test_the_hold_outlives_a_restart_and_a_release_begins_anew(tmp_path: P
         assert (await states(here))[7:] == [0] * 4
         for _ in range(2):
             await send(here)
-        assert (await states(here))[11:] == [0, 1]
+        assert (await states(here))[7:] == [1] * 6
         assert len(await alarms(here)) == 2  # another time, another alarm
 
 
@@ -171,7 +172,7 @@ async def test_many_at_once_trip_once(tmp_path: Path) -> None:
     async with house(tmp_path, outbound=OutboundConfig(**LIMITS)) as here:
         await send(here)
         await asyncio.gather(*[send(here) for _ in range(20)])
-        assert 15 <= sum(await states(here)) < 20  # some of those on their way wait too
+        assert 15 <= sum(await states(here)) <= 21  # those on their way may slip through
         assert len(await alarms(here)) == 1
 
 
