@@ -169,7 +169,12 @@ class CoreConfig:
     language: Language = setting("en", "In which the appliance writes to people; an account may have its own: en, es.")
     data: Path = setting(Path("data"), "Folder for everything that lasts; relative to this file.")
     plugins: tuple[str, ...] = setting(
-        ("door", "srs", "mda", "smtp", "imap4", "pop3", "smarthost", "relay"), "Roles to load, by plugin name."
+        (
+            *("door", "srs", "mda", "smtp", "imap4", "pop3", "smarthost", "relay"),
+            *("spam.spf", "spam.dkim", "spam.arc", "spam.dmarc", "spam.lists", "spam.attachments", "spam.heuristics"),
+            *("spam.bayes", "spam.judge"),
+        ),
+        "Roles to load, by plugin name.",
     )
     plugin_folder: Path | None = setting(None, "Folder of single-file plugins; each file may then be named in plugins.")
     relay_networks: tuple[str, ...] = setting(

@@ -29,6 +29,7 @@ import peers  # noqa: E402
 USERS: list[str] = peers.USERS
 PASSWORD: str = peers.PASSWORD
 DOMAIN: str = peers.DOMAIN
+ROLES = ("door", "srs", "mda", "smtp", "imap4", "pop3", "smarthost", "relay")  # the filters have rows of their own
 START_S = 60
 SETTLE_S = 4  # both sides finish what they do after a start
 
@@ -61,18 +62,22 @@ class Palomar:
         *,
         relay: bool = False,
         compress: bool = True,
+        filters: bool = False,
         slow_us: int | None = None,
         crowd: int | None = None,
         relay_port: int = 25,
         zone: Mapping[str, str] | None = None,
     ) -> None:
-        """`crowd` is how many connections of a kind it takes, IMAP over TLS too; `zone` the hosts that there are, by
+        """With `filters`, those that are on by default look at mail from this machine as at a stranger's.
+
+        `crowd` is how many connections of a kind it takes, IMAP over TLS too; `zone` the hosts that there are, by
         domain, instead of DNS, to which it delivers at `relay_port`.
         """
         self.folder = folder
         self._crowd = crowd
+        self._filters = filters
         self._relay_port = relay_port
-        self._zone = zone
+        self._zone = {"sender.test": "127.0.0.1"} if filters else zone
         self._relay = relay
         self._compress = compress
         self._slow_us = slow_us
@@ -128,7 +133,8 @@ class Palomar:
 hostname = "mail.example.test"
 domains = ["{DOMAIN}"]
 data = "data"
-relay_networks = ["127.0.0.0/8"]
+relay_networks = {[] if self._filters else ["127.0.0.0/8"]}
+{"" if self._filters else f"plugins = {list(ROLES)}"}
 
 [store]
 compress = {str(self._compress).lower()}

@@ -9,8 +9,11 @@ import re
 
 SENDER = "ines@example.org"
 
-# Trace fields that delivery puts in front (RFC 5321 section 4.4), each with its folded lines.
-_TRACE_FIELD = re.compile(rb"(?:Return-Path|Delivered-To|Received):[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", re.IGNORECASE)
+# Fields that delivery and the filters put in front (RFC 5321 section 4.4, RFC 8601), each with its folded lines.
+_TRACE_FIELD = re.compile(
+    rb"(?:Return-Path|Delivered-To|Received|Authentication-Results|X-Spam-\w+):[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*",
+    re.IGNORECASE,
+)
 
 AWKWARD_LINES = (
     ".",
@@ -66,7 +69,7 @@ def token(text: str) -> str:
 
 
 def as_sent(stored: bytes, hops: int = 1) -> bytes:
-    """The message without what delivery put in front: Return-Path, Delivered-To and `hops` Received fields."""
+    """The message without what was put in front of it: the filters' fields, Return-Path, and `hops` Received fields."""
     received = 0
     while match := _TRACE_FIELD.match(stored):
         if match[0].lower().startswith(b"received:"):
