@@ -98,7 +98,7 @@ def test_a_hangup_before_the_supervisor_listens_is_a_reload_and_no_end() -> None
     reloads = []
 
     async def main() -> int:
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)  # to this thread, for a test's process may have others
         await asyncio.sleep(0)  # by default the process would have ended here
         supervisor = Supervisor([])
 
