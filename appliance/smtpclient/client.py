@@ -173,6 +173,18 @@ class SmtpClient:
         self.write(self.machine.command("RCPT", arguments[1]))
         return await self.answer("RCPT", self.hop.timeouts.rcpt)
 
+    async def reset(self) -> None:
+        """Find out whether the server is there, and end what may be open. Raises HopError."""
+        try:
+            self._dirty = False
+            self.write(self.machine.command("RSET"))
+            reply = await self.answer("RSET", self.hop.timeouts.reset)
+            if not reply.positive:
+                raise HopError(reply, peer=self.peer)
+        except BaseException:
+            self.abort()
+            raise
+
     def reset_needed(self) -> None:
         """A transaction may be left open; the next one begins with RSET."""
         self._dirty = True

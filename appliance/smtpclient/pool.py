@@ -17,6 +17,7 @@ IDLE_S = 10.0  # a connection unused for that long is ended; servers close after
 MAX_MESSAGES = 100  # over one connection
 MAX_AGE_S = 300.0  # of one connection, so that changes in DNS are seen
 MAX_IDLE = 100  # connections kept idle in all; beyond it the oldest goes
+ASK_AFTER_S = 1.0  # of idleness: then RSET finds out whether the server is still there, before a message depends on it
 
 Source = Callable[[], AsyncGenerator[SmtpClient, None]]
 """Gives clients for one destination, ready for MAIL, best first. Raises HopError when there is no more to try."""
@@ -32,11 +33,13 @@ class SmtpPool:
         max_messages: int = MAX_MESSAGES,
         max_age_s: float = MAX_AGE_S,
         max_idle: int = MAX_IDLE,
+        ask_after_s: float = ASK_AFTER_S,
     ) -> None:
         self._idle_s = idle_s
         self._max_messages = max_messages
         self._max_age_s = max_age_s
         self._max_idle = max_idle
+        self._ask_after_s = ask_after_s
         self._idle: dict[Hashable, list[SmtpClient]] = {}
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -72,6 +75,8 @@ class SmtpPool:
             if client.allowance is not None and not client.allowance.room_for(recipients):
                 self._quit(client)
                 continue
+            if not await self._is_there(key, client):
+                continue
             try:
                 outcomes = await client.send(envelope, recipients, message)
             except HopError:
@@ -90,6 +95,21 @@ class SmtpPool:
                 return outcomes
         assert failure is not None
         raise failure
+
+    async def _is_there(self, key: Hashable, client: SmtpClient) -> bool:
+        """Whether the server still answers after a while. If it was cut off, so are the connections older than this.
+
+        A command of a message would have to be waited for by minutes (RFC 5321 section 4.5.3.2.2), RSET has not.
+        """
+        if asyncio.get_running_loop().time() - client.used_at < self._ask_after_s:
+            return True
+        try:
+            await client.reset()
+        except HopError:
+            if key in self._idle:
+                self._drop(key, sum(one.used_at <= client.used_at for one in self._idle[key]))
+            return False
+        return True
 
     async def close(self) -> None:
         """End all idle connections politely, within the time that QUIT is given."""

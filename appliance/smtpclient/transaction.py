@@ -114,6 +114,8 @@ class Delivery:
         if client.pipelining:
             self._write_recipients(batch)
             text_sent = self._write_along()
+            # It may be taken though none of the answers come: then not over another connection at once.
+            self._undecided = self._undecided and not text_sent
             if resetting:
                 await client.answer("RSET", timeouts.reset)
         else:

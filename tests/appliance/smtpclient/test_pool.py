@@ -10,18 +10,23 @@ import pytest
 from appliance.mail.address import Address
 from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
-from appliance.smtpclient import Hop, HopError, SmtpClient, SmtpPool, reach
-from tests.appliance.smtpclient.fake_server import DROP, FakeServer, always, plain_contexts, running
+from appliance.smtpclient import Hop, HopError, SmtpClient, SmtpPool, Timeouts, reach
+from tests.appliance.smtpclient.fake_server import DROP, FULL, SILENCE, FakeServer, always, plain_contexts, running
 
 MESSAGE = Message.parse(b"Subject: x\r\n\r\nx\r\n")
 TO = [Recipient(Address("a", "b.test"))]
 
 
-async def send(pool: SmtpPool, *servers: FakeServer, key: str = "b.test") -> str:
+async def send(
+    pool: SmtpPool,
+    *servers: FakeServer,
+    key: str = "b.test",
+    timeouts: Timeouts = Timeouts(),  # noqa: B008
+) -> str:
     async def source() -> AsyncGenerator[SmtpClient, None]:
         failure: HopError | None = None
         for server in servers:
-            hop = Hop(host="fake.example", port=server.port, own_name="me.example", tls="off")
+            hop = Hop(host="fake.example", port=server.port, own_name="me.example", tls="off", timeouts=timeouts)
             try:
                 async for client in reach(hop, ["127.0.0.1"], plain_contexts):
                     failure = None
@@ -171,4 +176,54 @@ async def test_a_host_whose_next_connection_fails_is_tried_again_later() -> None
     server = FakeServer(("LIMITS MAILMAX=1 RCPTMAX=1",), script)
     async with running(server):
         assert await deliver(pool, server, "a@b.test", "b@b.test") == ["delivered", "deferred"]
+        await pool.close()
+
+
+CUT = (*FULL, "CHUNKING")
+
+
+async def test_a_server_that_was_cut_off_is_not_waited_for_with_a_message() -> None:
+    """After a while RSET asks first, and waits for seconds where MAIL would for minutes; a new connection follows."""
+    cut: list[str] = []
+
+    def script(verb: str, argument: str) -> str | None:
+        return SILENCE if verb in cut else None
+
+    pool = SmtpPool(ask_after_s=0)
+    timeouts = Timeouts(reset=0.1, mail=3600, rcpt=3600, data=3600, text=3600)
+    async with running(FakeServer(script=script)) as server, asyncio.timeout(60):
+        for _ in range(2):
+            assert await send(pool, server, timeouts=timeouts) == "delivered"
+        assert [verbs.count("RSET") for verbs in server.verbs] == [1]
+        cut.append("RSET")
+        assert await send(pool, server, timeouts=timeouts) == "delivered"
+        assert [verbs.count("MAIL") for verbs in server.verbs] == [2, 1]
+        assert len(server.messages) == 3
+        await pool.close()
+
+
+async def test_connections_that_are_as_old_go_with_one_that_was_cut_off() -> None:
+    pool = SmtpPool(ask_after_s=0)
+    timeouts = Timeouts(reset=0.1)
+    async with running(FakeServer(script=always(RSET=SILENCE))) as server, asyncio.timeout(60):
+        await asyncio.gather(*(send(pool, server, timeouts=timeouts) for _ in range(4)))
+        assert pool.idle == 4
+        assert await send(pool, server, timeouts=timeouts) == "delivered"
+        assert pool.idle == 1
+        await pool.close()
+
+
+async def test_a_text_that_was_sent_along_is_not_sent_again_at_once() -> None:
+    """It may have been taken, whatever became of the answers: later, by the queue's schedule, but never right away."""
+    armed: list[str] = []
+
+    def script(verb: str, argument: str) -> str | None:
+        return DROP if verb in armed else None
+
+    pool = SmtpPool()
+    async with running(FakeServer(extensions=CUT, script=script)) as server:
+        assert await send(pool, server) == "delivered"
+        armed.append("MAIL")
+        assert await send(pool, server) == "deferred"
+        assert len(server.sessions) == 1
         await pool.close()
