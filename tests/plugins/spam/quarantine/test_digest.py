@@ -55,8 +55,17 @@ def digest(*held: Held, texts: object = ENGLISH, **more: int) -> tuple[str, str]
 EMPTY = Seen(digest(Held("d", "s", "t", 1.0, "r", LINK))[1])
 
 
+WRITTEN = (
+    st.text()
+    | st.text(st.sampled_from("<>&\"'/=!-ab \n"), min_size=3)
+    | st.sampled_from(
+        ["<img src=x onerror=y>", "</td></table><script>", "<!--", '"><a href="mailto:x">', "&lt;b&gt;", "<style>"]
+    )
+)
+
+
 @settings(max_examples=200)
-@given(st.text(), st.text(), st.text())
+@given(WRITTEN, WRITTEN, WRITTEN)
 def test_nothing_that_a_stranger_writes_becomes_part_of_the_page(sender: str, subject: str, reason: str) -> None:
     text, page = digest(Held("d", sender, subject, 1.0, reason, LINK))
     seen = Seen(page)
@@ -82,7 +91,14 @@ def test_examples(written: str, line: str) -> None:
 
 def test_a_message_from_nobody_about_nothing() -> None:
     text, page = digest(Held("d", "", "\r\n", 9.25, "", None), texts=SPANISH, older=3, more=2)
-    for words in ("(sin remitente)", "(sin asunto)", "pregunte a su administrador", "de antes: 3", "aquí: 2 más", "9.2"):
+    for words in (
+        "(sin remitente)",
+        "(sin asunto)",
+        "pregunte a su administrador",
+        "de antes: 3",
+        "aquí: 2 más",
+        "9.2",
+    ):
         assert words in text
         assert words in page
     assert Seen(page).links == [link for link in EMPTY.links if not link.startswith("mailto:")]

@@ -19,7 +19,8 @@ from plugins.spam.quarantine.command import quarantine as command
 from plugins.spam.quarantine.config import QuarantineConfig
 from plugins.spam.quarantine.desk import QuarantineError
 from plugins.spam.quarantine.digests import due_day, send_now
-from plugins.spam.quarantine.links import Links
+from plugins.spam.quarantine.links import Links, new_link, redeem
+from plugins.spam.quarantine.schema import add_links
 from tests.plugins.spam.quarantine.scene import ANA, LUIS, VIRUS, Scene, links_in, quarantine_scene, text_of
 
 
@@ -123,6 +124,12 @@ async def test_what_was_demanded_has_no_link(scene: Scene) -> None:
     mail = await digest(scene)
     assert links_in(mail) == []
     assert "ask your administrator" in text_of(mail)
+    owner = scene.core.store.directory.require_account(ANA)
+    (one,) = await scene.held()
+    link, address = new_link(scene.core, owner, one)  # nor would one be good
+    await scene.core.store.write(lambda db: add_links(db, [link]))
+    assert await redeem(scene.core, owner, address.local.rpartition("+")[2]) is None
+    assert len(await scene.held()) == 1
 
 
 # ── when ──────────────────────────────────────────────────────────────────────────────────────────────────────────
