@@ -8,8 +8,7 @@ from typing import Literal
 
 from appliance.config import setting, within
 from appliance.errors import Problem
-
-FORMS = 'Write it like "unix:/run/clamav/clamd.ctl" or "192.0.2.5:3310".'
+from plugins.spam.protocol_daemon import FORMS, read_socket
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,15 +27,5 @@ class ClamavConfig:
         """Numbers out of bounds, and a socket that is none."""
         yield from within(self, 1, 55, "timeout", unit="s")
         yield from within(self, 1, 2000, "max_mib", unit="MiB")
-        if self.where is None:
+        if read_socket(self.socket) is None:
             yield Problem("socket", f"{self.socket!r} is no address of clamd.", FORMS)
-
-    @property
-    def where(self) -> tuple[str, int] | None:
-        """Address and port, or the path and 0; None if `socket` is neither."""
-        if self.socket.startswith("unix:"):
-            return (self.socket[5:], 0) if self.socket[5:].startswith("/") else None
-        host, colon, port = self.socket.rpartition(":")
-        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-            return None
-        return host.removeprefix("[").removesuffix("]"), int(port)

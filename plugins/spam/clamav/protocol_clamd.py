@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from appliance.errors import ApplianceError
 from appliance.mail.message import Message
+from plugins.spam.protocol_daemon import DaemonError, shown
 
 COMMAND = b"zINSTREAM\0"
 CHUNK = 65_536
@@ -17,12 +17,9 @@ _FOUND = re.compile(rb"(?:stream|instream\(local\)): (.{1,300}) FOUND", re.DOTAL
 _CLEAN = re.compile(rb"(?:stream|instream\(local\)): OK")
 
 
-class ClamdError(ApplianceError):
-    """clamd did not say whether there is a virus. The text is its own, or ours about it."""
-
-
-def stream(message: Message) -> Iterator[bytes]:
-    """What is sent after COMMAND: the message in chunks, and the end."""
+def request(message: Message) -> Iterator[bytes]:
+    """What is sent: the command, the message in chunks, and the end."""
+    yield COMMAND
     for piece in message.chunks(CHUNK):
         for start in range(0, len(piece), CHUNK):
             part = piece[start : start + CHUNK]
@@ -30,13 +27,17 @@ def stream(message: Message) -> Iterator[bytes]:
     yield END
 
 
+def is_whole(answer: bytes) -> bool:
+    """Whether its end is there."""
+    return answer.endswith(b"\0")
+
+
 def read_answer(answer: bytes) -> str:
-    """The name of what was found, empty if the message is clean. Raises ClamdError for every other answer."""
+    """The name of what was found, empty if the message is clean. Raises DaemonError for every other answer."""
     text = answer.rstrip(b"\0\r\n")
     if _CLEAN.fullmatch(text):
         return ""
     found = _FOUND.fullmatch(text)
     if found is None:
-        shown = "".join(char for char in text[:200].decode("ascii", "replace") if " " <= char <= "~")
-        raise ClamdError(f"clamd answered {shown!r}" if shown else "clamd closed without an answer")
+        raise DaemonError(f"it answered {shown(text)!r}" if text else "it closed without an answer")
     return "".join(char for char in found[1].decode("ascii", "replace") if " " <= char <= "~")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Sequence
 
 from appliance.core import Core
@@ -11,9 +9,10 @@ from appliance.hookspecs import StatusLine, hookimpl
 from appliance.mail.finding import Finding
 from appliance.mail.message import Message
 from plugins.spam.clamav.config import ClamavConfig
-from plugins.spam.clamav.protocol_clamd import COMMAND, MAX_ANSWER, ClamdError, read_answer, stream
+from plugins.spam.clamav.protocol_clamd import MAX_ANSWER, is_whole, read_answer, request
+from plugins.spam.daemons import Daemon
+from plugins.spam.protocol_daemon import DaemonError
 
-AT_ONCE = 4  # messages with clamd; each has a thread there
 NAME = "clamav"
 
 
@@ -22,8 +21,7 @@ class Scanner:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._turn = asyncio.Semaphore(AT_ONCE)
-        self._problem = ""
+        self._daemon = Daemon("clamd")
 
     @hookimpl
     async def score_message(self, message: Message) -> Sequence[Finding] | None:
@@ -32,15 +30,14 @@ class Scanner:
         if message.size > config.max_mib << 20:
             return [Finding(NAME, "unscanned", text=f"the message has more than {config.max_mib} MiB")]
         try:
-            async with self._turn, asyncio.timeout(config.timeout):
-                name = await self._ask(message, config)
-        except TimeoutError:
-            return self._absent(f"no answer within {config.timeout:g} s", config)
-        except OSError as error:
-            return self._absent(f"{config.socket}: {error.strerror or error}", config)
-        except ClamdError as error:
-            return self._absent(str(error), config)
-        self._problem = ""
+            answer = await self._daemon.ask(
+                config.socket, request(message), seconds=config.timeout, most=MAX_ANSWER, is_whole=is_whole
+            )
+            name = read_answer(answer)
+        except DaemonError as error:
+            absence = "defer" if config.on_absence == "defer" else "ignore"
+            return [Finding(NAME, "unavailable", text=self._daemon.failed(error), absence=absence)]  # type: ignore[arg-type]
+        self._daemon.problem = ""
         if not name:
             return [Finding(NAME, "clean")]
         return [Finding(NAME, "virus", text=f"the message holds {name}", action=config.on_virus, evidence=name)]
@@ -48,30 +45,4 @@ class Scanner:
     @hookimpl
     def status(self, core: Core) -> Sequence[StatusLine]:
         """That clamd cannot be asked."""
-        return [("ClamAV", self._problem, "error")] if self._problem else []
-
-    def _absent(self, why: str, config: ClamavConfig) -> Sequence[Finding]:
-        self._problem = f"clamd cannot be asked: {why}"
-        absence = "defer" if config.on_absence == "defer" else "ignore"
-        return [Finding(NAME, "unavailable", text=why, absence=absence)]  # type: ignore[arg-type]
-
-    async def _ask(self, message: Message, config: ClamavConfig) -> str:
-        assert config.where is not None
-        host, port = config.where
-        opening = asyncio.open_connection(host, port) if port else asyncio.open_unix_connection(host)
-        reader, writer = await opening
-        try:
-            writer.write(COMMAND)
-            # clamd may answer before the end (too large): what it says then is worth more than the broken pipe.
-            with contextlib.suppress(ConnectionError):
-                for chunk in stream(message):
-                    writer.write(chunk)
-                    await writer.drain()
-            answer = await reader.read(MAX_ANSWER)
-            while answer and not answer.endswith(b"\0") and len(answer) < MAX_ANSWER:
-                if not (more := await reader.read(MAX_ANSWER - len(answer))):
-                    break
-                answer += more
-            return read_answer(answer)
-        finally:
-            writer.close()
+        return [("ClamAV", self._daemon.problem, "error")] if self._daemon.problem else []

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from appliance.mail.message import Message
 from plugins.spam.clamav.config import ClamavConfig
-from plugins.spam.clamav.protocol_clamd import CHUNK, COMMAND, ClamdError, read_answer, stream
+from plugins.spam.clamav.protocol_clamd import CHUNK, COMMAND, read_answer, request
 from plugins.spam.clamav.scanner import Scanner
+from plugins.spam.protocol_daemon import DaemonError, read_socket
 from tests.plugins.spam.stranger import MESSAGE, core_with
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -112,20 +113,20 @@ async def test_clamd_that_hangs_or_is_not_there(tmp_path: Path, absence: str) ->
      ("192.0.2.5", None), ("a:0", None)],
 )  # fmt: skip
 def test_where_clamd_is(socket: str, where: tuple[str, int] | None) -> None:
-    config = ClamavConfig(socket=socket)
-    assert config.where == where
-    assert bool(list(config.problems())) == (where is None)
+    assert read_socket(socket) == where
+    assert bool(list(ClamavConfig(socket=socket).problems())) == (where is None)
 
 
 @given(st.binary(max_size=100))
 def test_any_answer_is_read_or_refused(answer: bytes) -> None:
-    with contextlib.suppress(ClamdError):
+    with contextlib.suppress(DaemonError):
         assert read_answer(answer).isprintable()
 
 
 @given(st.binary(max_size=300_000))
 def test_chunks_make_the_message(text: bytes) -> None:
-    pieces = list(stream(Message(b"A: b\r\n\r\n", text)))
+    command, *pieces = request(Message(b"A: b\r\n\r\n", text))
+    assert command == COMMAND
     assert pieces[-1] == b"\0\0\0\0"
     assert b"".join(piece[4:] for piece in pieces[:-1]) == b"A: b\r\n\r\n" + text
     assert all(int.from_bytes(piece[:4], "big") == len(piece) - 4 for piece in pieces[:-1])
