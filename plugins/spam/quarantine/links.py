@@ -174,5 +174,12 @@ async def submit(core: Core, message: Message, cover: Cover, *, settles: Sequenc
     """Hand a mail of ours to the one door. Raises StoreError, NotFoundError when what it settles is gone."""
     terms = Envelope(None, body="7BIT" if message.header.isascii() else "8BITMIME", smtputf8=not cover.to.is_ascii)
     await core.intake.submit(
-        message, None, [Recipient(cover.to)], origin=TRANSPORT, envelope=terms, insist=True, settles=settles
+        message,
+        None,
+        [Recipient(cover.to)],
+        origin=TRANSPORT,
+        envelope=terms,
+        insist=True,
+        settles=settles,
+        written=True,
     )
