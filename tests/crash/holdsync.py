@@ -25,14 +25,19 @@ WRITE, RESIZE, SYNC, CREATE, UNLINK, RENAME, SYNC_ALL, MKDIR, FAILED = range(1, 
 
 def build(folder: Path) -> Path:
     """Compile the library into `folder` and return its path. Fails with what to install if there is no compiler."""
+    return compiled(SOURCE, folder)
+
+
+def compiled(source: Path, folder: Path) -> Path:
+    """Compile a library for LD_PRELOAD into `folder`."""
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise RuntimeError("the crash test needs a C compiler: apt-get install gcc libc6-dev")
-    library = folder / "holdsync.so"
-    command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
+    library = folder / f"{source.stem}.so"
+    command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl", "-lpthread"]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     if built.returncode:
-        raise RuntimeError(f"holdsync.c does not compile (apt-get install libc6-dev?):\n{built.stderr}")
+        raise RuntimeError(f"{source.name} does not compile (apt-get install libc6-dev?):\n{built.stderr}")
     return library
 
 
