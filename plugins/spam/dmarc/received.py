@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from appliance.core import Core
 from appliance.hookspecs import hookimpl
@@ -29,8 +29,7 @@ MAX_PARTS: Final = 20  # of a message that are looked at
 MAX_SHOWN: Final = 1000
 DAY_S: Final = 86_400
 
-By = Literal["source", "day", "domain", "report"]
-_GROUPS: dict[By, tuple[str, ...]] = {
+GROUPS = {
     "source": ("domain", "source_ip"),
     "day": ("day", "domain"),
     "domain": ("domain",),
@@ -141,9 +140,12 @@ def _add_failure(db: Database, one: ReceivedFailure, now: int) -> None:
 # ── what commands ask ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def summed(db: Database, by: By, domain: str, since: int) -> list[dict[str, Any]]:
-    """Sums over the reports about a domain (empty: all) that end after `since`, by what is named; most first."""
-    groups = _GROUPS[by]
+def summed(db: Database, by: str, domain: str, since: int) -> list[dict[str, Any]]:
+    """Sums over the reports about a domain (empty: all) that end after `since`, most first.
+
+    `by` is one of GROUPS.
+    """
+    groups = GROUPS[by]
     columns = {"day": f"begins_at / {DAY_S} * {DAY_S}"}
     chosen = ", ".join(f"{columns.get(name, name)} AS {name}" for name in groups)
     order = "day DESC, messages DESC" if "day" in groups else "messages DESC"

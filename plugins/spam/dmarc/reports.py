@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from appliance.config import CoreConfig
 from appliance.core import Core
@@ -20,12 +21,13 @@ from appliance.mail.message import Message
 from appliance.mail.session import Session
 from plugins.spam.dmarc.config import DmarcConfig
 from plugins.spam.dmarc.evaluation import Verdict
-from plugins.spam.dmarc.received import By, failures, summed
-from plugins.spam.dmarc.reporter import Reporter
 from plugins.spam.dmarc.schema import MIGRATIONS
 from plugins.spam.dmarc.suffixes import organization
 from plugins.spam.dmarc.tally import Decision, Tallies, message_key, published_of, row_of
 from plugins.spam.spf.evaluation import peer_address
+
+if TYPE_CHECKING:
+    from plugins.spam.dmarc.reporter import Reporter
 
 TURN_S = 300.0  # between two looks at what is to be sent
 
@@ -40,7 +42,14 @@ class Reports:
         self._core = core
         core.store.soft.add(MIGRATIONS)
         self.tallies = Tallies(now=core.now)
-        self.reporter = Reporter(core, self.tallies, self._organization)
+        self._loading: asyncio.Task[None] | None = None
+
+    @functools.cached_property
+    def reporter(self) -> Reporter:
+        """What sends reports: loaded where there is an address for them."""
+        from plugins.spam.dmarc.reporter import Reporter
+
+        return Reporter(self._core, self.tallies, self._organization)
 
     def note(
         self,
@@ -78,7 +87,12 @@ class Reports:
         return [Flusher("spam.dmarc", self.load, self.flush), self]
 
     async def load(self) -> None:
-        """Read what the run before has counted."""
+        """Read what the run before has counted, once."""
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load())
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
         await self._core.store.soft.read(self.tallies.load)
 
     async def flush(self) -> None:
@@ -130,6 +144,7 @@ class Reports:
 
     async def _pending(self, core: Core) -> list[dict[str, Any]]:
         """What was counted and is not reported yet, by day and domain."""
+        await self.load()
         return [
             {
                 "day": day * DAY_S,
@@ -144,6 +159,7 @@ class Reports:
 
     async def _report(self, core: Core, *, domain: str) -> str:
         """The newest report about a domain as it would be sent now."""
+        await self.load()
         name = to_ascii(normal_domain(domain))
         for key, tally in reversed(self.tallies.all()):
             if key[1] == name and tally.published is not None:
@@ -154,10 +170,15 @@ class Reports:
         self, core: Core, *, by: str = "source", domain: str = "", days: int = 30
     ) -> list[dict[str, Any]]:
         """Sums over the reports of others."""
-        chosen: By = next(one for one in get_args(By) if one == by)
+        from plugins.spam.dmarc.received import GROUPS, summed
+
+        if by not in GROUPS:
+            raise NotFoundError(f"reports are summed up by {', '.join(GROUPS)}, not by {by}")
         since, name = int(core.now()) - days * DAY_S, to_ascii(normal_domain(domain)) if domain else ""
-        return await core.store.soft.read(lambda db: summed(db, chosen, name, since)) or []
+        return await core.store.soft.read(lambda db: summed(db, by, name, since)) or []
 
     async def _failures(self, core: Core, *, limit: int = 100) -> list[dict[str, Any]]:
         """The newest failure reports."""
+        from plugins.spam.dmarc.received import failures
+
         return await core.store.soft.read(lambda db: failures(db, limit)) or []

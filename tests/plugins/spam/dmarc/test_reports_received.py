@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.errors import NotFoundError
 from appliance.mail.message import Message
 from plugins.spam.dmarc import protocol_received, received
 from plugins.spam.dmarc.protocol_failure import ReceivedFailure, read_failure
@@ -181,6 +182,8 @@ async def test_reports_are_summed_up(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert await rows(place, "source", domain="other.test") == []
         assert len(await rows(place, "source", domain="PALOMAR.test")) == 2
+        with pytest.raises(NotFoundError, match="by source, day, domain, report, not by moon"):
+            await rows(place, "moon")
 
 
 async def test_only_so_much_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
