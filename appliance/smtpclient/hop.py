@@ -84,6 +84,7 @@ class Hop:
     implicit_tls: bool = False
     lmtp: bool = False
     login: Login | None = None
+    xforward: bool = False  # tell it of each message's client, if it wants to know
     local_addresses: tuple[str, ...] = ()  # addresses of ours to connect from, at most one of each family
     timeouts: Timeouts = Timeouts()
 

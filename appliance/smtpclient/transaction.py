@@ -15,6 +15,7 @@ from appliance.mail.envelope import Envelope, Recipient
 from appliance.mail.message import Message
 from appliance.mail.recode import recoded
 from appliance.mail.reply import Reply
+from appliance.smtpclient.forward import forwarding
 from appliance.smtpclient.hop import HopError
 from appliance.smtpclient.limits import NEXT_CONNECTION
 from appliance.smtpclient.prepare import SMALL, Prepared, conversion, conversion_note, prepare
@@ -110,6 +111,7 @@ class Delivery:
         resetting = client.begin()
         if resetting and not client.pipelining:
             await client.answer("RSET", timeouts.reset)
+        forwards = await self._forward() if client.hop.xforward else 0
         client.write(client.machine.command("MAIL", self._prepared.mail))
         if client.pipelining:
             self._write_recipients(batch)
@@ -118,6 +120,8 @@ class Delivery:
             self._undecided = self._undecided and not text_sent
             if resetting:
                 await client.answer("RSET", timeouts.reset)
+            for _ in range(forwards):
+                await client.answer("XFORWARD", timeouts.reset)
         else:
             text_sent = False
         mail = await client.answer("MAIL", timeouts.mail)
@@ -125,6 +129,19 @@ class Delivery:
         if text_sent or await self._may_send(accepted):
             await self._text(accepted, sent=text_sent)
         return again
+
+    async def _forward(self) -> int:
+        """Tell of the message's client, for the log of the server; returns how many answers are still to come.
+
+        What the server says to that is no verdict on the message.
+        """
+        client = self._client
+        commands = forwarding(client.machine.extensions.get("XFORWARD", ""), self._message)
+        for argument in commands:
+            client.write(client.machine.command("XFORWARD", argument))
+            if not client.pipelining:
+                await client.answer("XFORWARD", client.hop.timeouts.reset)
+        return len(commands) if client.pipelining else 0
 
     async def _replies(self, batch: list[int], mail: Reply) -> list[Reply]:
         """The replies to RCPT. Where the line breaks between them, refusals that came before stay verdicts."""

@@ -23,6 +23,9 @@ class LmtpConfig:
     tls: TlsPolicy = setting(
         "opportunistic", "TLS to servers that are reached by an address: as in [relay]; a Unix socket needs none."
     )
+    xforward: bool = setting(
+        False, "Tell the servers which client each message came from, where they announce XFORWARD: for their logs."
+    )
     deliveries: int = setting(5, "Deliveries, and so connections, to one server at once.")
     idle_seconds: float = setting(10.0, "Seconds that a connection is kept for the next message.")
     connect_timeout: float = setting(10.0, "Seconds to wait for a connection.")

@@ -74,6 +74,7 @@ class LmtpTransport:
             own_name=settings[CoreConfig].hostname,
             tls="off" if bind.is_unix else config.tls,
             lmtp=True,
+            xforward=config.xforward,
             timeouts=Timeouts(connect=config.connect_timeout),
         )
         async with aclosing(reach(hop, [bind.host], self._core.certificates.client_context)) as clients:

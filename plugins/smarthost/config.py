@@ -47,6 +47,9 @@ class SmartHost:
     password: str = setting("", "Password for AUTH.", secret=True)
     password_file: Path | None = setting(None, "File whose first line is the password, instead of password.")
     oauth: str = setting("", "Name of the table [smarthost.oauth.NAME] whose tokens log in, instead of a password.")
+    xforward: bool = setting(
+        False, "Tell it which client each message came from, if it announces XFORWARD: for content filters' logs."
+    )
     own_name: str = setting("", "Our name in EHLO to it; empty takes that of [smarthost].")
     source_addresses: tuple[str, ...] = setting(
         (), "Addresses of this machine to connect from, at most one IPv4 and one IPv6; empty leaves it to the system."

@@ -126,6 +126,7 @@ class SmarthostTransport:
             require_tls=demand,
             check=pinned(host.fingerprints) if host.fingerprints else None,
             local_addresses=host.source_addresses,
+            xforward=host.xforward,
         )
 
     async def _login(self, host: SmartHost) -> Login | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import smtplib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +46,7 @@ def provider(ports: list[int], issue: Callable[..., Certificate]) -> Iterator[Po
         "mynetworks": "192.0.2.1/32",
         "smtpd_tls_received_header": "yes",
         "smtputf8_enable": "yes",
+        "smtpd_authorized_xforward_hosts": "127.0.0.1",
     }
     certificate = issue("mail.provider.test")
     postfix = Postfix(
@@ -79,7 +82,7 @@ def hosts(ports: list[int], trust: Path) -> Callable[..., str]:
         quoted = password.replace("\\", "\\\\")
         return (
             f'[[smarthost.hosts]]\nname = "provider"\nhost = "mail.provider.test"\nport = {port or ports[0]}\n'
-            f'username = "{USER}"\npassword = "{quoted}"\nca_file = "{trust}"\n{more}\n'
+            f'username = "{USER}"\npassword = "{quoted}"\nca_file = "{trust}"\nxforward = true\n{more}\n'
         )
 
     return hosts
@@ -103,6 +106,15 @@ def submit(appliance: Appliance, message: bytes, *recipients: str) -> None:
 
 def settle(appliance: Appliance) -> None:
     wait_for(lambda: appliance.queued == [], "an empty queue")
+
+
+def test_its_log_names_the_client_that_a_message_came_from(appliance: Appliance, provider: Postfix) -> None:
+    """By XFORWARD, as the settings want."""
+    with smtplib.SMTP("127.0.0.1", appliance.ports["submission"], "client.palomar.test", timeout=60) as smtp:
+        smtp.login(ANA, PASSWORD)
+        smtp.sendmail(ANA, [OUTSIDE], letters.plain("smarthost-xforward", to=OUTSIDE, sender=ANA))
+    told = re.compile(r"orig_queue_id=[^ ,]+, orig_client=[^ ]+\[127\.0\.0\.1\]")
+    wait_for(lambda: told.search(provider.log.read_text()), "the client in its log")
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
