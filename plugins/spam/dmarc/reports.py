@@ -64,7 +64,7 @@ class Reports:
         config, published = self._core.settings[DmarcConfig], verdict.published
         if not config.report_address or not config.send_reports or published is None or not published.record.reports:
             return
-        if verdict.result not in {"pass", "fail"} or not session.peer_ip:
+        if verdict.result not in {"pass", "fail"} or not session.peer_ip or self._core.time_state == "unset":
             return
         # A report about reports would be answered by a report, every day.
         ours = config.report_address.lower()

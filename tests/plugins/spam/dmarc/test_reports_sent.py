@@ -100,6 +100,18 @@ async def test_nothing_is_counted_that_nobody_is_told(tmp_path: Path, settings: 
         assert await place.calls["dmarc.pending"](place.core) == []
 
 
+async def test_without_the_time_nothing_is_counted_and_nothing_sent(tmp_path: Path) -> None:
+    async with bureau(tmp_path) as place:
+        await place.comes("ana@a.com", spf("a.com"))
+        place.core.time_state = "unset"
+        await place.comes("eve@a.com")
+        assert await place.turn() == []
+        place.core.time_state = "synced"
+        [(_, one), (_, other)] = await place.turn(0)
+        assert xml_of(one) == xml_of(other)
+        assert len(read_report(xml_of(one)).rows) == 1
+
+
 async def test_what_will_be_sent_is_shown(tmp_path: Path) -> None:
     async with bureau(tmp_path) as place:
         await place.comes("ana@a.com", spf("a.com"))
