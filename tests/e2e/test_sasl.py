@@ -1,4 +1,4 @@
-"""Logins by client certificate at a running appliance: curl, msmtp and imaplib."""
+"""Logins by client certificate (curl, msmtp, imaplib) and by NTLM (curl) at a running appliance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ WAYS = ("smtp", "smtps", "imap", "imaps", "pop3", "pop3s")
 
 @pytest.fixture(scope="module")
 def appliance(make_appliance: Make, trust: Path) -> Appliance:
-    return make_appliance(inside={"tls": f'client_ca = "{trust}"'})
+    made = make_appliance(
+        top='plugins = ["ntlm", "mda", "smtp", "imap4", "pop3", "relay"]',
+        inside={"tls": f'client_ca = "{trust}"', "ntlm": 'domain = "palomar.test"'},
+    )
+    made.command("account", "weak", ANA, "on", "--password-stdin", stdin=PASSWORD + "\n")
+    return made
 
 
 @pytest.fixture
@@ -98,3 +103,26 @@ def test_a_certificate_of_strangers(appliance: Appliance, tmp_path: Path, trust:
         smtp.starttls(context=context)
         smtp.sendmail("ines@example.org", [ANA], letters.plain("from a server with a certificate"))
     assert b"from a server" in inbox(appliance, "from a server with a certificate", ANA)
+
+
+@pytest.mark.parametrize("user", [ANA, "ana", "OFFICE\\ana"])
+@pytest.mark.parametrize("way", ["smtp", "imap", "pop3"])
+def test_curl_by_ntlm(appliance: Appliance, tmp_path: Path, trust: Path, way: str, user: str) -> None:
+    port = appliance.ports[{"smtp": "submission"}.get(way, way)]
+    options = ["-sSv", "-m", "60", "--cacert", str(trust), "--ssl-reqd", "--login-options", "AUTH=NTLM"]
+    if way == "smtp":
+        sent = letters.plain(f"ntlm <{user}>", to=LUIS, sender=ANA)
+        (tmp_path / "letter").write_bytes(sent)
+        options += ["--mail-from", ANA, "--mail-rcpt", LUIS, "-T", "letter"]
+    where = f"{way}://127.0.0.1:{port}/"
+    done = run("curl", *options, "-u", f"{user}:{PASSWORD}", where, home=tmp_path)
+    assert "NTLM" in done.text
+    if way == "smtp":
+        assert letters.as_sent(inbox(appliance, f"ntlm <{user}>", LUIS)) == sent
+
+
+@pytest.mark.parametrize("login", [f"{ANA}:wrong", f"{LUIS}:{PASSWORD}"], ids=["wrong", "not opted in"])
+def test_curl_is_refused_by_ntlm(appliance: Appliance, tmp_path: Path, trust: Path, login: str) -> None:
+    options = ("-sSv", "-m", "60", "--cacert", str(trust), "--ssl-reqd", "--login-options", "AUTH=NTLM", "-u", login)
+    done = run("curl", *options, f"imap://127.0.0.1:{appliance.ports['imap']}/", home=tmp_path, statuses=(67,))
+    assert "AUTHENTICATIONFAILED" in done.text
