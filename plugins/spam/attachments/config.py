@@ -25,11 +25,15 @@ class AttachmentsConfig:
     action: Literal["refuse", "quarantine", "junk"] = setting("refuse", "What happens to a message with one of them.")
     encrypted_score: float = setting(3.0, "Weight of an archive that is encrypted, so that nobody can look into it.")
     disguised_score: float = setting(4.0, "Weight of a name with two endings that pretends to be something else.")
+    macros_score: float = setting(3.0, "Weight of an Office document that brings macros.")
+    on_macros: Literal["refuse", "quarantine", "junk", "score"] = setting(
+        "score", "What happens to a message with one of those; score adds macros_score alone."
+    )
     bomb_score: float = setting(8.0, "Weight of an archive that would become absurdly large.")
 
     def problems(self) -> Iterator[Problem]:
         """Numbers out of bounds, and endings with a dot."""
-        yield from within(self, -100, 100, "encrypted_score", "disguised_score", "bomb_score")
+        yield from within(self, -100, 100, "encrypted_score", "disguised_score", "macros_score", "bomb_score")
         for ending in self.forbidden:
             if not ending or not ending.isalnum():
                 yield Problem(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from appliance.core import Core
 from appliance.hookspecs import hookimpl
@@ -14,8 +14,9 @@ from appliance.mail.mime import Part
 from appliance.mail.parameters import parameter
 from appliance.mail.session import Session
 from appliance.mail.transfer import decoder
+from plugins.spam.attachments import protocol_ole, protocol_rar, protocol_sevenzip
 from plugins.spam.attachments.config import AttachmentsConfig
-from plugins.spam.attachments.protocol_archive import ArchiveError, list_zip
+from plugins.spam.attachments.protocol_archive import ArchiveError, Listing, list_zip
 
 MAX_PARTS = 500
 MAX_ARCHIVE = 32 << 20  # encoded octets of an archive that is listed
@@ -31,7 +32,13 @@ _MAGIC = (
     (b"\x7fELF", "a program for Linux"),
     (b"\xca\xfe\xba\xbe", "a program for Java or macOS"),
 )
-_ZIP = b"PK\x03\x04"
+# Archives by their first octets, and by names: what stands before a ZIP does not keep programs from opening it.
+_ARCHIVES: tuple[tuple[bytes, str, Callable[[bytes], Listing]], ...] = (
+    (b"PK\x03\x04", ".zip", list_zip),
+    (protocol_rar.MARK_5[:6], ".rar", protocol_rar.list_rar),
+    (protocol_sevenzip.MARK, ".7z", protocol_sevenzip.list_7z),
+)
+_OOXML_MACROS = "vbaproject.bin"  # in Word, Excel and PowerPoint files of 2007 and later
 
 
 class Attachments:
@@ -71,8 +78,15 @@ def _of_part(message: Message, part: Part, config: AttachmentsConfig) -> Iterato
     kind = next((words for magic, words in _MAGIC if head.startswith(magic)), "")
     if kind:
         yield Finding("attachments", "program", text=f"{name or 'an attachment'} is {kind}", action=config.action)
-    if head.startswith(_ZIP) and part.size <= MAX_ARCHIVE:
-        yield from _of_archive(name or "an archive", _decoded(message, part, part.size), config)
+    if part.size > MAX_ARCHIVE:
+        return
+    lister = next(
+        (one for magic, ending, one in _ARCHIVES if head.startswith(magic) or name.lower().endswith(ending)), None
+    )
+    if lister is not None:
+        yield from _of_archive(name or "an archive", _decoded(message, part, part.size), lister, config)
+    elif head.startswith(protocol_ole.MARK):
+        yield from _of_document(name or "a document", _decoded(message, part, part.size), config)
 
 
 def _of_name(name: str, inside: str, config: AttachmentsConfig) -> Iterator[Finding]:
@@ -87,19 +101,45 @@ def _of_name(name: str, inside: str, config: AttachmentsConfig) -> Iterator[Find
         yield Finding("attachments", "disguised", config.disguised_score, text)
 
 
-def _of_archive(name: str, data: bytes, config: AttachmentsConfig) -> Iterator[Finding]:
+def _of_archive(
+    name: str, data: bytes, lister: Callable[[bytes], Listing], config: AttachmentsConfig
+) -> Iterator[Finding]:
     try:
-        listing = list_zip(data)
+        listing = lister(data)
     except ArchiveError as error:
         yield Finding("attachments", "unlisted", text=f"{name} {error}")
         return
     for inner in listing.names:
         yield from _of_name(inner.rpartition("/")[2], name, config)
+    if any(inner.lower().endswith(_OOXML_MACROS) for inner in listing.names):
+        yield _macros(name, config)
     if listing.encrypted:
-        yield Finding("attachments", "encrypted", config.encrypted_score, f"{name} is encrypted")
+        yield _encrypted(f"{name} is encrypted{', the names in it as well' if listing.hidden else ''}", config)
     if listing.is_bomb:
         text = f"{name} would become {listing.size >> 20} MiB"
         yield Finding("attachments", "bomb", config.bomb_score, text, evidence=f"{listing.packed} octets packed")
+
+
+def _of_document(name: str, data: bytes, config: AttachmentsConfig) -> Iterator[Finding]:
+    """A Word, Excel or PowerPoint file of before 2007, or an encrypted one of after that."""
+    try:
+        names = protocol_ole.ole_names(data)
+    except ArchiveError as error:
+        yield Finding("attachments", "unlisted", text=f"{name} {error}")
+        return
+    if protocol_ole.has_macros(names):
+        yield _macros(name, config)
+    if protocol_ole.is_encrypted(names):
+        yield _encrypted(f"{name} is encrypted", config)
+
+
+def _encrypted(text: str, config: AttachmentsConfig) -> Finding:
+    return Finding("attachments", "encrypted", config.encrypted_score, text)
+
+
+def _macros(name: str, config: AttachmentsConfig) -> Finding:
+    action = None if config.on_macros == "score" else config.on_macros
+    return Finding("attachments", "macros", config.macros_score, f"{name} brings macros", action=action)
 
 
 def file_name(part: Part) -> str:

@@ -30,6 +30,7 @@ class Listing:
     encrypted: bool
     size: int
     packed: int
+    hidden: bool = False  # the names are encrypted, too
 
     @property
     def is_bomb(self) -> bool:
@@ -45,9 +46,13 @@ def list_zip(data: bytes) -> Listing:
     _, _, _, _, count, length, start, _ = _END.unpack_from(data, at)
     if count > MAX_ENTRIES:
         raise ArchiveError(f"has more than {MAX_ENTRIES} entries")
-    place = at - length if start == 0xFFFFFFFF or start + length > at else start
+    # Programs look for it before its end, or where it says that it stands; something may stand before the archive.
+    place = at - length if data.startswith(_ENTRY_MARK, max(0, at - length)) else start
     names, encrypted, size, packed = list[str](), False, 0, 0
-    for _ in range(count):
+    # The count may lie: some programs show all entries that are there.
+    while len(names) < count or data.startswith(_ENTRY_MARK, place, at):
+        if len(names) >= MAX_ENTRIES:
+            raise ArchiveError(f"has more than {MAX_ENTRIES} entries")
         if place < 0 or place + _ENTRY.size > at:
             raise ArchiveError("has a directory that is cut off")
         fields = _ENTRY.unpack_from(data, place)

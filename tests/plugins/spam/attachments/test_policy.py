@@ -18,6 +18,7 @@ from appliance.mail.message import Message
 from plugins.spam.attachments.config import AttachmentsConfig
 from plugins.spam.attachments.policy import Attachments
 from plugins.spam.attachments.protocol_archive import MAX_ENTRIES, ArchiveError, list_zip
+from tests.plugins.spam.attachments.packed import ole, rar4, rar5
 from tests.plugins.spam.stranger import core_with, session
 
 
@@ -62,6 +63,19 @@ async def found(folder: Path, message: Message, **config: Any) -> dict[str, str 
         ("files.zip", zipped("a.txt", flag=1), {"encrypted"}),
         ("files.zip", zipped("big", text=b"\0" * (20 << 20)), {"bomb"}),
         ("files.zip", zipped("a.txt")[:-10], {"unlisted"}),
+        ("files.zip", b"anything" + zipped("run.js"), {"forbidden"}),
+        ("files.rar", rar5("a.txt", "run.js"), {"forbidden"}),
+        ("files.bin", rar4("a.txt", "b.pdf.exe"), {"forbidden", "disguised"}),
+        ("files.rar", rar5("a.txt", encrypted=True), {"encrypted"}),
+        ("files.rar", rar4(hidden=True), {"encrypted"}),
+        ("files.rar", rar5("a.txt", size=1 << 40), {"bomb"}),
+        ("files.7z", b"7z\xbc\xaf\x27\x1c", {"unlisted"}),
+        ("letter.docx", zipped("word/document.xml"), set()),
+        ("letter.docm", zipped("word/document.xml", "word/vbaProject.bin"), {"macros"}),
+        ("letter.doc", ole("WordDocument", "Macros", "_VBA_PROJECT"), {"macros"}),
+        ("letter.doc", ole("WordDocument"), set()),
+        ("letter.xlsx", ole("EncryptionInfo", "EncryptedPackage"), {"encrypted"}),
+        ("letter.doc", ole("WordDocument")[:600], {"unlisted"}),
     ],
 )
 async def test_an_attachment(tmp_path: Path, name: str, content: bytes, results: set[str]) -> None:
@@ -72,6 +86,9 @@ async def test_the_action_is_the_administrator_s(tmp_path: Path) -> None:
     assert await found(tmp_path, mail("a.exe", b"x")) == {"forbidden": "refuse"}
     assert await found(tmp_path, mail("a.exe", b"x"), action="junk") == {"forbidden": "junk"}
     assert await found(tmp_path, mail("a.exe", b"x"), forbidden=("zip",)) == {}
+    document = mail("a.doc", ole("Macros"))
+    assert await found(tmp_path, document) == {"macros": None}
+    assert await found(tmp_path, document, on_macros="quarantine") == {"macros": "quarantine"}
 
 
 async def test_names_in_other_forms(tmp_path: Path) -> None:
