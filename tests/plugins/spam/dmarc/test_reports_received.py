@@ -180,6 +180,8 @@ async def test_reports_are_summed_up(tmp_path: Path) -> None:
         assert [row["organization"] for row in await rows(place, "report", days=365)] == [
             "Small Mail", "Big Mail", "Big Mail",
         ]  # fmt: skip
+        kept = await place.core.store.soft.read(lambda db: db.execute("SELECT count(*) FROM dmarc_row").fetchone()[0])
+        assert kept == 4
         assert await rows(place, "source", domain="other.test") == []
         assert len(await rows(place, "source", domain="PALOMAR.test")) == 2
         with pytest.raises(NotFoundError, match="by source, day, domain, report, not by moon"):
