@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from appliance.mail.finding import Finding
 from appliance.mail.headers import scan_fields, unfold
@@ -85,6 +86,16 @@ class Weights:
         """By what the score of a finding is multiplied: 1 for most."""
         factors = self._all()
         return factors.get(key_of(finding), 1.0) if factors and not is_fixed(finding) else 1.0
+
+    def weigh(self, findings: Sequence[Finding]) -> tuple[Sequence[Finding], Sequence[float]]:
+        """The findings with the scores that experience leaves them, and the factors; none where nothing is known."""
+        if not self._all():
+            return findings, ()
+        factors = [self.factor(finding) for finding in findings]
+        return [
+            one if factor == 1 else replace(one, score=one.score * factor)
+            for one, factor in zip(findings, factors, strict=True)
+        ], factors
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """How often each check was right and wrong, over all accounts."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from appliance.core import Core
@@ -37,19 +36,17 @@ class Judge:
         """By score, unless a finding demands something severer alone (a virus) or cannot be done without."""
         config = self._core.settings[JudgeConfig]
         wanted = limits(config, recipient, account)
-        factors = [self._weights.factor(finding) for finding in findings]
-        found = [
-            finding if factor == 1 else replace(finding, score=finding.score * factor)
-            for finding, factor in zip(findings, factors, strict=True)
-        ]
+        found, factors = self._weights.weigh(findings)
         score = sum(finding.score for finding in found)
         action: Action = next((step for step, name in _STEPS if 0 < wanted[name] <= score), "accept")
         reason, demanded_by = (_reason(found), "") if action != "accept" else ("", "")
         for finding in findings:
             demanded = "defer" if finding.result == "unavailable" and finding.absence == "defer" else finding.action
-            if demanded is not None and _SEVERITY[demanded] > _SEVERITY[action]:
+            if demanded is None or demanded == "accept" or _SEVERITY[demanded] < _SEVERITY[action]:
+                continue
+            demanded_by = finding.name  # also of what the score alone would come to: it is no guess any more
+            if demanded != action:
                 action, reason = demanded, f"{finding.name}: {finding.text or finding.result}"
-                demanded_by = finding.name
         header = _header(found, score, action, wanted)
         return Judgement(action, score, reason, header, demanded=demanded_by, note=weighed(findings, factors))
 

@@ -26,9 +26,8 @@ _JUDGED = re.compile(
 
 def weighed(findings: Sequence[Finding], factors: Sequence[float]) -> str:
     """Which checks counted less, for the trace."""
-    less = [
-        f"{key_of(one)} {factor:.2f}" for one, factor in zip(findings, factors, strict=True) if one.score and factor < 1
-    ]
+    known = zip(findings, factors, strict=True) if factors else ()
+    less = [f"{key_of(one)} {factor:.2f}" for one, factor in known if one.score and factor < 1]
     return f"weighed: {', '.join(less[:MAX_WEIGHED])}" if less else ""
 
 

@@ -55,6 +55,22 @@ async def test_some_findings_demand_more_than_a_score(tmp_path: Path, finding: F
     assert (await judged(tmp_path, finding)).action == action
 
 
+@pytest.mark.parametrize(
+    ("findings", "action", "demanded"),
+    [
+        ([Finding("x", "y", 9.0)], "quarantine", ""),
+        ([Finding("x", "y", 9.0), Finding("policy", "z", action="quarantine")], "quarantine", "policy"),
+        ([Finding("policy", "z", action="quarantine")], "quarantine", "policy"),
+        ([Finding("x", "y", 9.0), Finding("policy", "z", action="junk")], "quarantine", ""),
+        ([Finding("policy", "z", action="junk"), Finding("virus", "z", action="quarantine")], "quarantine", "virus"),
+        ([Finding("x", "y", action="accept")], "accept", ""),
+    ],
+)
+async def test_who_demanded_it_is_known(tmp_path: Path, findings: list[Finding], action: str, demanded: str) -> None:
+    verdict = await judged(tmp_path, *findings, quarantine_score=8.0)
+    assert (verdict.action, verdict.demanded) == (action, demanded)
+
+
 async def test_the_words_and_the_header(tmp_path: Path) -> None:
     verdict = await judged(
         tmp_path, Finding("spf", "fail", 3.0, "a.test does not let it"),
