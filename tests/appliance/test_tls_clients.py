@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from appliance.mail.session import ClientCertificate
 from appliance.tls import Certificates, TlsConfig, problems
 from appliance.tlslink import TlsError, TlsLink
+from tests.appliance.certificates import client_context
 from tests.appliance.test_tls import certificates, pair_of
 from tests.appliance.test_tlslink import shake
 
@@ -73,6 +74,16 @@ def test_a_good_certificate_is_known_by_fingerprint_and_addresses(
     client = client_of(made, issued.configure_cert, name=name, version=version)
     der = ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
     assert client == ClientCertificate(hashlib.sha256(der).hexdigest(), (ANA, "luis@palomar.test"))
+
+
+def test_our_own_certificate_goes_by_name_there_too(tmp_path: Path, config: TlsConfig) -> None:
+    made = certificates(tmp_path, config)
+    for name in ("localhost", "other.test"):
+        server = TlsLink(made.login_context(), server_side=True)
+        client = TlsLink(client_context(), server_side=False, server_hostname=name)
+        client.start()
+        shake(server, client)
+        assert server.info().binding == made.binding(name)
 
 
 def test_without_a_certificate_all_goes_on(tmp_path: Path, config: TlsConfig) -> None:

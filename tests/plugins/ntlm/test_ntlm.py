@@ -11,6 +11,7 @@ import pytest
 import spnego
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spnego._ntlm_raw.crypto import compute_response_v1, hmac_md5, ntowfv1, ntowfv2
 from spnego._ntlm_raw.messages import Authenticate, Challenge, Negotiate, NegotiateFlags
 
 from appliance.auth import AuthConfig, Authenticated, Authenticator, Credential, Refused
@@ -76,9 +77,15 @@ def test_what_proves_nothing(message: bytes) -> None:
     assert machine.supply(b"Password", genuine=True) == Disproved("User@palomar.test")
 
 
-def test_the_first_version_is_not_believed_even_when_it_is_right() -> None:
-    from spnego._ntlm_raw.crypto import compute_response_v1, ntowfv1
+def test_a_proof_needs_what_it_is_a_proof_of() -> None:
+    """Of too little, or of something that is no NTLMv2, it would be one of anybody who has seen it elsewhere."""
+    for blob in (b"", BLOB[:20], b"\2\1" + BLOB[2:]):
+        hashed = ntowfv2("User", ntowfv1("Password"), "Domain")
+        machine, _ = asked(authenticate(hmac_md5(hashed, NONCE + blob) + blob))
+        assert machine.supply(b"Password", genuine=True) == Disproved("User@palomar.test")
 
+
+def test_the_first_version_is_not_believed_even_when_it_is_right() -> None:
     response, _, _ = compute_response_v1(UNICODE, ntowfv1("Password"), bytes(16), NONCE, bytes(8))
     machine, _ = asked(authenticate(response))
     assert machine.supply(b"Password", genuine=True) == Disproved("User@palomar.test")

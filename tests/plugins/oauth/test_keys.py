@@ -71,6 +71,9 @@ def test_a_signature_of_another_form_is_none() -> None:
     (key,) = candidates(KEYS, "ES256", "")
     assert not verified([key], "ES256", "", signed, der)
     assert not verified([key], "ES256", "", signed, bytes(64))
+    right = ISSUER.sign("ES256", signed)
+    assert verified([key], "ES256", "", signed, right)
+    assert not verified([key], "ES256", "", signed, right[:32] + b"\0" + right[32:])  # the same numbers
 
 
 RSA = ISSUER.jwks()[0]

@@ -16,6 +16,9 @@ RULES = Rules(ISSUER, (AUDIENCE, "other"), ("mail",), "email", 60)
 CLAIMS = {"iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 600, "email": ANA, "scope": "mail read"}
 
 
+HEAD = b64(b'{"alg":"RS256","kid":"1"}')
+OTHER_BITS = chr(ord(HEAD[-1]) + 1)  # that stand for nothing
+DEEPEST = b'{"a":' + b"[" * 5000 + b"]" * 700
 DEEP = b'{"a":' * 900 + b"1" + b"}" * 900
 
 
@@ -50,9 +53,10 @@ def test_a_token_is_read() -> None:
         token({"alg": "RS256", "typ": "logout+jwt"}),
         token({"alg": "RS256"}, signature=bytes(1025)),
         token({"alg": "RS256", "x": "x" * MAX_TOKEN}),
-        b"e31.e30.AA",  # base64 with bits that stand for nothing
         f"{b64(b'[' * 3000)}.{b64(b'[' * 3000)}.AA".encode(),
         f"{b64(DEEP)}.e30.AA".encode(),
+        f"{HEAD}.{b64(DEEPEST)}.AA".encode(),
+        f"{HEAD[:-1]}{OTHER_BITS}.e30.AA".encode(),
         f"{b64(bytes([0xFF, 0xFE]))}.e30.AA".encode(),
     ],
 )
