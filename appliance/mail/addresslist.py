@@ -5,12 +5,14 @@ This reads what a header shows. Where mail is sent to is decided by `appliance.m
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from appliance.mail.headers import read_comment, unescape, unfold
 
+SHORT = 1024  # octets of a field whose list is kept for the next who asks
 MAX_TOKENS = 50_000  # words and signs of one field that are looked at; addresses after them are not listed
 
 _TOKEN = re.compile(
@@ -40,10 +42,20 @@ GROUP_END = ListedAddress(None, None, None, None)
 
 def address_list(value: bytes) -> list[ListedAddress]:
     """Read the value of From, To, Cc and their like. Nothing is refused; what is no address is listed as one part."""
+    return list(_read_short(value)) if len(value) <= SHORT else _read(value)
+
+
+def _read(value: bytes) -> list[ListedAddress]:
     reader = _Reader()
     for kind, token in _tokens(unfold(value)):
         reader.take(kind, token)
     return reader.finish()
+
+
+@functools.lru_cache(maxsize=256)
+def _read_short(value: bytes) -> tuple[ListedAddress, ...]:
+    """The fields of one message are read by the store, by each filter and by the judge, one after the other."""
+    return tuple(_read(value))
 
 
 def address_spans(value: bytes) -> list[tuple[int, int]]:
