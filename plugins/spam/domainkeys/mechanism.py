@@ -19,6 +19,8 @@ from plugins.spam.dkim.verification import LARGE
 from plugins.spam.domainkeys.config import DomainKeysConfig
 from plugins.spam.domainkeys.protocol_domainkeys import FIELD, Signature, read_signature, sending_address, signed_octets
 
+MAX_TEXT = 8 << 20  # octets of a text that is looked at: it is held in memory several times
+
 
 class DomainKeys:
     """Informative: nothing is built on a pass, since whoever signs today signs by DKIM."""
@@ -57,6 +59,8 @@ async def verify(message: Message, signature: Signature, start: int, names: Name
     Raises TagError for what breaks the rules, TemporaryDnsError.
     """
     fields = [one for one in message.fields() if one.start > start]
+    if len(message.text) > MAX_TEXT:
+        return "neutral", "the message is too large to be worth a look"
     address = sending_address(fields)
     if address is None:
         raise TagError("there is no sending address below it")

@@ -14,6 +14,7 @@ from appliance.mail.finding import Finding
 from appliance.mail.message import Message
 from plugins.spam.dkim.protocol_signature import KeyRecord
 from plugins.spam.dkim.protocol_tags import TagError
+from plugins.spam.domainkeys import mechanism
 from plugins.spam.domainkeys.config import DomainKeysConfig
 from plugins.spam.domainkeys.mechanism import DomainKeys
 from plugins.spam.domainkeys.protocol_domainkeys import FIELD, read_signature, signed_octets
@@ -101,6 +102,13 @@ async def test_a_domain_that_only_tries_it_out(tmp_path: Path) -> None:
     finding = await found(tmp_path, PLAIN + b"more\r\n", "t=y; " + VECTORS["key"])
     assert finding is not None
     assert (finding.result, finding.score) == ("neutral", 0)
+
+
+async def test_a_text_that_is_too_large_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mechanism, "MAX_TEXT", 10)
+    finding = await found(tmp_path, PLAIN)
+    assert finding is not None
+    assert (finding.result, finding.header) == ("neutral", "domainkeys=neutral header.d=office.test")
 
 
 async def test_mail_without_a_signature_costs_nothing(tmp_path: Path) -> None:
