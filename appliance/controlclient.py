@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 from appliance.control import MAX_FRAME, SOCKET_NAME, Call, CallError, Items, decode, failure, find, reachable
 from appliance.core import Core
 from appliance.errors import ApplianceError, ConfigError
+from appliance.flusher import Flusher
 
 ANSWER_S = 600.0  # how long a command waits for the next line of its answer
 
@@ -110,8 +111,14 @@ class DirectControl:
         self,
         calls: Callable[[Core], Mapping[str, Call]],
         opening: contextlib.AbstractAsyncContextManager[Core],
+        learnt: Callable[[Core, str], Sequence[Flusher]] = lambda *_: (),
     ) -> None:
-        """`calls` is asked once the core is there: plugins may bring some."""
+        """`calls` is asked once the core is there: plugins may bring some.
+
+        `learnt` tells what a call needs read before it; it is written down at the end.
+        """
+        self._learnt = learnt
+        self._flushers: Sequence[Flusher] = ()
         self._runner = asyncio.Runner()
         self._opening = opening
         try:
@@ -123,12 +130,14 @@ class DirectControl:
 
     def call(self, name: str, items: Iterable[Any] | None = None, /, **arguments: Any) -> Any:
         """See Control."""
+        self._prepare(name)
         outcome = find(self._calls, name).start(self._core, _asynchronous(items or ()), arguments)
         with _as_call_error():
             return _plain(self._runner.run(outcome))
 
     def stream(self, name: str, /, **arguments: Any) -> Iterator[Any]:
         """See Control."""
+        self._prepare(name)
         outcome = find(self._calls, name).start(self._core, _asynchronous(()), arguments)
         ended = object()
         try:
@@ -141,9 +150,29 @@ class DirectControl:
     def close(self) -> None:
         """See Control."""
         try:
-            self._runner.run(self._opening.__aexit__(None, None, None))
+            self._runner.run(self._end())
         finally:
             self._runner.close()
+
+    def _prepare(self, name: str) -> None:
+        if self._flushers or not (found := self._learnt(self._core, name)):
+            return
+        for one in found:
+            self._runner.run(_awaited(one.load))
+        self._flushers = found
+
+    async def _end(self) -> None:
+        try:
+            if self._flushers:
+                await self._core.dispatch.settle()  # notifications may teach something
+            for one in self._flushers:
+                await one.flush()
+        finally:
+            await self._opening.__aexit__(None, None, None)
+
+
+async def _awaited(load: Callable[[], Awaitable[None]]) -> None:
+    await load()
 
 
 async def _asynchronous(items: Iterable[Any]) -> Items:

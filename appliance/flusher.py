@@ -26,20 +26,20 @@ class Flusher:
         `changed` is called when the configuration was read anew.
         """
         self.name = name
-        self._load = load
-        self._flush = flush
+        self.load = load
+        self.flush = flush
         self._changed = changed
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Load, then write every FLUSH_S seconds until cancelled, and once more then."""
-        await self._load()
+        await self.load()
         ready()
         try:
             while True:
                 await asyncio.sleep(FLUSH_S)
-                await self._flush()
+                await self.flush()
         finally:
-            await self._flush()
+            await self.flush()
 
     async def reload(self) -> None:
         """Tell the owner, if it wants to know."""

@@ -9,9 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appliance.control import Call, registry
+from appliance.flusher import Flusher
 
 if TYPE_CHECKING:
+    from appliance.core import Core
     from appliance.dispatch import Dispatch
+
+
+def learnt_for(core: Core, name: str) -> list[Flusher]:
+    """What has to be read before a call that a plugin brings, and written after it, where no appliance runs."""
+    if name not in {call for _, (call, _) in core.dispatch.gather("calls")}:
+        return []
+    return [one for _, one in core.dispatch.gather("services", core=core) if isinstance(one, Flusher)]
 
 
 def all_calls(dispatch: Dispatch | None = None) -> dict[str, Call]:

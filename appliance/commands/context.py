@@ -86,13 +86,13 @@ class Palomar:
     def _opened(self, deadline: float) -> Control | None:
         """Open the store; None after a pause when another process has the folder. Raises CallError when time is up."""
         from appliance.app import opened
-        from appliance.calls import all_calls
+        from appliance.calls import all_calls, learnt_for
         from appliance.control import CallError
         from appliance.controlclient import DirectControl
         from appliance.lock import FolderBusyError
 
         try:
-            return DirectControl(lambda core: all_calls(core.dispatch), opened(self.loaded))
+            return DirectControl(lambda core: all_calls(core.dispatch), opened(self.loaded), learnt_for)
         except FolderBusyError as error:
             if time.monotonic() >= deadline:
                 remedy = f"Wait for it, or end process {error.pid}." if error.pid else "Wait for it, or end it."
