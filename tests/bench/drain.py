@@ -13,8 +13,8 @@ from typing import Any
 
 from tests.bench import generators
 from tests.bench.bodies import Bodies
-from tests.bench.hosts import KINDS, address
 from tests.bench.sides import Palomar, PostfixDovecot
+from tests.bench.town import Town
 
 generators.require()
 
@@ -23,44 +23,24 @@ import peers  # noqa: E402
 PORT = 4610
 SIZE = 4096
 FILLERS = 50  # messages that are put into our queue side by side
-DEAD_SHARE = 0.3  # of the destinations, a third of them each slow, silent, and not there
 SENDER = "load@sender.test"
 
 
-class Town:
-    """The destinations: domains, each with a host of its own, and `messages` for them in turn."""
-
-    def __init__(self, destinations: int, messages: int) -> None:
-        poor = round(destinations * DEAD_SHARE / 3)
-        self.counts = dict.fromkeys(KINDS, poor) | {"live": destinations - 3 * poor}
-        self.messages = messages
-        hosts = [(kind, number) for kind, count in self.counts.items() for number in range(count)]
-        # Neither side may meet the live ones first.
-        self.hosts = sorted(hosts, key=lambda host: (host[1] / self.counts[host[0]], host))
-        self.domains = {f"{kind}{number}.drain.test": address(kind, number) for kind, number in self.hosts}
-        self.recipients = [f"someone@{domain}" for domain in self.domains]
-
-    @property
-    def living(self) -> int:
-        """How many of the messages are for live hosts."""
-        turns, rest = divmod(self.messages, len(self.hosts))
-        return turns * self.counts["live"] + sum(kind == "live" for kind, _ in self.hosts[:rest])
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Callable[[], float]]:
-        """Have the hosts there. What it gives waits until the live ones have theirs, and returns that time."""
-        command = [sys.executable, "-m", "tests.bench.hosts", "--port", str(PORT), "--messages", str(self.living)]
-        command += [word for kind, count in self.counts.items() for word in (f"--{kind}", str(count))]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=generators.ROOT)
-        assert process.stdout is not None
-        output = process.stdout
-        try:
-            if output.readline().strip() != "READY":
-                raise SystemExit("the hosts of the drain are not there")
-            yield lambda: float(output.readline())
-        finally:
-            process.kill()
-            process.wait()
+@contextlib.contextmanager
+def playing(town: Town) -> Iterator[Callable[[], float]]:
+    """Have the hosts there. What it gives waits until the live ones have theirs, and returns that time."""
+    command = [sys.executable, "-m", "tests.bench.hosts", "--port", str(PORT), "--messages", str(town.living)]
+    command += [word for kind, count in town.counts.items() for word in (f"--{kind}", str(count))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=generators.ROOT)
+    assert process.stdout is not None
+    output = process.stdout
+    try:
+        if output.readline().strip() != "READY":
+            raise SystemExit("the hosts of the drain are not there")
+        yield lambda: float(output.readline())
+    finally:
+        process.kill()
+        process.wait()
 
 
 def ours(folder: Path, town: Town) -> float:
@@ -68,11 +48,11 @@ def ours(folder: Path, town: Town) -> float:
     side = Palomar(folder, relay_port=PORT, zone={f"{domain}.": ip for domain, ip in town.domains.items()})
     side.prepare()
     asyncio.run(_fill(folder / "palomar.toml", town))
-    with town.open() as drained:
+    with playing(town) as drained_at:
         started = time.monotonic()
         try:
             side.start()
-            return town.living / (drained() - started)
+            return town.living / (drained_at() - started)
         finally:
             side.stop()
 
@@ -108,12 +88,12 @@ def theirs(folder: Path, town: Town) -> float:
     finally:
         side.stop()
     side.set_up(defer_transports="")
-    with town.open() as drained:
+    with playing(town) as drained_at:
         started = time.monotonic()
         try:
             side.start()
             peers.sh("postqueue", "-c", f"{side.base}/postfix", "-f")
-            return town.living / (drained() - started)
+            return town.living / (drained_at() - started)
         finally:
             side.stop()
 

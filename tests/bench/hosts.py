@@ -17,15 +17,11 @@ from typing import cast
 
 import uvloop
 
-KINDS = {"live": "127.10", "slow": "127.20", "silent": "127.30", "nobody": "127.40"}
+from tests.bench.town import KINDS, address
+
 SLOW_S = 10.0  # until a slow host greets
 BACKLOG = 100
 MOST_S = 1800  # no drain takes longer
-
-
-def address(kind: str, number: int) -> str:
-    """Where the host with that number is."""
-    return f"{KINDS[kind]}.{number // 250}.{number % 250 + 1}"
 
 
 class Host(asyncio.Protocol):
