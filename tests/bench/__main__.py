@@ -18,7 +18,7 @@ from tests.bench import generators
 
 generators.require()
 
-from tests.bench import crowd, drain, mailbox, rows  # noqa: E402
+from tests.bench import crowd, drain, fullqueue, mailbox, rows  # noqa: E402
 from tests.bench.sides import Palomar, peer, running  # noqa: E402
 
 BUILD = generators.ROOT / "build"
@@ -111,6 +111,7 @@ class Bench:
             ([f"slowsync-4k-{n}" for n in INBOUND], self.slowsync),
             (["relay-4k-10", "relay-64k-10"], self.relay),
             (["drain-live"], self.drain),
+            (["queue-200k-start", "queue-200k-memory", "queue-200k-answer"], self.full_queue),
             (["imap-", "pop3-"], self.mailbox),
             (["idle-2000-plain", "idle-2000-tls", "idle-2000-p99"], self.idle),
             (["smtp-2200-plain", "smtp-2200-tls"], self.smtp_crowd),
@@ -236,6 +237,14 @@ class Bench:
         theirs = drain.theirs(self._base / "drain" / "peer", town)
         more = {"destinations": self._drain[0], "queued": town.messages}
         self._table.add("drain-live", "messages/s", [ours], {"maildir": [theirs]}, **more)
+
+    def full_queue(self) -> None:
+        """What 200,000 recipients in the queue add to the start and to the memory, and how soon commands answer."""
+        self._palomar()
+        found = fullqueue.measure(self._base / "palomar")
+        for name, unit in (("start", "s"), ("memory", "MB"), ("answer", "s")):
+            if self._wanted(f"queue-200k-{name}"):
+                self._table.add(f"queue-200k-{name}", unit, [found[name]], {})
 
     def mailbox(self) -> None:
         """IMAP and POP3 on a large mailbox, cold and warm."""
