@@ -202,7 +202,7 @@ class TestStop:
         smtp.recv(512)
         begun = time.monotonic()
         assert appliance.stop() == 0
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 9  # less than the grace of those that do not go
         for imap in (idle, quiet):
             assert imap.readline().startswith(b"* BYE ")
         assert smtp.recv(512).startswith(b"421 ")

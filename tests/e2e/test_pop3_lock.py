@@ -19,7 +19,7 @@ ANA = "ana@palomar.test"
 
 @pytest.fixture(scope="module")
 def appliance(make_appliance: Make) -> Appliance:
-    made = make_appliance(inside={"pop3": "takeover_after = 3"})
+    made = make_appliance(inside={"pop3": "takeover_after = 6"})
     made.deliver(letters.plain("lock small"))
     made.deliver(letters.with_attachment("lock large", letters.noise(20_000_000)))
     return made

@@ -108,10 +108,10 @@ def test_is_ascii_looks_at_both_sides():
 
 @pytest.mark.parametrize("text", ["a@" + "a-" * 200_000, "a@" + "a." * 200_000, '"' + r"\a" * 200_000, "a." * 200_000])
 def test_long_input_is_refused_in_linear_time(text):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(AddressError):
         Address.parse(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @given(st.text(st.sampled_from('ab@."\\ -[]:%é\u0301\u212aİ\0\r\n'), max_size=20) | st.text(max_size=30))

@@ -88,9 +88,9 @@ def test_lists(value, boxes):
     ],
 )
 def test_hostile_lists_cost_linear_time_and_stop_at_the_limit(value):
-    started = time.perf_counter()
+    started = time.process_time()
     boxes = address_list(value)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert len(boxes) <= MAX_TOKENS + 1
 
 

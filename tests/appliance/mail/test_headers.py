@@ -151,10 +151,10 @@ def test_text_of_is_utf8_or_latin1():
     ],
 )
 def test_hostile_headers_cost_linear_time(header):
-    started = time.perf_counter()
+    started = time.process_time()
     for field in scan_fields(header):
         strip_comments(unfold(field.value))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @given(

@@ -38,10 +38,10 @@ def test_nesting_up_to_the_limit_is_shown_and_the_rest_is_one_leaf(nested):
 
 @pytest.mark.parametrize("nested", [nested_multiparts, nested_messages])
 def test_ten_thousand_levels_neither_recurse_nor_cost_more_than_their_size(nested):
-    started = time.perf_counter()
+    started = time.process_time()
     message = nested(10_000)
     assert depth_of(message) == MAX_DEPTH
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_more_parts_than_the_limit_are_left_in_the_last_one():
@@ -102,8 +102,8 @@ def test_a_part_header_is_read_up_to_its_limit_only(monkeypatch):
 )
 @pytest.mark.parametrize("make", [bytes, memoryview])
 def test_hostile_structures_cost_linear_time(raw, make):
-    started = time.perf_counter()
+    started = time.process_time()
     head, _, text = raw.partition(b"\r\n\r\n")
     structure = Message(head + b"\r\n\r\n", make(text)).structure
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert structure.end == len(text)

@@ -113,9 +113,9 @@ def test_no_more_parameters_than_the_limit():
     ],
 )
 def test_hostile_values_cost_linear_time(value):
-    started = time.perf_counter()
+    started = time.process_time()
     content_type(value)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @given(

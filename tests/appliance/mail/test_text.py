@@ -60,9 +60,9 @@ def test_encoded_words_agree_with_the_standard_library(text):
     "value", [b"=?" * 300_000, b"=?a?q?" * 100_000, b"=?a?q?x?=" * 50_000, b"=?a?b?" + b"A" * 500_000]
 )
 def test_hostile_words_cost_linear_time(value):
-    started = time.perf_counter()
+    started = time.process_time()
     decode_words(value)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def message(header: bytes, text: bytes) -> Message:
@@ -141,9 +141,9 @@ def test_html(html, text):
     ],
 )
 def test_hostile_html_costs_linear_time(html):
-    started = time.perf_counter()
+    started = time.process_time()
     html_to_text(html)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @given(st.text(st.sampled_from("<>/!-ap&#;xscript \n\"'")))

@@ -205,9 +205,9 @@ def test_the_usual_message_is_quick():
     raw = header + b"All work and no play makes Jack a dull boy.\r\n" * 80
     best = 1.0
     for _ in range(50):
-        started = time.perf_counter()
+        started = time.process_time()
         message = Message.parse(raw)
         assert envelope(message)
         assert bodystructure(message.structure)
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     assert best < 0.000_3

@@ -117,10 +117,10 @@ def test_bare_postmaster_only_where_a_domain_is_given() -> None:
 
 def test_path_takes_linear_time() -> None:
     for text in ("<" + "@a," * 300, '<"' + "\\a" * 500 + "@x>", "<" + '"' * 1000 + ">", " " * 2000 + "<"):
-        began = time.perf_counter()
+        began = time.process_time()
         with pytest.raises(AddressError):
             parse_path(text)
-        assert time.perf_counter() - began < 0.05
+        assert time.process_time() - began < 0.05
 
 
 @given(st.text(min_size=1, max_size=40), st.sampled_from(["palomar.test", "[192.0.2.1]", "ñandú.test"]))

@@ -564,12 +564,12 @@ def test_only_protocol_error_escapes(data: bytes, size: int) -> None:
 def test_many_pipelined_commands_take_linear_time() -> None:
     machine = SmtpServer(MAX_SIZE)
     machine.receive(b"\r\n" * 130_000)
-    began = time.perf_counter()
+    began = time.process_time()
     count = 0
     while machine.next_event() is not None:
         count += 1
     assert count == 130_000
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 def test_every_fault_fits_its_code() -> None:
