@@ -23,11 +23,10 @@ _NOT_BASE64 = bytes(octet for octet in range(256) if not (chr(octet).isalnum() a
 
 _TAG = re.compile(r"<(/?+)([a-zA-Z][a-zA-Z0-9]*+)[^>]*+>?+|<[!?/][^>]*+>?+")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}+|#[xX][0-9a-fA-F]{1,6}+|[A-Za-z][A-Za-z0-9]{1,31}+);?+")
-_SPACES = re.compile(r"[ \t\r\n\f]++")
-_INLINE = re.compile(
-    r"a|abbr|acronym|b|bd[io]|big|cite|code|del|dfn|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strike|strong|su[bp]"
-    r"|tt|u|var|wbr"
-)
+_INLINE = frozenset((
+    "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "del", "dfn", "em", "font", "i", "img", "ins",
+    "kbd", "mark", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr",
+))  # fmt: skip
 _UNSEEN = frozenset(("script", "style", "template"))
 _END_OF = {name: re.compile(f"</{name}", re.IGNORECASE | re.ASCII) for name in _UNSEEN}
 
@@ -138,26 +137,29 @@ def html_to_text(html: str) -> str:
             position = at + 1
             continue
         position = match.end()
-        closing, name = match[1], (match[2] or "").lower()
-        if html.startswith("<!--", at):
-            position = _after(html, "-->", at + 4)
-        elif name in _UNSEEN and not closing:
+        closing, name = match.groups()
+        if name is None:
+            if html.startswith("<!--", at):
+                position = _after(html, "-->", at + 4)
+            continue
+        name = name.lower()
+        if name in _INLINE:
+            continue
+        if name in _UNSEEN and not closing:
             end = _END_OF[name].search(html, position)
             position = len(html) if end is None else _after(html, ">", end.start())
-        elif name and not _INLINE.fullmatch(name):
+        else:
             out.append("\n")
     out.append(html[position:])
     text = _ENTITY.sub(lambda match: unescape(match[0]), "".join(out))
-    return _SPACES.sub(_one_space, text).strip()
+    text = text.replace("\t", " ").replace("\r", " ").replace("\f", " ")
+    lines = (" ".join(filter(None, line.split(" "))) for line in text.split("\n"))
+    return "\n".join(filter(None, lines)).strip()
 
 
 def _after(text: str, mark: str, start: int) -> int:
     end = text.find(mark, start)
     return len(text) if end < 0 else end + len(mark)
-
-
-def _one_space(match: re.Match[str]) -> str:
-    return "\n" if "\n" in match[0] else " "
 
 
 def search_form(text: str) -> str:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import log, sqrt
 
 from plugins.spam.bayes.protocol_tokens import ZONE_BITS, ZONES
 
 COUNT_BITS = 20
 MAX_COUNT = (1 << COUNT_BITS) - 1
-LOUDEST = 2.0  # of one zone
+LOUDEST = 4.0  # of one zone
 STRONGEST = LOUDEST * ZONES  # of a message
 UNSEEN = 0.02  # stands for "never" in a logarithm
 OWN_WEIGHT = 4  # a message that an account has sorted itself counts as so many of the base
-# Most counts are small: their logarithms are looked up.
-_LOGS = tuple(log(count + UNSEEN) for count in range(1024))
 _ZONE = (1 << ZONE_BITS) - 1
+_BOTH = (1 << 2 * COUNT_BITS) - 1
 
 
 @dataclass(slots=True)
@@ -86,18 +86,28 @@ def _sums(
 ) -> tuple[list[float], list[int]]:
     """Sum of the logarithms and number of known tokens, zone by zone."""
     sums, counts = [0.0] * ZONES, [0] * ZONES
+    if not own:
+        for token in tokens:
+            if value := base.get(token):
+                zone = token & _ZONE
+                counts[zone] += 1
+                sums[zone] += prior + _ratio(value & _BOTH)
+        return sums, counts
     for token in tokens:
         value = base.get(token, 0)
         bad, good = value >> COUNT_BITS & MAX_COUNT, value & MAX_COUNT
-        if own and (mine := own.get(token)):
+        if mine := own.get(token):
             bad += OWN_WEIGHT * (mine >> COUNT_BITS & MAX_COUNT)
             good += OWN_WEIGHT * (mine & MAX_COUNT)
         elif not value:
             continue
         zone = token & _ZONE
         counts[zone] += 1
-        if bad < len(_LOGS) and good < len(_LOGS):
-            sums[zone] += prior + _LOGS[bad] - _LOGS[good]
-        else:
-            sums[zone] += prior + log((bad + UNSEEN) / (good + UNSEEN))
+        sums[zone] += prior + log((bad + UNSEEN) / (good + UNSEEN))
     return sums, counts
+
+
+@lru_cache(maxsize=50_000)
+def _ratio(both: int) -> float:
+    """The logarithm for two counts that stand as in Counts.tokens. Most tokens share few pairs of them."""
+    return log(((both >> COUNT_BITS) + UNSEEN) / ((both & MAX_COUNT) + UNSEEN))

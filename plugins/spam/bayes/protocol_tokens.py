@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from zlib import crc32
 
 from appliance.mail.addresslist import address_list
 from appliance.mail.message import Message
 from appliance.mail.mime import Part
+from appliance.mail.reading import MAX_PARTS, texts_of
 from appliance.mail.search_text import file_name
-from appliance.mail.text import decode_words, html_to_text, part_text
+from appliance.mail.text import decode_words
 
 MAX_FIELDS = 200  # header fields that are looked at
 MAX_VALUE = 1000  # octets of one field
-MAX_PARTS = 50  # MIME parts
-MAX_TEXT = 64 * 1024  # encoded octets of all texts together
-MAX_WORDS = 1000  # words of all texts together; those after them are not looked at
+MAX_WORDS = 400  # words of all texts together; those after them are not looked at
 MAX_SEEN = 300  # words of one image
 MAX_TAGS = 400  # HTML tags of all texts together
 MAX_LINKS = 60  # URLs of all texts together
@@ -65,6 +65,12 @@ LIST_FIELDS = frozenset((
     b"x-ml-count", b"x-sequence", b"x-listserver", b"x-archives-url",
 ))  # fmt: skip
 
+# Those of them that name the list's own hosts.
+_LIST_NAMES = frozenset((
+    b"list-id", b"list-post", b"list-help", b"list-subscribe", b"list-unsubscribe", b"list-archive", b"list-owner",
+    b"x-beenthere", b"x-mailing-list", b"mailing-list",
+))  # fmt: skip
+
 # Kinds: where CRC-32 begins.
 _TEXT, _SUBJECT, _NAME, _TO, _FIELD, _URL, _TAG_KIND, _SHAPE, _ADDRESS, _ATTACHED, _MAILER = range(1, 12)
 
@@ -72,9 +78,12 @@ _WORD = re.compile(rb"[\xe3-\xed][\x80-\xbf]{2}|[a-z0-9$!'\x80-\xe2\xee-\xff-]{1
 _URL_AT = re.compile(rb"(https?|ftp|mailto):/{0,3}+([^\s/?#\"'<>)\]]{1,200}+)([^\s\"'<>)\]]{0,200}+)")
 _TAG = re.compile(rb"<([/!]?+[a-z][a-z0-9:-]{0,20}+)([^>]{0,300}+)")
 _ATTRIBUTE = re.compile(rb"([a-z-]{2,16}+)\s{0,4}+[=:]\s{0,4}+[\"']?+([a-z0-9#%.+-]{1,24}+)")
+_HOST = re.compile(rb"[a-z0-9-]{1,63}+(?:\.[a-z0-9-]{1,63}+){1,6}+")
+_LIST_TAG = re.compile(r"\[[^\]\[]{1,40}+\]\s{0,4}+")  # "[garden] " before a subject
 _SHAPE_OF = re.compile(rb"[a-z]++|[0-9]++")
 FOOTER_RULE = "_" * 40  # of Mailman; what follows in MAX_FOOTER characters is its
 MAX_FOOTER = 400
+_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PAIR = 0x9E3779B1  # odd, so that multiplying by it loses nothing of 32 bits
 _DISTANCES = (1, 2)  # how far the words of a pair may be apart
 _MASK = 0xFFFFFFFF
@@ -87,8 +96,9 @@ def tokens_of(message: Message, texts: Sequence[str] = ()) -> set[int]:
     text: set[int] = set()
     shape: set[int] = set()
     links: set[int] = set()
-    _header(message, header, subject)
-    _body(message, text, shape, links)
+    lists = _list_hosts(message)
+    _header(message, header, subject, lists)
+    _body(message, text, shape, links, lists)
     for one in texts[:MAX_PARTS]:
         _add_words(_words(one, MAX_SEEN), _TEXT, text)
     return _in_zones((header, subject, text, shape, links))
@@ -110,7 +120,16 @@ def is_ignored(name: bytes) -> bool:
 # ── header ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _header(message: Message, found: set[int], subject: set[int]) -> None:
+def _list_hosts(message: Message) -> frozenset[bytes]:
+    """The hosts of the list servers that the message came through, as their fields name them."""
+    found: set[bytes] = set()
+    for one in message.fields()[:MAX_FIELDS]:
+        if one.name in _LIST_NAMES:
+            found.update(_HOST.findall(one.value[:MAX_VALUE].lower())[:10])
+    return frozenset(found)
+
+
+def _header(message: Message, found: set[int], subject: set[int], lists: frozenset[bytes]) -> None:
     fields = [field for field in message.fields()[:MAX_FIELDS] if not is_ignored(field.name)]
     for field in fields:
         if field.name in LIST_FIELDS:
@@ -118,11 +137,13 @@ def _header(message: Message, found: set[int], subject: set[int]) -> None:
             continue
         found.add(crc32(field.name, _FIELD))
         handler = _HANDLERS.get(field.name, _other)
+        if lists and handler is _people and field.name != b"from":
+            continue  # the list's own address, or one that its server has put there
         handler(field.name, field.value[:MAX_VALUE], subject if field.name == b"subject" else found)
 
 
 def _subject(name: bytes, value: bytes, found: set[int]) -> None:
-    text = decode_words(value)
+    text = _LIST_TAG.sub("", decode_words(value))
     words = _words(text)
     _add_words(words, _SUBJECT, found)
     found.update(crc32(word, _TEXT) for word in words)
@@ -197,36 +218,32 @@ def _shape(match: re.Match[bytes]) -> bytes:
 # ── body ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _body(message: Message, found: set[int], shape: set[int], links: set[int]) -> None:
-    left, words_left, tags_left, links_left = MAX_TEXT, MAX_WORDS, MAX_TAGS, MAX_LINKS
+def _body(message: Message, found: set[int], shape: set[int], links: set[int], lists: frozenset[bytes]) -> None:
     kinds: list[bytes] = []
-    for place, part in enumerate(message.structure.walk()):
-        if place >= MAX_PARTS:
-            break
+    for part in islice(message.structure.walk(), MAX_PARTS):
         kinds.append(f"{part.type[:20]}/{part.subtype[:20]}".encode("utf-8", "replace"))
         _add_part(part, shape)
-        if part.type != "text" or left <= 0:
-            continue
-        text = part_text(part, message.text, left)
-        left -= part.size
-        if part.subtype == "html":
-            markup = text.lower().encode("utf-8", "surrogatepass")
-            tags_left -= _add_markup(markup, tags_left, shape)
-            links_left -= _add_links(markup, links_left, links)
-            text = html_to_text(text)
-        else:
-            links_left -= _add_links(text.lower().encode("utf-8", "surrogatepass"), links_left, links)
-        words = _words(_without_footer(text), max(0, words_left))
+    shape.add(crc32(b" ".join(kinds), _SHAPE))
+    words_left, tags_left, links_left = MAX_WORDS, MAX_TAGS, MAX_LINKS
+    for read in texts_of(message):
+        source = read.source.lower().encode("utf-8", "surrogatepass")
+        if read.html:
+            tags_left -= _add_markup(source, tags_left, shape)
+        links_left -= _add_links(source, links_left, links, lists)
+        text = _without_footer(read.shown, of_list=bool(lists))
+        words = _words(text, max(0, words_left))
         words_left -= len(words)
         _add_words(words, _TEXT, found)
         _add_shape(text, words, shape)
-    shape.add(crc32(b" ".join(kinds), _SHAPE))
 
 
-def _without_footer(text: str) -> str:
-    """What a list server has put below a line of underscores is not the sender's."""
-    cut = text.rfind(FOOTER_RULE)
-    return text[:cut].rstrip("_") if cut > 0 and len(text) - cut <= MAX_FOOTER else text
+def _without_footer(text: str, *, of_list: bool) -> str:
+    """What a list server has put below a line of underscores or the mark of a signature is not the sender's."""
+    for rule in ("\n-- ", FOOTER_RULE) if of_list else (FOOTER_RULE,):
+        cut = text.rfind(rule)
+        if cut > 0 and len(text) - cut <= MAX_FOOTER:
+            return text[:cut].rstrip("_")
+    return text
 
 
 def _words(text: str, limit: int = MAX_WORDS) -> list[bytes]:
@@ -246,8 +263,8 @@ def _add_words(words: Iterable[bytes], kind: int, found: set[int]) -> None:
 
 
 def _add_shape(text: str, words: list[bytes], found: set[int]) -> None:
-    letters = len(text) or 1
-    capitals = sum(map(str.isupper, text[:4000])) * 20 // min(letters, 4000)
+    start = text[:4000].encode("ascii", "replace")
+    capitals = (len(start) - len(start.translate(None, _CAPITALS))) * 20 // (len(start) or 1)
     found.add(crc32(b"capitals %d" % capitals, _SHAPE))
     found.add(crc32(b"words %d" % len(words).bit_length(), _SHAPE))
     found.add(crc32(b"calls %d" % min(text.count("!"), 6), _SHAPE))
@@ -281,7 +298,8 @@ def _add_markup(markup: bytes, limit: int, found: set[int]) -> int:
     return count
 
 
-def _add_links(text: bytes, limit: int, found: set[int]) -> int:
+def _add_links(text: bytes, limit: int, found: set[int], lists: frozenset[bytes]) -> int:
+    """Where links lead, but for those to a list's own server."""
     count = 0
     for match in _URL_AT.finditer(text):
         if count >= limit:
@@ -291,6 +309,8 @@ def _add_links(text: bytes, limit: int, found: set[int]) -> int:
         if b"@" in host and scheme != b"mailto":
             found.add(crc32(b"credentials in link", _SHAPE))
         host = host.rpartition(b"@")[2]
+        if host in lists:
+            continue
         found.update(crc32(scheme + b" " + part, _URL) for part in _domains(host))
         if host.replace(b".", b"").isdigit():
             found.add(crc32(b"link to address", _SHAPE))
