@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.bench.spam import corpus
 from tests.bench.spam.figures import area, interval, missed_at
+from tests.bench.spam.fit import LEAST, MOST, Case, fit, refuse_newer
 
 
 def test_area_is_how_often_spam_scores_higher() -> None:
@@ -42,3 +45,26 @@ def test_halves_are_by_the_date_of_arrival(tmp_path: Path) -> None:
     assert [one.spam for one in (*older, *newer)] == [False, True, False, True]
     assert b"X-Spam" not in older[0].for_others()
     assert b"Received" in older[0].for_others()
+
+
+def test_fitted_scores_follow_the_labels_and_keep_to_their_side() -> None:
+    cases = [Case(0.0, ("trick", "any"), True)] * 200 + [Case(0.0, ("any", "polite"), False)] * 200
+    scores = fit(cases, {"trick": 0.5, "any": 0.5, "polite": -0.5, "unseen": 0.7, "wrong": 0.5})
+    assert scores["trick"] > 2
+    assert scores["trick"] > scores["any"]
+    assert scores["unseen"] == pytest.approx(0.7)
+    assert all(LEAST <= score <= MOST for score in scores.values())
+    assert fit([Case(0.0, ("wrong",), False)] * 200, {"wrong": 0.5})["wrong"] == 0
+    assert fit([Case(0.0, ("polite",), True)] * 200, {"polite": -0.5})["polite"] == 0
+
+
+def test_nothing_is_fitted_on_the_newer_half(tmp_path: Path) -> None:
+    for folder, days in (("ham", (1, 3)), ("spam", (2, 4)), ("copy", (4,))):
+        (tmp_path / folder).mkdir()
+        for day in days:
+            more = "X-Spam-Flag: YES\n" if folder == "copy" else ""
+            (tmp_path / folder / f"{day}").write_text(f"{more}Date: Mon, {day} Jan 2024 10:00:00 +0000\n\nday {day}\n")
+    older, newer = corpus.halves(corpus.read(tmp_path / "ham", tmp_path / "spam"))
+    refuse_newer(older, newer)
+    with pytest.raises(SystemExit, match="newer half"):
+        refuse_newer(corpus.read(tmp_path / "ham", tmp_path / "copy"), newer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from collections.abc import Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from plugins.spam.heuristics.protocol_rules import RULES, hits
 
 SCORES = Path(__file__).with_name("scores.toml")
 MAX_EVIDENCE = 80  # characters
+LARGE = 256 * 1024  # octets of a text whose parts take time to find
 
 
 class Heuristics:
@@ -32,7 +34,8 @@ class Heuristics:
         """What the rules find. Takes less than a millisecond for ordinary mail, and is bounded for all other."""
         if not self._core.intake.router.from_outside(session):
             return None
-        return findings(message, self._core.now(), self._scores, self._core.settings[HeuristicsConfig])
+        asked = (message, self._core.now(), self._scores, self._core.settings[HeuristicsConfig])
+        return await asyncio.to_thread(findings, *asked) if len(message.text) > LARGE else findings(*asked)
 
 
 def findings(message: Message, at: float, weights: dict[str, float], config: HeuristicsConfig) -> list[Finding]:

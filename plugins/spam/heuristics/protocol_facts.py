@@ -21,9 +21,9 @@ from appliance.mail.text import decode_words
 MAX_FIELDS = 300  # header fields that are looked at
 MAX_VALUE = 2000  # octets of one field
 MAX_ADDRESSES = 50  # of one field
-MAX_SHOWN = 24 * 1024  # characters of what a person sees
-MAX_MARKUP = 48 * 1024  # characters of HTML
-MAX_TAGS = 1500  # tags of HTML
+MAX_START, MAX_END = 6000, 2000  # characters of what a person sees: of its start, and of its end
+MAX_MARKUP = 16 * 1024  # characters of HTML
+MAX_TAGS = 600  # tags of HTML
 MAX_LINKS = 80
 MAX_NAMES = 50  # attachments
 MAX_HIDDEN = 40  # places that are checked for hidden text
@@ -32,7 +32,9 @@ MAX_SETTING = 1000  # characters of one tag's attributes
 _TAG = re.compile(r"<(/?+)([a-zA-Z][a-zA-Z0-9:]{0,20}+)([^<>]{0,1000}+)|<!--")
 _HREF = re.compile(r"\bhref\s{0,4}+=\s{0,4}+[\"']?+([^\s\"'<>]{1,500}+)", re.IGNORECASE)
 _SOURCE = re.compile(r"\bsrc\s{0,4}+=\s{0,4}+[\"']?+([^\s\"'<>]{1,500}+)", re.IGNORECASE)
-_URL = re.compile(r"(?:https?|ftp)://[^\s\"'<>()\[\]]{1,500}+", re.IGNORECASE)
+_URL = re.compile(r"://[^\s\"'<>()\[\]]{1,500}+")  # what stands before it is looked at when it is found: that is faster
+_KEY = re.compile(r"[a-z0-9]{2,20}+")
+_SCHEME = re.compile(r"[a-zA-Z]{2,5}+$")
 _SPLIT = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,20}+):/{0,3}+([^/?#\\]{0,300}+)(.{0,500}+)", re.DOTALL)
 _TAGS_WITHIN = re.compile(r"<[^<>]{0,300}+>")
 _CHARSET = re.compile(r"=\?([^?*\s]{1,40}+)[?*]")
@@ -78,6 +80,7 @@ class Facts:
     html: str = ""  # the HTML texts as they were sent
     shown: str = ""  # what a person sees of all texts
     lower: str = ""  # the same in lower case
+    words: frozenset[str] = frozenset()  # of it, and only to tell soon which phrases cannot stand there
     tags: Counter[str] = field(default_factory=Counter)
     settings: dict[str, list[str]] = field(default_factory=dict)  # of tags that rules ask about
     hidden: list[str] = field(default_factory=list)  # what is there and not seen
@@ -155,16 +158,23 @@ def _read_texts(facts: Facts, message: Message) -> None:
             facts.charsets.add(charset[:40])
         (html if one.html else plain).append(one.source)
         shown.append(one.shown)
-    facts.plain = "\n".join(plain)[:MAX_SHOWN]
+    facts.plain = _both_ends("\n".join(plain))
     facts.html = "\n".join(html)[:MAX_MARKUP]
-    facts.shown = "\n".join(shown)[:MAX_SHOWN]
+    facts.shown = _both_ends("\n".join(shown))
     facts.lower = facts.shown.lower()
+    facts.words = frozenset(_KEY.findall(facts.lower))
     for match in _URL.finditer(facts.plain):
         if len(facts.links) >= MAX_LINKS:
             break
-        facts.links.append(_link(match[0].rstrip(".,;:!?"), ""))
+        scheme = _SCHEME.search(facts.plain[max(0, match.start() - 5) : match.start()])
+        if scheme is not None:
+            facts.links.append(_link(scheme[0] + match[0].rstrip(".,;:!?"), ""))
     if facts.html:
         _read_markup(facts)
+
+
+def _both_ends(words: str) -> str:
+    return words if len(words) <= MAX_START + MAX_END else f"{words[:MAX_START]}\n{words[-MAX_END:]}"
 
 
 ASKED = frozenset(("font", "body", "meta", "base", "form", "input", "table", "td"))
@@ -243,6 +253,12 @@ def _link(url: str, shown: str) -> Link:
     user, _, host = place.rpartition("@")
     host, _, port = host.lower().partition(":")
     return Link(url, scheme.lower(), host.rstrip("."), user, port, rest, shown)
+
+
+def key_of(phrase: str) -> str:
+    """The longest word of a phrase, which is among `words` wherever the phrase stands by itself."""
+    found: list[str] = _KEY.findall(phrase)
+    return max(found, key=len)
 
 
 def domains(links: Sequence[Link]) -> set[str]:

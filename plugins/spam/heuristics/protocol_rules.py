@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from plugins.spam.heuristics.protocol_facts import Facts, address_of, domains, text
+from plugins.spam.heuristics.protocol_facts import Facts, address_of, domains, key_of, text
 from plugins.spam.heuristics.protocol_signs import (
     MAX_WORDS_SEEN,
     akin,
@@ -473,7 +473,7 @@ def html_hidden(mail: Facts) -> str:
 
 @rule(1.5, "words are taken apart by tags or comments")
 def html_split_words(mail: Facts) -> str:
-    found = re.findall(r"[a-z](?:<!--[^<>]{0,60}+>|</?[a-z]{3,20}+>)[a-z]", mail.html)
+    found = re.findall(r"[a-z](?:<!--[^<>]{0,60}+>|</?[a-z]{3,20}+>)[a-z]", mail.html[:8000])
     cut = [one for one in found if one[1:-1].strip("</>") not in _INLINE]
     return _if(len(cut) >= 3, ", ".join(cut[:3]))
 
@@ -641,8 +641,10 @@ def link_one_place(mail: Facts) -> str:
 
 _SPACED = re.compile(r"(?<!\w)(?:[A-Za-z][ .*_-]){4,30}[A-Za-z](?!\w)")
 _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_BREAKS = re.compile("[a-zA-Z][\u200b-\u200d\u2060\ufeff\u00ad][a-zA-Z]")
-_AMOUNT = re.compile(r"[$€£]\s?+\d{1,3}+(?:[.,]\d{3}){0,4}+|\d{1,3}+ million", re.IGNORECASE)
+_UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+_BREAKS = re.compile(f"[a-zA-Z][{_UNSEEN}][a-zA-Z]")
+_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_AMOUNT = re.compile(r"[$€£]\s?+\d{1,3}+(?:[.,]\d{3}){0,4}+|\d{1,3}+ million")
 
 
 @rule(1.5, "words mix alphabets, so that filters do not read them")
@@ -652,7 +654,7 @@ def text_homographs(mail: Facts) -> str:
 
 @rule(1.2, "words are taken apart by signs that nobody sees")
 def text_invisible(mail: Facts) -> str:
-    if mail.shown.isascii():
+    if mail.shown.isascii() or not any(sign in mail.shown for sign in _UNSEEN):
         return ""
     found = _BREAKS.findall(mail.shown)
     return _if(len(found) >= 3, f"{len(found)} places")
@@ -660,15 +662,16 @@ def text_invisible(mail: Facts) -> str:
 
 @rule(0.8, "words are spaced out")
 def text_spaced(mail: Facts) -> str:
-    found = _SPACED.search(mail.shown[:8000])
+    found = _SPACED.search(mail.shown[:2000])
     return found[0] if found else ""
 
 
 @rule(0.6, "much of it is in capitals")
 def text_capitals(mail: Facts) -> str:
-    letters = [char for char in mail.shown[:4000] if char.isalpha()]
-    upper = sum(map(str.isupper, letters))
-    return _if(len(letters) > 100 and upper > 0.35 * len(letters), f"{100 * upper // max(1, len(letters))} %")
+    start = mail.shown[:4000].encode("ascii", "ignore")
+    capitals = len(start) - len(start.translate(None, _CAPITALS))
+    letters = len(start) - len(start.translate(None, _CAPITALS + _CAPITALS.lower()))
+    return _if(letters > 100 and capitals > 0.35 * letters, f"{100 * capitals // max(1, letters)} %")
 
 
 @rule(0.4, "it shouts")
@@ -678,7 +681,9 @@ def text_shouts(mail: Facts) -> str:
 
 @rule(0.5, "it speaks of amounts of money")
 def text_money(mail: Facts) -> str:
-    found = _AMOUNT.findall(mail.shown[:8000])
+    if not any(sign in mail.lower for sign in ("$", "€", "£", " million")):
+        return ""
+    found = _AMOUNT.findall(mail.lower)
     return _if(len(found) >= 2, ", ".join(found[:3]))
 
 
@@ -699,10 +704,13 @@ def _phrases(table: str) -> None:
         head, _, rest = block.partition("\n")
         name, weight, words = head.split(" ", 2)
         phrases = tuple(one.strip() for one in rest.replace("\n", "").split("|") if one.strip())
-        RULES.append(Rule(name, words, float(weight), partial(_first_of, phrases)))
+        keys = frozenset(map(key_of, phrases))
+        RULES.append(Rule(name, words, float(weight), partial(_first_of, phrases, keys)))
 
 
-def _first_of(phrases: tuple[str, ...], mail: Facts) -> str:
+def _first_of(phrases: tuple[str, ...], keys: frozenset[str], mail: Facts) -> str:
+    if keys.isdisjoint(mail.words):
+        return ""
     return next((phrase for phrase in phrases if phrase in mail.lower), "")
 
 

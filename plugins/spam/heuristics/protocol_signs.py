@@ -51,13 +51,14 @@ def readable(host: str) -> str:
         return host
 
 
+_FOREIGN = re.compile("[\u0370-\u058f\u13a0-\u13ff\uff21-\uff5a\U0001d400-\U0001d7ff]")
 _ALIKE = frozenset(("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "MATHEMATICAL", "FULLWIDTH"))
 _WORDS = re.compile(r"[^\W\d_]{3,40}+")
 
 
 def mixed(words: str) -> str:
     """The first word whose letters are of Latin and of an alphabet that looks like it."""
-    if words.isascii():
+    if words.isascii() or not _FOREIGN.search(words):
         return ""
     found: list[str] = _WORDS.findall(words[:8000])
     for word in found[: 2 * MAX_WORDS_SEEN]:

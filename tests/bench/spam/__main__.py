@@ -9,21 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance.mail.message import Message
-from plugins.spam.bayes.bayes import weight
-from plugins.spam.bayes.config import BayesConfig
-from plugins.spam.bayes.memory import Memory
-from plugins.spam.bayes.protocol_classifier import classify
-from plugins.spam.bayes.protocol_tokens import IGNORED_BEGINNINGS, tokens_of
-from plugins.spam.bayes.schema import BASE
+from plugins.spam.bayes.protocol_tokens import IGNORED_BEGINNINGS
 from plugins.spam.judge.config import JudgeConfig
-from tests.bench.spam import corpus, filters
-from tests.bench.spam.corpus import Letter
+from tests.bench.spam import corpus, filters, speed
+from tests.bench.spam.corpus import BUILD, Letter
 from tests.bench.spam.figures import table
-
-BUILD = Path(__file__).resolve().parents[3] / "build" / "bench-spam"
-OCTETS = 20_000  # of a message whose speed is measured
-MEASURED = 400  # such messages
 
 
 def main() -> None:
@@ -37,11 +27,12 @@ def main() -> None:
         print(f"{name}: {_count(half, spam=False)} ham, {_count(half, spam=True)} spam, {first} to {last}")
     print("fields not looked at:", ", ".join(corpus.ignored()))
     print("  and those that begin with:", ", ".join(sorted(name.decode() for name in IGNORED_BEGINNINGS)), "\n")
-    scores = filters.ours(older, newer)
-    _print("palomar: spam.bayes", scores, newer)
-    _print_thresholds(scores, newer)
-    _print_speed(letters, older)
-    _others(options.only_ours, older, newer)
+    alone, together = filters.ours(older, newer)
+    _print("palomar: spam.bayes", alone, newer)
+    _print("palomar: spam.bayes and spam.heuristics, as spam.judge adds them up", together, newer)
+    _print_thresholds(together, newer)
+    ours = speed.print_ours(letters, older)
+    _others(options.only_ours, older, newer, ours)
 
 
 def _options() -> argparse.Namespace:
@@ -72,35 +63,15 @@ def _print(name: str, scores: Sequence[float], letters: Sequence[Letter]) -> Non
 
 
 def _print_thresholds(scores: Sequence[float], letters: Sequence[Letter]) -> None:
-    """At the judge's own thresholds, were this the only filter."""
-    ham, spam = _split([weight(score, BayesConfig()) for score in scores], letters)
+    """At the judge's own thresholds, were these the only filters."""
+    ham, spam = _split(scores, letters)
     judge = JudgeConfig()
     for name, limit in (("tag_score", judge.tag_score), ("junk_score", judge.junk_score)):
         wrong, missed = sum(score >= limit for score in ham), sum(score < limit for score in spam)
         print(f"  at {name} {limit}: {missed / len(spam):.1%} of spam missed, {wrong} of {len(ham)} ham taken for it")
 
 
-def _print_speed(letters: Sequence[Letter], older: Sequence[Letter]) -> None:
-    """Messages of OCTETS each, made of the corpus's texts; CPU time of one core, from octets to score."""
-    memory = Memory()
-    for one in older[:1000]:
-        memory.learn(BASE, tokens_of(one.message), spam=one.spam, day=0, room=BayesConfig().max_tokens)
-    long = [one.message for one in letters if one.message.structure.type == "text"]
-    raws = []
-    for place in range(MEASURED):
-        first = long[place]
-        text = b"".join(bytes(one.text) for one in long[place : place + 40])
-        while len(text) < OCTETS:
-            text += text
-        raws.append((first.header + text)[:OCTETS])
-    began = time.process_time()
-    for raw in raws:
-        classify(tokens_of(Message.parse(raw)), memory.base)
-    spent = time.process_time() - began
-    print(f"  {MEASURED / spent:.0f} messages/s of {OCTETS} octets on one core (to reach: 400)\n", flush=True)
-
-
-def _others(left_out: bool, older: Sequence[Letter], newer: Sequence[Letter]) -> None:
+def _others(left_out: bool, older: Sequence[Letter], newer: Sequence[Letter], ours: float) -> None:
     found = {} if left_out else {"bogofilter": filters.bogofilter, "spamassassin": filters.spamassassin}
     if not any(shutil.which(name) for name in found):
         return
@@ -114,7 +85,11 @@ def _others(left_out: bool, older: Sequence[Letter], newer: Sequence[Letter]) ->
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         _print(name, scores, newer)
-        print(f"  {(len(older) + len(newer)) / spent:.0f} messages/s on one core, learning and scoring\n", flush=True)
+        print(f"  {(len(older) + len(newer)) / spent:.1f} messages/s on one core, learning and scoring", flush=True)
+        if name == "spamassassin":
+            theirs = speed.spamassassin(BUILD / name)
+            print(f"  {theirs:.1f} messages/s of {speed.OCTETS} octets on one core; ours are {ours / theirs:.0f} times")
+        print(flush=True)
 
 
 def _written(letters: Sequence[Letter], folder: Path) -> list[Path]:

