@@ -92,7 +92,7 @@ def _file_5(data: bytes, at: int, end: int, extra: int, packed: int, found: _Fou
         length, kind_at = _number(data, extra)
         if length and _number(data, kind_at)[0] == 1:
             found.encrypted = True
-        extra = kind_at + max(1, length)
+        extra = kind_at + length
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:

@@ -16,8 +16,8 @@ PATIENCE_S = 90.0
 class FakeDaemon:
     """Answers `answer` to each request once its end is there, and keeps what it heard."""
 
-    def __init__(self, answer: bytes, *, early: bool = False, hang: bool = False) -> None:
-        self.answer, self.early, self.hang, self.heard = answer, early, hang, b""
+    def __init__(self, answer: bytes, *, early: bool = False, hang: bool = False, flood: bool = False) -> None:
+        self.answer, self.early, self.hang, self.flood, self.heard = answer, early, hang, flood, b""
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -28,6 +28,9 @@ class FakeDaemon:
                 pass
             writer.write(self.answer)
             await writer.drain()
+            while self.flood:
+                writer.write(self.answer)
+                await writer.drain()
         writer.close()
 
     @contextlib.asynccontextmanager

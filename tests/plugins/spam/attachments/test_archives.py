@@ -68,7 +68,7 @@ def sevenzip(directory: bytes, size: int = -1) -> bytes:
 
 def packed_directory(size: int, content: bytes, dictionary: int = 1 << 16) -> bytes:
     """A directory that lies packed behind itself."""
-    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16}]
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "mode": lzma.MODE_FAST, "nice_len": 273, "depth": 1}]
     data = lzma.compress(content, lzma.FORMAT_RAW, filters=filters)
 
     def number(value: int) -> bytes:
@@ -97,7 +97,7 @@ def test_bombs_of_7z_take_no_memory() -> None:
     bombs = [
         packed_directory(1 << 40, b"\0" * 1000),
         packed_directory(MAX_DIRECTORY, b"\0" * (1 << 20), 0xFFFFFFFF),
-        packed_directory(100, b"\0" * (1 << 20)),
+        packed_directory(100, b"\0" * (4 * MAX_DIRECTORY)),
         sevenzip(b"\x01", 1 << 60),
         sevenzip(b"\x01\x05\xff" + b"\xff" * 8),
         sevenzip(b"\x01\x04\x06\0\xff" + b"\xff" * 8),

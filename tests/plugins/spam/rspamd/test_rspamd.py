@@ -98,6 +98,8 @@ async def test_answers_that_are_none(tmp_path: Path, said: bytes, absence: str) 
 
 async def test_one_that_hangs_floods_or_is_not_there(tmp_path: Path) -> None:
     assert (await found(tmp_path, FakeDaemon(b"", hang=True), timeout=0.3)).result == "unavailable"
+    flooded = await found(tmp_path, FakeDaemon(b"x" * 65_536, flood=True))
+    assert (flooded.result, "it answered" in flooded.text) == ("unavailable", True)
     (tmp_path / "socket").unlink(missing_ok=True)
     one = Rspamd(core_with(tmp_path, "", RspamdConfig(socket="unix:/nowhere")))
     (finding,) = await one.score_message(session(), envelope(), MESSAGE) or ()

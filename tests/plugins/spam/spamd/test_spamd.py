@@ -69,8 +69,10 @@ async def test_answers_that_are_none(tmp_path: Path, answer: bytes, absence: str
     assert finding.text.isprintable()
 
 
-async def test_one_that_hangs_or_is_not_there(tmp_path: Path) -> None:
+async def test_one_that_hangs_floods_or_is_not_there(tmp_path: Path) -> None:
     assert (await found(tmp_path, FakeDaemon(b"", hang=True), timeout=0.3)).result == "unavailable"
+    flooded = await found(tmp_path, FakeDaemon(b"x" * 65_536, flood=True))
+    assert (flooded.result, "it answered" in flooded.text) == ("unavailable", True)
     one = Spamd(core_with(tmp_path, "", SpamdConfig(socket="unix:/nowhere")))
     (finding,) = await one.score_message(session(), MESSAGE) or ()
     assert (finding.result, "No such file" in finding.text) == ("unavailable", True)
