@@ -117,3 +117,38 @@ async def test_both_find_the_same(tmp_path: Path) -> None:
     differing = {case: (one, other) for case, one, other in zip(CASES, ours, theirs, strict=True) if one != other}
     assert differing == EXPLAINED
     assert {"pass", "none", "fail (p=none", "fail (p=quarantine", "fail (p=reject"} == set(ours)
+
+
+AUTHORS = {
+    "one": (b"From: a@watch.com\n", False),
+    "one domain": (b"From: a@watch.com, b@watch.com\n", False),
+    "fields": (b"From: a@watch.com\nFrom: b@strict.com\n", True),
+    "fields the other way": (b"From: b@strict.com\nFrom: a@watch.com\n", True),
+    "list": (b"From: a@watch.com, b@strict.com\n", True),
+    "list the other way": (b"From: b@strict.com, a@watch.com\n", True),
+}
+
+
+async def test_both_refuse_authors_of_several_domains(tmp_path: Path) -> None:
+    (tmp_path / "dns").write_text("".join(f"_dmarc.{domain} {text}\n" for domain, text in RECORDS.items()))
+    (tmp_path / "opendmarc.conf").write_text(
+        "AuthservID mx.test\nTrustedAuthservIDs mx.test\nTestDNSData dns\nSyslog false\nRequiredHeaders true\n"
+        "RejectMultiValueFrom true\nRejectFailures true\n"
+    )
+    for name, (text, _) in AUTHORS.items():
+        date = b"Date: Thu, 1 Jan 2026 10:00:00 +0000\nMessage-ID: <1@test>\n\ntext\n"
+        said = b"Authentication-Results: mx.test; spf=pass smtp.mailfrom=watch.com\n"
+        (tmp_path / f"{name}.eml").write_bytes(said + text + date)
+    done = subprocess.run(
+        [programs.find("opendmarc"), "-c", "opendmarc.conf", "-vvv", "-t", ",".join(f"{name}.eml" for name in AUTHORS)],
+        env={**os.environ, "OPENDMARC_TEST_ENVFROM": "<a@watch.com>"},
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    zone = "\n".join(f'_dmarc.{domain}. TXT "{text}"' for domain, text in RECORDS.items())
+    dmarc = Dmarc(core_with(tmp_path, zone, DmarcConfig()))
+    for name, (text, refused) in AUTHORS.items():
+        assert (f"{name}.eml: mlfi_eom() returned SMFIS_REJECT" in done.stderr) == refused, name
+        message = Message.parse(text.replace(b"\n", b"\r\n") + b"\r\n")
+        proven = [Finding("spf", "pass", domain="watch.com")]
+        (one,) = await dmarc.authenticate_message(session(), envelope(), message, "policy", proven) or ()
+        assert (one.action == "refuse") == refused, name
