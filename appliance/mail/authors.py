@@ -25,7 +25,7 @@ _ADDRESS = rb'(?:%b++|"(?>(?:[^"\\@<>]++|\\.)*)")@(%b++)' % (_ATOM, _ATOM)
 _BARE = re.compile(_ADDRESS)
 _ANGLE = re.compile(rb"<[ \t]*+" + _ADDRESS + rb"[ \t]*+>")
 # What nearly all mail has: words or one quoted string, and an address. Nothing in it can be read in two ways.
-_ORDINARY = re.compile(rb'(?>[^"()<>@,:;=\\]*+|"[^"@=\\]*+"[ \t]*+)<' + _ADDRESS + b">")
+_ORDINARY = re.compile(rb'(?>"[^"@=\\]*+"[ \t]*+|[^"()<>@,:;=\\]*+)<' + _ADDRESS + b">")
 _TOKEN = re.compile(rb'[ \t]++|(?P<quoted>"(?>(?:[^"\\]++|\\.)*)")|(?P<word>[^ \t"(),:;<>\\]++)|(?P<sign>.)', re.DOTALL)
 _SHOWN = re.compile(rb"@([A-Za-z0-9\x80-\xff](?:[A-Za-z0-9.\x80-\xff-]*[A-Za-z0-9\x80-\xff])?)")
 _SHOWN_IN_ANGLES = re.compile(r"<[^<>@]*+@([^<>@]++)>")
