@@ -80,6 +80,11 @@ def judged_header(db: sqlite3.Connection, entry_id: int) -> bytes:
     return b"" if row is None else bytes(row[0])
 
 
+def set_judged_header(db: sqlite3.Connection, entry_id: int, header: bytes) -> None:
+    """Change the lines with which an entry will be filed; harmless if it is settled."""
+    db.execute("UPDATE queue_judged SET header = ? WHERE id = ?", (header, entry_id))
+
+
 def _made(row: Sequence[object]) -> Quarantined:
     entry_id, body_id, trace_id, address, transport, next_hop, policy, sender, size, held_at, *judged = row
     return Quarantined(  # the columns are STRICT

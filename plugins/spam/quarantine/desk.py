@@ -12,9 +12,16 @@ from appliance.hookspecs import StatusLine, hookimpl
 from appliance.mail.headers import scan_fields, unfold
 from appliance.mail.message import Message
 from appliance.mail.text import decode_words
-from appliance.store.quarantine import Quarantined, quarantine_counts, quarantined, quarantined_entry
+from appliance.store.quarantine import (
+    Quarantined,
+    quarantine_counts,
+    quarantined,
+    quarantined_entry,
+    set_judged_header,
+)
 from appliance.store.queue import ENTRY_BITS
 from appliance.store.queuedesk import Selection, name_of
+from plugins.spam.quarantine.protocol_marks import without_marks
 from plugins.spam.quarantine.schema import use_links
 
 MAX_LISTED = 1000
@@ -102,6 +109,8 @@ async def release(core: Core, chosen: Sequence[Quarantined], *, learn: bool) -> 
     count = 0
     for one in chosen:
         message = await _loaded(core, one) if learn and one.account else None
+        header = without_marks(one.header)
+        await core.store.write(lambda db, one=one, header=header: set_judged_header(db, one.entry_id, header))  # type: ignore[misc]
         gone = await core.queue.desk.release(Selection(ids=(one.entry_id,), state="held"))
         if not gone:
             continue

@@ -43,7 +43,7 @@ async def score_message(message: Message) -> Sequence[Finding]:
 async def judge_recipient(findings: Sequence[Finding]) -> Judgement:
     score = sum(one.score for one in findings)
     demanded = next((one.name for one in findings if one.action), "")
-    header = b"X-Spam-Status: Yes\r\n"
+    header = b"X-Spam-Flag: YES\r\nX-Spam-Status: Yes, score=9.0\r\n\ttests=HOAX_YES=9.00\r\n"
     return Judgement("quarantine" if score > 5 else "accept", score, "it is a hoax", header, demanded=demanded)
 
 

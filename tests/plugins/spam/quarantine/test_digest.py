@@ -21,6 +21,7 @@ from plugins.spam.quarantine.protocol_digest import (
     mailto,
     shown,
 )
+from plugins.spam.quarantine.protocol_marks import without_marks
 from plugins.spam.quarantine.protocol_texts import ENGLISH, SPANISH, TEXTS
 from tests.plugins.spam.quarantine.scene import text_of
 
@@ -123,3 +124,15 @@ def test_translations_fill_in_the_same_places() -> None:
     for name in ("digest_subject", "intro", "explain", "older", "more", "released"):
         places = {tuple(sorted(re.findall(r"\{\w+\}", getattr(texts, name)))) for texts in TEXTS.values()}
         assert len(places) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("header", "left"),
+    [
+        (b"A: b\r\n c\r\nX-Spam-Flag: YES\r\nX-Spam-Status: Yes, score=7\r\n\ttests=X=7.00\r\n",
+         b"A: b\r\n c\r\nX-Spam-Status: No, score=7\r\n\ttests=X=7.00\r\n"),
+        (b"X-Spam-Status: No, score=7\r\n", b"X-Spam-Status: No, score=7\r\n"), (b"", b""),
+    ],
+)  # fmt: skip
+def test_what_was_released_is_not_marked(header: bytes, left: bytes) -> None:
+    assert without_marks(header) == left
