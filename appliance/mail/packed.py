@@ -31,7 +31,7 @@ def gunzip(data: bytes, limit: int) -> bytes:
 
 
 def unzip_one(data: bytes, limit: int) -> bytes:
-    """The octets of the only file in a ZIP archive, at most `limit`; its directory is not believed. Raises PackedError."""
+    """The octets of the one file in a ZIP archive, at most `limit`, whatever its directory says. Raises PackedError."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
