@@ -679,3 +679,20 @@ async def test_unknown_recipients_of_a_shared_domain_are_passed_on(tmp_path: Pat
         assert len(accepted.filed) == 1
         await made.domain("other.test")
         assert (await made.send("ben@other.test")).enhanced == "5.1.1"
+
+
+async def test_filters_get_what_was_read_in_images(tmp_path: Path) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    async def message_texts(message: Message) -> list[str]:
+        return ["cheap watches"]
+
+    async def score_message(texts: Sequence[str]) -> None:
+        seen.append(tuple(texts))
+
+    plugins = (("a", plugin_of(message_texts=message_texts)), ("b", plugin_of(score_message=score_message)))
+    async with office(tmp_path, *plugins) as one:
+        assert (await one.send("ana@palomar.test")).positive
+    async with office(tmp_path, plugins[1]) as one:
+        assert (await one.send("ana@palomar.test")).positive
+    assert seen == [("cheap watches",), ()]
