@@ -691,8 +691,9 @@ async def test_filters_get_what_was_read_in_images(tmp_path: Path) -> None:
         seen.append(tuple(texts))
 
     plugins = (("a", plugin_of(message_texts=message_texts)), ("b", plugin_of(score_message=score_message)))
-    async with office(tmp_path, *plugins) as one:
-        assert (await one.send("ana@palomar.test")).positive
-    async with office(tmp_path, plugins[1]) as one:
-        assert (await one.send("ana@palomar.test")).positive
+    for number, loaded in enumerate((plugins, plugins[1:])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        async with office(folder, *loaded) as one:
+            assert (await one.send("ana@palomar.test")).positive
     assert seen == [("cheap watches",), ()]
