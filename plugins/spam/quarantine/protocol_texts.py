@@ -50,7 +50,8 @@ ENGLISH = Texts(
     released_subject="Released from quarantine",
     released='The message "{subject}" from {sender} is released and will be in your inbox in a moment.',
     gone_subject="Not released",
-    gone="The link was used before, or it is too old, or the message is not held any more. Nothing was done.",
+    gone="The link was used before, or it is too old, or the message is not held any more: then it may be in your inbox"
+    " already.",
 )
 
 SPANISH = Texts(
@@ -73,7 +74,8 @@ SPANISH = Texts(
     released_subject="Liberado de la cuarentena",
     released="El mensaje «{subject}» de {sender} se ha liberado y en un momento estará en su bandeja de entrada.",
     gone_subject="No liberado",
-    gone="El enlace ya se usó, o es demasiado antiguo, o el mensaje ya no está retenido. No se ha hecho nada.",
+    gone="El enlace ya se usó, o es demasiado antiguo, o el mensaje ya no está retenido: quizá ya esté en su"
+    " bandeja de entrada.",
 )
 
 TEXTS: dict[Language, Texts] = {texts.code: texts for texts in (ENGLISH, SPANISH)}

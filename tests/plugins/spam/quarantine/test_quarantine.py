@@ -88,6 +88,25 @@ def inbox_of(db: Any, name: str) -> Any:
     return get_mailbox(db, account_id, "INBOX")
 
 
+async def test_an_answer_that_cannot_be_stored_is_tried_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.hold()
+    (link,) = links_in(await digest(scene))
+    assert await scene.use(link) == "250 2.0.0"
+
+    async def full(*_: object, **__: object) -> None:
+        raise StoreError("full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(scene.core.intake, "submit", full)
+        with pytest.raises(AssertionError, match="deferred"):
+            await scene.turn_queue()
+    assert await scene.held() == []
+    await scene.turn_queue()
+    answer = next(one for one in await scene.inbox() if one["Subject"] == "Not released")
+    assert "it may be in your inbox already" in text_of(answer)
+    assert "A hoax" in [one["Subject"] for one in await scene.inbox()]
+
+
 async def test_a_link_ends(scene: Scene) -> None:
     await scene.hold()
     (link,) = links_in(await digest(scene))
