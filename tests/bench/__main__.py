@@ -108,6 +108,8 @@ class Bench:
                 self.inbound,
             ),
             (["inbound-tls-4k-10-keep", "inbound-tls-4k-10-single"], self.inbound_tls),
+            (["filters-4k-10", "filters-4k-10-rspamd"], self.filters),
+            (["filters-wear-4k-10"], self.filters_wear),
             ([f"slowsync-4k-{n}" for n in INBOUND], self.slowsync),
             (["relay-4k-10", "relay-64k-10"], self.relay),
             (["drain-live"], self.drain),
@@ -193,6 +195,30 @@ class Bench:
         for keep in wanted:
             self._add(f"inbound-tls-4k-10-{keep}", "messages/s", "per_s", ours[keep], theirs[keep])
 
+    def filters(self) -> None:
+        """Deliveries a second with our filters on, beside peers that filter nothing, and that ask Rspamd."""
+        for row, with_rspamd in (("filters-4k-10", False), ("filters-4k-10-rspamd", True)):
+            if not self._wanted(row):
+                continue
+            ours: list[dict[str, float]] = []
+            theirs: dict[str, list[dict[str, float]]] = {}
+            for kind in FORMATS:
+                us, them = self._palomar(filters=True), self._peer(kind, with_rspamd=with_rspamd)
+                with running(us, them):
+                    for _ in range(self._reps):
+                        ours.append(rows.inbound(us, "4k", 10, True, 0, INBOUND[10][0]))
+                        theirs.setdefault(kind, []).append(rows.inbound(them, "4k", 10, True, 0, INBOUND[10][0]))
+            cpu_ms = round(statistics.median(sample["cpu_ms"] for sample in ours), 3)
+            self._add(row, "messages/s", "per_s", ours, theirs, palomar_cpu_ms=cpu_ms)
+
+    def filters_wear(self) -> None:
+        """Octets written with filters, learning and trace, beside our own without filters. Ours alone."""
+        on, off = (
+            rows.wear(lambda folder, on=on: Palomar(folder, filters=on), "4k", 10, 1000, self._base)  # type: ignore[misc]
+            for on in (True, False)
+        )
+        self._table.add("filters-wear-4k-10", "octets/octet", [on], {"without filters": [off]})
+
     def slowsync(self) -> None:
         """The same with every fsync 10 ms slower, as on a card."""
         cells = [n for n in INBOUND if self._wanted(f"slowsync-4k-{n}")]
@@ -209,10 +235,16 @@ class Bench:
             self._add(f"slowsync-4k-{n}", "messages/s", "per_s", ours[n], theirs[n])
 
     def _add(
-        self, row: str, unit: str, key: str, ours: list[dict[str, float]], theirs: dict[str, list[dict[str, float]]]
+        self,
+        row: str,
+        unit: str,
+        key: str,
+        ours: list[dict[str, float]],
+        theirs: dict[str, list[dict[str, float]]],
+        **more: object,
     ) -> None:
         peers = {kind: [sample[key] for sample in samples] for kind, samples in theirs.items()}
-        self._table.add(row, unit, [sample[key] for sample in ours], peers)
+        self._table.add(row, unit, [sample[key] for sample in ours], peers, **more)
 
     def relay(self) -> None:
         """From a client through the queue to the next hop."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from appliance import selfsigned
 from appliance.auth.credentials import ARGON2ID, make_credentials
 from appliance.store.index import BODIES
-from tests.bench import generators
+from tests.bench import generators, rspamd
 
 generators.require()
 
@@ -194,7 +194,12 @@ async def _make_accounts(config: Path) -> None:
 
 
 class PostfixDovecot(peers.PostfixDovecot):  # type: ignore[misc]
-    """The peers with the same password hash as ours, argon2id, t=2, m=19 MiB, and the same kind of certificate."""
+    """The peers with the same password hash as ours, argon2id, t=2, m=19 MiB, and the same kind of certificate.
+
+    With `rspamd`, Debian's Rspamd looks at every message as a milter.
+    """
+
+    rspamd = False
 
     def write(self) -> None:
         """Their configuration, with a password file instead of one static password."""
@@ -210,6 +215,14 @@ class PostfixDovecot(peers.PostfixDovecot):  # type: ignore[misc]
             raise SystemExit("the peer's configuration has changed; its password block was not found")
         config.write_text(text.replace(static, f"passdb {{\n  driver = passwd-file\n  args = {users}\n}}"))
         self._offer_tls()
+        if self.rspamd:
+            self.set_up(smtpd_milters=f"inet:127.0.0.1:{rspamd.PORT}", milter_default_action="tempfail")
+
+    def start(self) -> None:
+        """Start them, Rspamd before Postfix asks it."""
+        if self.rspamd:
+            self.procs.append(rspamd.start(Path(self.base) / "rspamd"))
+        super().start()
 
     def _offer_tls(self) -> None:
         folder = Path(self.base) / "tls"
@@ -226,11 +239,12 @@ class PostfixDovecot(peers.PostfixDovecot):  # type: ignore[misc]
         peers.sh("postconf", "-c", folder, "-e", *[f"{name}={value}" for name, value in settings.items()])
 
 
-def peer(folder: Path, kind: str, *, relay: bool = False, slow_us: int | None = None) -> Any:
+def peer(folder: Path, kind: str, *, relay: bool = False, slow_us: int | None = None, with_rspamd: bool = False) -> Any:
     """Postfix + Dovecot delivering into `maildir` or `mdbox`; data lies in `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     made = PostfixDovecot(str(folder / "cfg"), str(folder / "data"), kind, relay=relay)
     made.slow_us = slow_us
+    made.rspamd = with_rspamd
     os.umask(0o022)
     return made
 
