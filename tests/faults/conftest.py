@@ -17,15 +17,16 @@ from tests.faults.watch import Watch
 GROWTH_MIB = 48  # of memory in one test, unless its module says otherwise
 MOST_MIB = 192  # of memory ever
 
-# Short waits, and limits that can be reached: a test of a slow peer need not be slow itself.
+# Short waits, and limits that can be reached: a test of a slow peer need not be slow itself. But not so short that
+# the clients that behave come too late when the machine is busy.
 MOST = 150  # connections of one kind of port
 MOST_PER_PEER = 60
 LIMITS = f"max_per_peer = {MOST_PER_PEER}\nmax_connections = {MOST}\n"
 IMPATIENT = {
     "auth": "failure_delay = 0.0\n",
-    "smtp": "command_timeout = 3\ndata_timeout = 3\ndata_deadline = 6\n" + LIMITS,
-    "imap4": "login_timeout = 3\nappend_timeout = 3\n" + LIMITS,
-    "pop3": "login_timeout = 3\n" + LIMITS,
+    "smtp": "command_timeout = 5\ndata_timeout = 5\ndata_deadline = 12\n" + LIMITS,
+    "imap4": "login_timeout = 5\nappend_timeout = 5\n" + LIMITS,
+    "pop3": "login_timeout = 5\n" + LIMITS,
 }
 
 
