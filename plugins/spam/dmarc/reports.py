@@ -29,6 +29,7 @@ from plugins.spam.spf.evaluation import peer_address
 if TYPE_CHECKING:
     from plugins.spam.dmarc.reporter import Reporter
 
+_REPORT = b"report domain:"  # RFC 7489 section 7.2.1.1: how the subjects of reports begin
 TURN_S = 300.0  # between two looks at what is to be sent
 
 
@@ -68,7 +69,8 @@ class Reports:
             return
         # A report about reports would be answered by a report, every day.
         ours = config.report_address.lower()
-        if all(str(one.address).lower() == ours for one in envelope.recipients):
+        subject = message.get(b"subject") or b""
+        if subject.lower().startswith(_REPORT) and any(str(one.address).lower() == ours for one in envelope.recipients):
             return
         source_ip = str(peer_address(session.peer_ip))
         sender = to_ascii(envelope.sender.domain) if envelope.sender is not None else None

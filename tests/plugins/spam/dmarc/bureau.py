@@ -78,11 +78,18 @@ class Bureau:
         self.calls = dict(pair for _, pair in made.core.dispatch.gather("calls"))
 
     async def comes(
-        self, author: str = "ana@a.com", *findings: Finding, to: str = "ana@palomar.test", **session: Any
+        self,
+        author: str = "ana@a.com",
+        *findings: Finding,
+        to: str = "ana@palomar.test",
+        subject: str = "",
+        **session: Any,
     ) -> int:
         """A stranger's message; the code of the reply."""
         self.found.findings = list(findings)
-        message = Message.parse(f"From: {author}\r\nSubject: {self.time} {session}\r\n\r\nhello\r\n".encode())
+        message = Message.parse(
+            f"From: {author}\r\nSubject: {subject or self.time} {session}\r\n\r\nhello\r\n".encode()
+        )
         return (await self.office.send(to, message=message, sender=author, **session)).code
 
     async def turn(self, days: float = 1) -> list[tuple[str, Message]]:
