@@ -66,13 +66,13 @@ def by_all(message: Message) -> None:
 )  # fmt: skip
 def test_as_many_fields_as_a_header_holds(line: bytes) -> None:
     message = Message.parse(line * ((MAX_HEADER - 4) // len(line)) + b"\r\n")
-    with cpu(1):
+    with cpu(4):
         by_all(message)
     assert read_authors(message).problem
 
 
 def test_a_million_fields_are_no_header() -> None:
-    with cpu(1), pytest.raises(MessageError):
+    with cpu(4), pytest.raises(MessageError):
         Message.parse(b"A:\r\n" * 1_000_000 + b"\r\n")
 
 
@@ -80,7 +80,7 @@ def test_a_million_fields_are_no_header() -> None:
     "value", [b"(" * 900_000, b'"\\' * 450_000, b"<" * 900_000, b"=?a?q?" * 150_000, b"a," * 450_000]
 )
 def test_a_field_as_long_as_a_header(value: bytes) -> None:
-    with cpu(2):
+    with cpu(6):
         for name in (b"From: ", b"Sender: ", b"Subject: ", b"Content-Type: ", b"DKIM-Signature: "):
             by_all(Message.parse(name + value + b"\r\n\r\n"))
 
@@ -105,13 +105,13 @@ def nested(octets: int, levels: int = 300) -> bytes:
 )  # fmt: skip
 def test_texts_that_never_end(text: bytes) -> None:
     message = Message.parse(text)
-    with cpu(2):
+    with cpu(6):
         by_all(message)
 
 
 def test_nested_parts_of_a_hundred_megabytes() -> None:
     message = Message.parse(nested(100 * MIB))
-    with cpu(15):
+    with cpu(20):
         by_all(message)
 
 
@@ -180,12 +180,12 @@ TEN_MIB = 10 * MIB
     ids=["mechanisms", "macros", "modifiers", "policy", "reports", "key", "flags"],
 )
 async def test_a_record_of_ten_megabytes(ask: Callable[[Dns], Awaitable[str]], record: bytes) -> None:
-    with cpu(0.5):
+    with cpu(2):
         assert await ask(Dns(record)) == "permerror"
 
 
 async def test_records_without_number() -> None:
-    with cpu(1):
+    with cpu(4):
         assert await by_spf(Dns(*[b"v=spf1 -all"] * 100_000)) == "permerror"
         assert await by_dmarc(Dns(*[b"v=DMARC1; p=none"] * 100_000)) == "none"
         assert await by_dkim(Dns(*[b"v=DKIM1; p=AAAA"] * 100_000)) == "permerror"
@@ -196,7 +196,7 @@ async def test_records_without_number() -> None:
 def test_a_key_with_an_absurd_exponent(exponent: int) -> None:
     modulus = rsa.generate_private_key(65537, 2048).public_key().public_numbers().n
     der = bytes(_rsa_key(modulus, exponent))
-    with cpu(0.5), pytest.raises(TagError):
+    with cpu(2), pytest.raises(TagError):
         keys.load(b"v=DKIM1; k=rsa; p=" + base64.b64encode(der))
 
 
