@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from appliance.mail.reply import Reply
 from appliance.mail.session import Session
 from appliance.wire.sasl.prepare import prepare_login
+from appliance.wire.smtp import GrammarError
 from plugins.smtp import dialogue
 from plugins.smtp.protocol_forwarder import UNKNOWN_IP, XCLIENT, XFORWARD, attributes
-from plugins.smtp.refusal import RefusedError
 from plugins.smtp.trust import is_in
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ async def xclient(session: SmtpSession, argument: str) -> None:
         return
     try:
         told = attributes(argument, XCLIENT)
-    except RefusedError as error:
-        session.say(error.reply)
+    except GrammarError as error:
+        session.say(Reply(501, "5.5.4", str(error)))
         return
     account = _account(session, told)
     if account is None:
@@ -117,8 +117,8 @@ async def xforward(session: SmtpSession, argument: str) -> None:
         return
     try:
         told = attributes(argument, XFORWARD)
-    except RefusedError as error:
-        session.say(error.reply)
+    except GrammarError as error:
+        session.say(Reply(501, "5.5.4", str(error)))
         return
     session.forwarded = {**session.forwarded, **told}
     session.say(dialogue.OK)

@@ -9,10 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 
-from appliance.mail.reply import Reply
 from appliance.wire.smtp import GrammarError, xtext_decode
-from plugins.smtp.envelope import parse_hello
-from plugins.smtp.refusal import RefusedError
 
 MAX_VALUE = 255  # octets of a value, before and after its xtext is resolved
 UNKNOWN_IP = "0.0.0.0"  # stands for a peer whose address is not known: in no network of anybody, and not this machine
@@ -20,13 +17,14 @@ UNKNOWN_IP = "0.0.0.0"  # stands for a peer whose address is not known: in no ne
 _ABSENT = frozenset({"[UNAVAILABLE]", "[TEMPUNAVAIL]", "[TEMPORARY]"})
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _WORD = re.compile(r"[!-~]+")
+_HELLO = re.compile(r"[A-Za-z0-9._:%\[\]-]+")  # what our own people may call their machines
 _SPECIAL = frozenset('()<>,;\\"')  # of header fields: what is told may come to stand in one
 
 
 def attributes(argument: str, names: Mapping[str, Callable[[str], str]]) -> dict[str, str]:
     """Read `NAME=value …`; a value that is not available is empty. Each name's function checks its values.
 
-    Raises RefusedError.
+    Raises GrammarError, whose text says which one is bad.
     """
     found: dict[str, str] = {}
     for word in argument.split():
@@ -52,8 +50,8 @@ def _decoded(key: str, value: str) -> str:
     return text
 
 
-def _bad(what: str) -> RefusedError:
-    return RefusedError(Reply(501, "5.5.4", f"Bad {what}"))
+def _bad(what: str) -> GrammarError:
+    return GrammarError(f"Bad {what}")
 
 
 def _word(key: str) -> Callable[[str], str]:
@@ -99,7 +97,9 @@ def _one_of(key: str, *words: str) -> Callable[[str], str]:
 
 
 def _hello(text: str) -> str:
-    return parse_hello(text, strict=False)
+    if not _HELLO.fullmatch(text):
+        raise _bad("HELO")
+    return text
 
 
 def _login(text: str) -> str:

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.mail.session import ClientCertificate, Session, TlsInfo
-from appliance.wire.smtp import xtext_encode
+from appliance.wire.smtp import GrammarError, xtext_encode
 from plugins.smtp.config import SmtpConfig
 from plugins.smtp.forwarders import is_trusted, origin
 from plugins.smtp.protocol import SmtpServer
 from plugins.smtp.protocol_forwarder import XCLIENT, XFORWARD, attributes
-from plugins.smtp.refusal import RefusedError
 from tests.plugins.smtp.fake import FakeConnection, FakeCore, Turn, run_session
 
 LETTER = b"DATA\r\n"
@@ -140,7 +139,7 @@ def test_whatever_is_told_is_read_or_refused(names: dict[str, object], text: str
     for argument in (text, *(f"{name}={text}" for name in names)):
         try:
             found = attributes(argument, names)  # type: ignore[arg-type]
-        except RefusedError:
+        except GrammarError:
             continue
         for value in found.values():
             assert value.isascii()
