@@ -21,6 +21,7 @@ class OcrConfig:
     images: int = setting(3, "Images of one message that are read, the largest first.")
     seconds: float = setting(20.0, "For all images of one message, the wait for other messages' included.")
     pixels: int = setting(6_000_000, "An image with more is not decoded.")
+    text_score: float = setting(0.1, "Weight of images that say something; what they say is for other filters.")
     memory_mib: int = setting(400, "Memory of tesseract, which reads one image at a time.")
 
     def problems(self) -> Iterator[Problem]:
@@ -28,6 +29,7 @@ class OcrConfig:
         yield from within(self, 1, 20, "images")
         yield from within(self, 1, 50, "seconds", unit="s")
         yield from within(self, 10_000, 100_000_000, "pixels")
+        yield from within(self, -100, 100, "text_score")
         yield from within(self, 100, 4000, "memory_mib", unit="MiB")
         if not self.program.startswith("/"):
             yield Problem("program", f"{self.program!r} is no path.", "Write it from the root on.")

@@ -69,7 +69,8 @@ class Reader:
             found.append(Finding(NAME, "unavailable", text=problem))
         if texts:
             shown = " ".join(" ".join(texts).split())[:120]
-            found.append(Finding(NAME, "text", text=f"{len(texts)} of its images say something", evidence=shown))
+            score = self._core.settings[OcrConfig].text_score  # without any it would not stand in the trace
+            found.append(Finding(NAME, "text", score, f"{len(texts)} of its images say something", evidence=shown))
         return found
 
     @hookimpl
