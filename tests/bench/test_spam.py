@@ -48,10 +48,9 @@ def test_halves_are_by_the_date_of_arrival(tmp_path: Path) -> None:
 
 
 def test_fitted_scores_follow_the_labels_and_keep_to_their_side() -> None:
-    cases = [Case(0.0, ("trick", "any"), True)] * 200 + [Case(3.0, ("any", "polite"), False)] * 200
-    scores = fit(cases, {"trick": 0.5, "any": 0.5, "polite": -0.5, "unseen": 0.7, "wrong": 0.5})
-    assert scores["trick"] > 2
-    assert scores["trick"] > scores["any"]
+    cases = [Case(0.0, ("trick", "any"), True)] * 100 + [Case(5.0, ("any",), False)] * 600
+    scores = fit(cases, {"trick": 0.5, "any": 0.5, "polite": -0.5, "unseen": 0.7})
+    assert scores["trick"] > 2 > 1 > scores["any"]
     assert scores["unseen"] == pytest.approx(0.7)
     assert all(LEAST <= score <= MOST for score in scores.values())
     assert fit([Case(0.0, ("wrong",), False)] * 200, {"wrong": 0.5})["wrong"] == 0

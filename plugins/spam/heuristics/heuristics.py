@@ -39,11 +39,10 @@ class Heuristics:
 
 
 def findings(message: Message, at: float, weights: dict[str, float], config: HeuristicsConfig) -> list[Finding]:
-    """One finding for each rule that fits a message which came `at` epoch seconds; the heaviest first, up to `most`."""
+    """One finding for each rule that weighs and fits, up to `most` together. The message came `at` epoch seconds."""
+    left_out = {*config.off, *(name for name, score in weights.items() if not score)}
     found = [
-        (weights[rule.name] * config.factor, rule, evidence)
-        for rule, evidence in hits(facts_of(message, at))
-        if rule.name not in config.off
+        (weights[rule.name] * config.factor, rule, evidence) for rule, evidence in hits(facts_of(message, at), left_out)
     ]
     made, left = [], config.most
     for score, rule, evidence in sorted(found, key=lambda one: (-one[0], one[1].name)):

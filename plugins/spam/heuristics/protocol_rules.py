@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -54,10 +54,10 @@ def rule(weight: float, words: str) -> Callable[[Look], Look]:
     return put
 
 
-def hits(facts: Facts) -> Iterator[tuple[Rule, str]]:
-    """The rules that fit, each with what it saw."""
+def hits(facts: Facts, left_out: Collection[str] = ()) -> Iterator[tuple[Rule, str]]:
+    """The rules that fit, each with what it saw; those whose names are left out are not asked."""
     for one in RULES:
-        if evidence := one.look(facts):
+        if one.name not in left_out and (evidence := one.look(facts)):
             yield one, evidence
 
 
@@ -471,8 +471,18 @@ def html_hidden(mail: Facts) -> str:
     return found if len(found) > 8 else ""
 
 
+_KNOWN_TAGS = frozenset((
+    "a", "abbr", "address", "area", "b", "base", "big", "blockquote", "body", "br", "center", "col", "div", "em",
+    "font", "form", "h1", "h2", "h3", "h4", "head", "hr", "html", "i", "img", "input", "li", "link", "map", "meta",
+    "ol", "option", "p", "pre", "script", "select", "small", "span", "strong", "style", "sub", "sup", "table", "tbody",
+    "td", "th", "title", "tr", "tt", "u", "ul", "o:p",
+))  # fmt: skip
+
+
 @rule(1.5, "words are taken apart by tags or comments")
 def html_split_words(mail: Facts) -> str:
+    if mail.tags["!--"] < 3 and all(name.lstrip("/") in _KNOWN_TAGS for name in mail.tags):
+        return ""
     found = re.findall(r"[a-z](?:<!--[^<>]{0,60}+>|</?[a-z]{3,20}+>)[a-z]", mail.html[:8000])
     cut = [one for one in found if one[1:-1].strip("</>") not in _INLINE]
     return _if(len(cut) >= 3, ", ".join(cut[:3]))
@@ -644,7 +654,7 @@ _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _BREAKS = re.compile(f"[a-zA-Z][{_UNSEEN}][a-zA-Z]")
 _CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_AMOUNT = re.compile(r"[$€£]\s?+\d{1,3}+(?:[.,]\d{3}){0,4}+|\d{1,3}+ million")
+_AMOUNT = re.compile(r"[$€£]\s?+\d{1,3}+(?:[.,]\d{3}){0,4}+")
 
 
 @rule(1.5, "words mix alphabets, so that filters do not read them")
@@ -662,7 +672,7 @@ def text_invisible(mail: Facts) -> str:
 
 @rule(0.8, "words are spaced out")
 def text_spaced(mail: Facts) -> str:
-    found = _SPACED.search(mail.shown[:2000])
+    found = _SPACED.search(mail.shown[:1000])
     return found[0] if found else ""
 
 
@@ -681,9 +691,7 @@ def text_shouts(mail: Facts) -> str:
 
 @rule(0.5, "it speaks of amounts of money")
 def text_money(mail: Facts) -> str:
-    if not any(sign in mail.lower for sign in ("$", "€", "£", " million")):
-        return ""
-    found = _AMOUNT.findall(mail.lower)
+    found = _AMOUNT.findall(mail.lower) + ["million"] * mail.lower.count(" million")
     return _if(len(found) >= 2, ", ".join(found[:3]))
 
 

@@ -27,10 +27,11 @@ def main() -> None:
         print(f"{name}: {_count(half, spam=False)} ham, {_count(half, spam=True)} spam, {first} to {last}")
     print("fields not looked at:", ", ".join(corpus.ignored()))
     print("  and those that begin with:", ", ".join(sorted(name.decode() for name in IGNORED_BEGINNINGS)), "\n")
-    alone, together = filters.ours(older, newer)
+    alone, together, without = filters.ours(older, newer)
     _print("palomar: spam.bayes", alone, newer)
     _print("palomar: spam.bayes and spam.heuristics, as spam.judge adds them up", together, newer)
     _print_thresholds(together, newer)
+    _print("the same without its rules on Received fields", without, newer)
     ours = speed.print_ours(letters, older)
     _others(options.only_ours, older, newer, ours)
 

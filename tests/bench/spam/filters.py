@@ -46,17 +46,21 @@ $sa->finish_learner() if $what eq "learn";
 """
 
 
-def ours(older: Sequence[Letter], newer: Sequence[Letter]) -> tuple[list[float], list[float]]:
-    """The strength that spam.bayes gives, and the sum that spam.judge makes of it and spam.heuristics."""
+def ours(older: Sequence[Letter], newer: Sequence[Letter]) -> tuple[list[float], list[float], list[float]]:
+    """The strength that spam.bayes gives; the sum that spam.judge makes of it and spam.heuristics; the same without
+    the rules on Received fields, which collectors of mail write, too.
+    """
     memory, config, rules = Memory(), BayesConfig(), HeuristicsConfig()
     for one in older:
         memory.learn(BASE, tokens_of(one.message), spam=one.spam, day=int(one.at // 86_400), room=config.max_tokens)
-    alone, together = [], []
+    alone, together, without = list[float](), list[float](), list[float]()
     for one in newer:
         alone.append(classify(tokens_of(one.message), memory.base).strength)
         found = findings(one.message, one.at, scores(), rules)
-        together.append(weight(alone[-1], config) + sum(finding.score for finding in found))
-    return alone, together
+        base = weight(alone[-1], config)
+        together.append(base + sum(finding.score for finding in found))
+        without.append(base + sum(one.score for one in found if not one.result.startswith("received_")))
+    return alone, together, without
 
 
 def bogofilter(older: Sequence[Path], newer: Sequence[Path], spam: Sequence[bool], folder: Path) -> list[float]:
