@@ -78,7 +78,7 @@ _WORD = re.compile(rb"[\xe3-\xed][\x80-\xbf]{2}|[a-z0-9$!'\x80-\xe2\xee-\xff-]{1
 _URL_AT = re.compile(rb"(https?|ftp|mailto):/{0,3}+([^\s/?#\"'<>)\]]{1,200}+)([^\s\"'<>)\]]{0,200}+)")
 _TAG = re.compile(rb"<([/!]?+[a-z][a-z0-9:-]{0,20}+)([^>]{0,300}+)")
 _ATTRIBUTE = re.compile(rb"([a-z-]{2,16}+)\s{0,4}+[=:]\s{0,4}+[\"']?+([a-z0-9#%.+-]{1,24}+)")
-_HOST = re.compile(rb"[a-z0-9-]{1,63}+(?:\.[a-z0-9-]{1,63}+){1,6}+")
+_HOST = re.compile(rb"[a-z0-9-]{1,63}+(?>(?:\.[a-z0-9-]{1,63}+){1,6})")
 _LIST_TAG = re.compile(r"\[[^\]\[]{1,40}+\]\s{0,4}+")  # "[garden] " before a subject
 _SHAPE_OF = re.compile(rb"[a-z]++|[0-9]++")
 FOOTER_RULE = "_" * 40  # of Mailman; what follows in MAX_FOOTER characters is its

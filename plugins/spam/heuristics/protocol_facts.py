@@ -40,7 +40,7 @@ _TAGS_WITHIN = re.compile(r"<[^<>]{0,300}+>")
 _CHARSET = re.compile(r"=\?([^?*\s]{1,40}+)[?*]")
 _HIDDEN = re.compile(
     r"display\s{0,3}+:\s{0,3}+none|visibility\s{0,3}+:\s{0,3}+hidden|mso-hide\s{0,3}+:\s{0,3}+all"
-    r"|font-size\s{0,3}+:\s{0,3}+[01](?:px|pt|em|%)?+\s{0,3}+(?:;|\"|'|$)|opacity\s{0,3}+:\s{0,3}+0(?![.\d])"
+    r"|font-size\s{0,3}+:\s{0,3}+[01](?:px|pt|em|%)?\s{0,3}+(?:;|\"|'|$)|opacity\s{0,3}+:\s{0,3}+0(?![.\d])"
     r"|max-height\s{0,3}+:\s{0,3}+0|text-indent\s{0,3}+:\s{0,3}+-\d{3}",
     re.IGNORECASE,
 )

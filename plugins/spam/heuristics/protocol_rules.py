@@ -82,7 +82,7 @@ FREE = frozenset((
     "icloud.com", "proton.me", "protonmail.com", "hotmail.fr", "yahoo.fr", "yahoo.co.uk", "mail.com", "netscape.net",
     "eudoramail.com",
 ))  # fmt: skip
-_ADDRESS = re.compile(r"[\w.+-]{1,64}+@([\w-]{1,63}+(?:\.[\w-]{1,63}+){1,6}+)")
+_ADDRESS = re.compile(r"[\w.+-]{1,64}+@([\w-]{1,63}+(?>(?:\.[\w-]{1,63}+){1,6}))")
 
 
 @rule(1.5, "nobody is named as its author")
@@ -385,7 +385,7 @@ def date_form(mail: Facts) -> str:
     return _if(
         value
         and not re.match(
-            r"(?:[A-Z][a-z]{2}, {1,2}+)?+\d{1,2}+ [A-Z][a-z]{2} \d{4} \d\d:\d\d(?::\d\d)?+ [+-]\d{4}", value
+            r"(?:[A-Z][a-z]{2}, {1,2}+)?\d{1,2}+ [A-Z][a-z]{2} \d{4} \d\d:\d\d(?::\d\d)? [+-]\d{4}", value
         ),
         value,
     )
@@ -654,7 +654,7 @@ _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _BREAKS = re.compile(f"[a-zA-Z][{_UNSEEN}][a-zA-Z]")
 _CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_AMOUNT = re.compile(r"[$€£]\s?+\d{1,3}+(?:[.,]\d{3}){0,4}+")
+_AMOUNT = re.compile(r"[$€£]\s?+\d{1,3}+(?>(?:[.,]\d{3}){0,4})")
 
 
 @rule(1.5, "words mix alphabets, so that filters do not read them")

@@ -31,7 +31,7 @@ def link_where(mail: Facts, fits: Callable[[Link], object]) -> str:
     return next((one.url for one in mail.links if fits(one)), "")
 
 
-_SHOWN_HOST = re.compile(r"(?:https?://)?+((?:[a-z0-9-]{1,63}+\.){1,6}+[a-z]{2,12}+)(?:[/:?]|$)")
+_SHOWN_HOST = re.compile(r"(?:https?://)?((?>(?:[a-z0-9-]{1,63}+\.){1,6})[a-z]{2,12}+)(?:[/:?]|$)")
 
 
 def is_mismatch(link: Link) -> bool:

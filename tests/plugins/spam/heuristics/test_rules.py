@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from appliance.mail.message import MAX_HEADER, Message
 from plugins.spam.heuristics.config import HeuristicsConfig
 from plugins.spam.heuristics.heuristics import Heuristics, findings, scores
-from plugins.spam.heuristics.protocol_facts import MAX_LINKS, facts_of
+from plugins.spam.heuristics.protocol_facts import MAX_LINKS, MAX_TAGS, facts_of
 from plugins.spam.heuristics.protocol_rules import RULES, hits
 from tests.plugins.spam.stranger import core_with, session
 
@@ -194,6 +194,12 @@ def test_hostile_mail_takes_bounded_time(name: str) -> None:
     list(hits(facts))
     assert time.process_time() - began < 0.4
     assert len(facts.links) <= MAX_LINKS
+
+
+def test_limits_hold() -> None:
+    plain = letter(body="\r\n" + "http://x.example/ " * (MAX_LINKS + 20) + "\r\n")
+    assert len(facts_of(plain, AT).links) == MAX_LINKS
+    assert sum(facts_of(page("<b>" * (MAX_TAGS + 20)), AT).tags.values()) == MAX_TAGS
 
 
 @given(st.binary(max_size=300), st.lists(st.sampled_from([
