@@ -76,6 +76,7 @@ class Facts:
     subject: str = ""
     date: float | None = None
     received: list[str] = field(default_factory=list)
+    hops: list[re.Match[str]] | None = None  # kept by `protocol_signs.hops`
     plain: str = ""  # the plain texts
     html: str = ""  # the HTML texts as they were sent
     shown: str = ""  # what a person sees of all texts

@@ -414,7 +414,7 @@ def received_forged(mail: Facts) -> str:
 
 @rule(0.8, "it came from a dial-up or home connection")
 def received_home(mail: Facts) -> str:
-    last = next(iter(list(hops(mail))[-1:]), None)
+    last = next(iter(hops(mail)[-1:]), None)
     words = last[2].lower() if last else ""
     return _if(
         re.search(r"dial|dsl|cable|dhcp|ppp|pool|dyn|client|\d{1,3}[-.]\d{1,3}[-.]\d{1,3}[-.]\d{1,3}\.[a-z]", words),

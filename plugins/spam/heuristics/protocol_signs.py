@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from plugins.spam.heuristics.protocol_facts import Facts, Link
 
@@ -21,10 +21,11 @@ def akin(one: str, other: str) -> bool:
     return one.split(".")[-2:] == other.split(".")[-2:]
 
 
-def hops(mail: Facts) -> Iterator[re.Match[str]]:
-    for value in mail.received:
-        if (found := _FROM.match(value)) is not None:
-            yield found
+def hops(mail: Facts) -> list[re.Match[str]]:
+    """The servers on its way, the last first: what each called itself, and what is known of it."""
+    if mail.hops is None:
+        mail.hops = [found for value in mail.received if (found := _FROM.match(value)) is not None]
+    return mail.hops
 
 
 def link_where(mail: Facts, fits: Callable[[Link], object]) -> str:
