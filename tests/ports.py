@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -11,6 +12,8 @@ LOWEST, HIGHEST = 12_000, 32_000  # Linux gives connections ports above 32,767
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _MINE = range(LOWEST + _WORKER, HIGHEST, _WORKERS)
+# Each is given once, for one that was given may have no listener yet, or none between a stop and a start.
+_fresh = itertools.cycle(random.sample(_MINE, len(_MINE)))
 
 
 def free_port() -> int:
@@ -25,7 +28,7 @@ def free_ports(count: int) -> list[int]:
         while len(sockets) < count:
             sock = socket.socket()
             try:
-                sock.bind(("127.0.0.1", random.choice(_MINE)))
+                sock.bind(("127.0.0.1", next(_fresh)))
             except OSError:
                 sock.close()
             else:
