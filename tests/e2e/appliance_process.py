@@ -172,15 +172,23 @@ lmtp = ["unix:{self.lmtp}"]""",
             assert smtp.sendmail(sender, list(recipients or ACCOUNTS[:1]), message, options) == {}
 
     def start(self) -> None:
-        """Start, and wait until every port answers."""
+        """Start, and wait until every port answers, and the control socket, which comes up after them."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "appliance", "--config", str(self.config), "run"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self.environment},
             )  # fmt: skip
-        wait_for(lambda: self._ended() or all(answers(port) for port in self.ports.values()), "start", START_S)
+        wait_for(lambda: self._ended() or self._serves(), "start", START_S)
         if self._ended():
             raise AssertionError(f"the appliance ended at once:\n{self.log.read_text()}")
+
+    def _serves(self) -> bool:
+        if not all(answers(port) for port in self.ports.values()):
+            return False
+        control = SocketControl.connect(self.folder / "data")
+        if control is not None:
+            control.close()
+        return control is not None
 
     def stop(self) -> int:
         """Stop in order (SIGTERM) and return the exit status."""
