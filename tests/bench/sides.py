@@ -102,6 +102,8 @@ class Palomar:
             )
         for port in (self.smtp, self.imap, self.pop3):
             common.wait_port("127.0.0.1", port, START_S)
+        if self._process.poll() is not None:  # then another one answers
+            raise SystemExit(f"{self.name} has ended at its start; see {self.folder / 'log.txt'}")
 
     def stop(self) -> None:
         """End it as the system would, and wait."""
