@@ -102,7 +102,8 @@ class Bayes:
     @hookimpl(tryfirst=True)
     async def judge_recipient(self, findings: Sequence[Finding]) -> None:
         """Learn what other checks are sure of; the judgement is the judge's."""
-        recent = next((one for one in self._recent.values() if any(one.finding is it for it in findings)), None)
+        mine = next((one for one in findings if one.name == NAME), None)
+        recent = next((one for one in reversed(self._recent.values()) if one.finding is mine), None)
         if recent is None or recent.learnt:
             return
         config = self._core.settings[BayesConfig]

@@ -13,11 +13,11 @@ from appliance.mail.envelope import Envelope
 from appliance.mail.finding import Action, Finding
 from appliance.mail.message import Message
 from appliance.mail.session import Session
+from plugins.spam.dmarc import suffixes
 from plugins.spam.dmarc.config import DmarcConfig
 from plugins.spam.dmarc.evaluation import Verdict, evaluate
 from plugins.spam.dmarc.protocol_policy import Policy
 from plugins.spam.dmarc.reports import Reports
-from plugins.spam.dmarc.suffixes import organization
 from plugins.spam.dmarc.tally import DISPOSITIONS, Decision, message_key
 
 TIMEOUT_S = 20.0
@@ -55,13 +55,17 @@ class Dmarc:
             action = None if config.on_reject == "score" else config.on_reject
             text = f"nobody can tell who the author is: {authors.problem}"
             return [Finding("dmarc", "permerror", config.fail_score, text, "dmarc=permerror", action=action)]
+        await suffixes.make_ready(config.suffix_list)
         found: list[tuple[Finding, Verdict, Decision]] = []
         deadline = asyncio.get_running_loop().time() + TIMEOUT_S
         for author in authors.domains:
             try:
                 async with asyncio.timeout_at(deadline):
                     verdict = await evaluate(
-                        core.resolver, author, findings, lambda domain: organization(domain, config.suffix_list)
+                        core.resolver,
+                        author,
+                        findings,
+                        lambda domain: suffixes.organization(domain, config.suffix_list),
                     )
             except TimeoutError:
                 verdict = Verdict("temperror", author, why=f"no answer within {TIMEOUT_S:g} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from pathlib import Path
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
 log = logging.getLogger(__name__)
+
+_lists: dict[Path | None, PublicSuffixList] = {}
 
 
 def organization(domain: str, file: Path | None = None) -> str:
@@ -26,8 +29,19 @@ def _organization(domain: str, file: Path | None) -> str:
     return _list(file).privatesuffix(domain) or domain
 
 
-@functools.lru_cache(maxsize=2)
+async def make_ready(file: Path | None = None) -> None:
+    """Read the list beside the loop, unless it was read before: a small board takes a second for it."""
+    if file not in _lists:
+        _lists[file] = await asyncio.to_thread(_read, file)
+
+
 def _list(file: Path | None) -> PublicSuffixList:
+    if file not in _lists:
+        _lists[file] = _read(file)
+    return _lists[file]
+
+
+def _read(file: Path | None) -> PublicSuffixList:
     from publicsuffixlist import PublicSuffixList  # 50 ms, which a start without mail need not take
 
     if file is not None:
