@@ -240,7 +240,7 @@ def _hangup_calls(callback: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     try:
         loop.add_signal_handler(signal.SIGHUP, callback)
-    except (ValueError, RuntimeError, NotImplementedError):  # not the main thread: signals are not ours
+    except (ValueError, RuntimeError):  # not the main thread: signals are not ours
         yield
         return
     mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `loop.run` keeps it back until now

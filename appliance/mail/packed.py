@@ -39,7 +39,7 @@ def unzip_one(data: bytes, limit: int) -> bytes:
                 raise PackedError("it is no archive of one plain file")
             with archive.open(entries[0]) as file:
                 plain = file.read(limit + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:
         raise PackedError(f"it cannot be unpacked: {error}") from error
     if len(plain) > limit:
         raise PackedError(f"it unpacks to more than {limit} octets")

@@ -8,20 +8,70 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from typing import Literal, Protocol, TypeVar
 
+from appliance.hookspecs import StatusLine
+from appliance.mail.finding import Finding
+from appliance.mail.message import Message
 from plugins.spam.protocol_daemon import DaemonError, read_socket
 
 AT_ONCE = 4  # questions to one daemon: each takes a thread or a process there
 
 
+T = TypeVar("T")
+
+
+class DaemonConfig(Protocol):
+    """What the settings of every daemon say."""
+
+    @property
+    def socket(self) -> str: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def max_mib(self) -> int: ...
+    @property
+    def on_absence(self) -> Literal["accept", "defer"]: ...
+
+
 class Daemon:
     """Where questions go. `problem` says why the last one got no answer."""
 
-    def __init__(self, name: str) -> None:
-        """`name` is how people call it."""
+    def __init__(self, name: str, check: str) -> None:
+        """`name` is how people call it, `check` how findings do."""
         self._name = name
+        self._check = check
         self._turn = asyncio.Semaphore(AT_ONCE)
         self.problem = ""
+
+    async def ask_about(
+        self,
+        message: Message,
+        config: DaemonConfig,
+        pieces: Iterable[bytes],
+        *,
+        most: int,
+        is_whole: Callable[[bytes], bool],
+        read: Callable[[bytes], T],
+    ) -> T | Finding:
+        """What the daemon says of a message, as `read` understands it; else the finding that it said nothing, and why.
+
+        `read` raises DaemonError for what is no answer.
+        """
+        if message.size > config.max_mib << 20:
+            return Finding(self._check, "unscanned", text=f"the message has more than {config.max_mib} MiB")
+        try:
+            told = read(await self.ask(config.socket, pieces, seconds=config.timeout, most=most, is_whole=is_whole))
+        except DaemonError as error:
+            self.problem = f"{self._name} cannot be asked: {error}"
+            absence: Literal["defer", "ignore"] = "defer" if config.on_absence == "defer" else "ignore"
+            return Finding(self._check, "unavailable", text=str(error), absence=absence)
+        self.problem = ""
+        return told
+
+    def status(self) -> list[StatusLine]:
+        """That it cannot be asked."""
+        return [(self._name, self.problem, "error")] if self.problem else []
 
     async def ask(
         self, socket: str, pieces: Iterable[bytes], *, seconds: float, most: int, is_whole: Callable[[bytes], bool]
@@ -39,11 +89,6 @@ class Daemon:
             raise DaemonError(f"no answer within {seconds:g} s") from None
         except OSError as error:
             raise DaemonError(f"{socket}: {error.strerror or error}") from error
-
-    def failed(self, error: DaemonError) -> str:
-        """Note that it cannot be asked, for the status; return the reason."""
-        self.problem = f"{self._name} cannot be asked: {error}"
-        return str(error)
 
 
 async def _exchange(

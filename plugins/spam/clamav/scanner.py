@@ -11,7 +11,6 @@ from appliance.mail.message import Message
 from plugins.spam.clamav.config import ClamavConfig
 from plugins.spam.clamav.protocol_clamd import MAX_ANSWER, is_whole, read_answer, request
 from plugins.spam.daemons import Daemon
-from plugins.spam.protocol_daemon import DaemonError
 
 NAME = "clamav"
 
@@ -21,28 +20,22 @@ class Scanner:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._daemon = Daemon("clamd")
+        self._daemon = Daemon("ClamAV", NAME)
 
     @hookimpl
     async def score_message(self, message: Message) -> Sequence[Finding] | None:
         """Virus or none; that clamd could not be asked is a finding too."""
         config = self._core.settings[ClamavConfig]
-        if message.size > config.max_mib << 20:
-            return [Finding(NAME, "unscanned", text=f"the message has more than {config.max_mib} MiB")]
-        try:
-            answer = await self._daemon.ask(
-                config.socket, request(message), seconds=config.timeout, most=MAX_ANSWER, is_whole=is_whole
-            )
-            name = read_answer(answer)
-        except DaemonError as error:
-            absence = "defer" if config.on_absence == "defer" else "ignore"
-            return [Finding(NAME, "unavailable", text=self._daemon.failed(error), absence=absence)]  # type: ignore[arg-type]
-        self._daemon.problem = ""
-        if not name:
+        told = await self._daemon.ask_about(
+            message, config, request(message), most=MAX_ANSWER, is_whole=is_whole, read=read_answer
+        )
+        if isinstance(told, Finding):
+            return [told]
+        if not told:
             return [Finding(NAME, "clean")]
-        return [Finding(NAME, "virus", text=f"the message holds {name}", action=config.on_virus, evidence=name)]
+        return [Finding(NAME, "virus", text=f"the message holds {told}", action=config.on_virus, evidence=told)]
 
     @hookimpl
     def status(self, core: Core) -> Sequence[StatusLine]:
         """That clamd cannot be asked."""
-        return [("ClamAV", self._daemon.problem, "error")] if self._daemon.problem else []
+        return self._daemon.status()

@@ -11,7 +11,6 @@ from appliance.mail.finding import Finding
 from appliance.mail.message import Message
 from appliance.mail.session import Session
 from plugins.spam.daemons import Daemon
-from plugins.spam.protocol_daemon import DaemonError
 from plugins.spam.rspamd.config import RspamdConfig
 from plugins.spam.rspamd.protocol_checkv2 import (
     MAX_ANSWER,
@@ -30,7 +29,7 @@ class Rspamd:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._daemon = Daemon("Rspamd")
+        self._daemon = Daemon("Rspamd", NAME)
 
     @hookimpl
     async def score_message(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Finding] | None:
@@ -38,24 +37,16 @@ class Rspamd:
         config = self._core.settings[RspamdConfig]
         if not self._core.intake.router.from_outside(session):
             return None
-        if message.size > config.max_mib << 20:
-            return [Finding(NAME, "unscanned", text=f"the message has more than {config.max_mib} MiB")]
         pieces = request(message, _about(session, envelope))
-        try:
-            answer = await self._daemon.ask(
-                config.socket, pieces, seconds=config.timeout, most=MAX_ANSWER, is_whole=is_whole
-            )
-            verdict = read_answer(answer)
-        except DaemonError as error:
-            absence = "defer" if config.on_absence == "defer" else "ignore"
-            return [Finding(NAME, "unavailable", text=self._daemon.failed(error), absence=absence)]  # type: ignore[arg-type]
-        self._daemon.problem = ""
-        return [_finding(verdict, config)]
+        told = await self._daemon.ask_about(
+            message, config, pieces, most=MAX_ANSWER, is_whole=is_whole, read=read_answer
+        )
+        return [told if isinstance(told, Finding) else _finding(told, config)]
 
     @hookimpl
     def status(self, core: Core) -> Sequence[StatusLine]:
         """That it cannot be asked."""
-        return [("Rspamd", self._daemon.problem, "error")] if self._daemon.problem else []
+        return self._daemon.status()
 
 
 def _about(session: Session, envelope: Envelope) -> Iterator[tuple[str, str]]:
